@@ -1,0 +1,3 @@
+//! The `svidecar-agent` binary.
+
+fn main() {}

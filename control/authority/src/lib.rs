@@ -1,0 +1,1 @@
+//! Keys, certificate authority, minting and validating SVIDs, bundle documents.

@@ -1,0 +1,1 @@
+//! The trust domain's authority: CA, registration entries, agents, bundles.

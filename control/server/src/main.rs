@@ -1,0 +1,3 @@
+//! The `svidecar-server` binary.
+
+fn main() {}

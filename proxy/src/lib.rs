@@ -1,0 +1,1 @@
+//! The sidecar: mutual TLS, authorization and identity headers for an unmodified workload.

@@ -1,0 +1,3 @@
+//! The `svidecar` binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `svidecar-demo` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! End to end tests: built binaries, real sockets, real clients that others wrote.
