@@ -1,1 +1,83 @@
-//! The Workload API, the SPIRE server APIs and our own: protocol definitions and how they are carried.
+//! The Workload API, the SPIRE server APIs and our own: what is generated from `proto/`, and how it
+//! is carried.
+//!
+//! Owns the wire: messages, clients, service traits, the details of a denial, Unix sockets, endpoint
+//! addresses and the small HTTP endpoint for probes. It must never decide anything: who may call
+//! what, and what an answer says, belongs to the binaries.
+//!
+//! The modules mirror the protobuf packages, because generated code refers across packages by path.
+
+mod convert;
+pub mod status;
+pub mod transport;
+
+pub use convert::BadId;
+
+/// The SPIFFE Workload API. It has no protobuf package.
+pub mod workload {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("_");
+
+    /// What gRPC reflection needs to describe the Workload API.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/workload.bin"));
+}
+
+/// SPIRE's packages.
+#[allow(missing_docs, clippy::all)]
+pub mod spire {
+    pub mod api {
+        pub mod types {
+            tonic::include_proto!("spire.api.types");
+        }
+        pub mod server {
+            pub mod agent {
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.agent.v1");
+                }
+            }
+            pub mod bundle {
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.bundle.v1");
+                }
+            }
+            pub mod entry {
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.entry.v1");
+                }
+            }
+            pub mod svid {
+                pub mod v1 {
+                    tonic::include_proto!("spire.api.server.svid.v1");
+                }
+            }
+        }
+    }
+}
+
+/// What we add beside SPIRE's APIs.
+#[allow(missing_docs, clippy::all)]
+pub mod svidecar {
+    pub mod server {
+        pub mod v1 {
+            tonic::include_proto!("svidecar.server.v1");
+        }
+    }
+}
+
+/// The error model behind `grpc-status-details-bin`; [`status`] is the way to use it.
+#[allow(missing_docs, clippy::all)]
+pub mod google {
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// What gRPC reflection needs to describe the server's APIs, SPIRE's and ours.
+pub const SERVER_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/server.bin"));
+
+/// Metadata key that every request to the Workload API carries, with the value `true`
+/// (SPIFFE Workload Endpoint §3).
+pub const WORKLOAD_API_HEADER: &str = "workload.spiffe.io";
+
+#[cfg(test)]
+mod wire_tests;

@@ -1,0 +1,290 @@
+//! Unix sockets: bound without a window in which they have the wrong mode, and dialled with errors
+//! that say what to do.
+
+use std::{
+    error::Error as StdError,
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::Stream;
+use tonic::transport::{Channel, Endpoint as TonicEndpoint};
+use tower::service_fn;
+
+/// How long a full accept queue or an exhausted descriptor table is waited out before the next accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Why a socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The path has no directory.
+    #[error("{path} is not a path of a socket; expected an absolute path such as /run/svidecar/api.sock")]
+    NoDirectory {
+        /// As configured.
+        path: PathBuf,
+    },
+    /// A directory on the way belongs to somebody who could put another socket there.
+    #[error(
+        "{directory} belongs to user {owner}, who could replace the socket in it; expected user {expected} or root: choose another path, or change the owner"
+    )]
+    ForeignDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        expected: u32,
+    },
+    /// A directory on the way may be written by everybody.
+    #[error(
+        "{directory} may be written by everybody (mode {mode:04o}) and has no sticky bit, so that anybody could replace the socket in it: `chmod o-w {directory}`, or choose another path"
+    )]
+    OpenDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Another process listens there.
+    #[error("{path} is already served by another process; stop that one, or choose another path")]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A file that is no socket.
+    #[error("{path} exists and is not a socket; remove it, or choose another path")]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("cannot listen on {path}: {error}")]
+    Io {
+        /// The socket or its directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Why a socket cannot be dialled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nothing at that path.
+    #[error("there is no socket {path}; is the process that serves it running, and with this path?")]
+    Missing {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A socket that nobody listens on.
+    #[error("nobody listens on {path}; the process that served it has ended")]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The mode of the socket or of a directory on the way.
+    #[error("permission denied for {path}; run as its owner, or as a user who may open it")]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Anything else.
+    #[error("cannot connect to {path}: {error}")]
+    Other {
+        /// The socket.
+        path: PathBuf,
+        /// What the transport said.
+        #[source]
+        error: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl ConnectError {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "socket_missing",
+            Self::Refused { .. } => "socket_refused",
+            Self::Denied { .. } => "socket_permission_denied",
+            Self::Other { .. } => "socket_error",
+        }
+    }
+
+    fn of_io(path: &Path, kind: Option<io::ErrorKind>, error: Box<dyn StdError + Send + Sync>) -> Self {
+        let path = path.to_owned();
+        match kind {
+            Some(io::ErrorKind::NotFound) => Self::Missing { path },
+            Some(io::ErrorKind::ConnectionRefused) => Self::Refused { path },
+            Some(io::ErrorKind::PermissionDenied) => Self::Denied { path },
+            _ => Self::Other { path, error },
+        }
+    }
+}
+
+/// Opens a gRPC channel over a Unix socket. The channel dials again by itself after the peer went away.
+///
+/// # Errors
+/// [`ConnectError`] when the first dial fails.
+pub async fn connect(path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
+    let path = path.as_ref();
+    let target = path.to_owned();
+    let connector = service_fn(move |_| {
+        let target = target.clone();
+        async move { UnixStream::connect(target).await.map(TokioIo::new) }
+    });
+    // The authority is what servers see as `:authority`; for a Unix socket it is `localhost` by custom.
+    TonicEndpoint::from_static("http://localhost")
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| ConnectError::of_io(path, io_kind(&error), error.into()))
+}
+
+/// Finds the system's error below what a transport wrapped around it.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A listening Unix socket; its file goes away with it.
+#[derive(Debug)]
+pub struct Listener {
+    inner: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file, so that a successor's socket at the same path is never removed.
+    file: (u64, u64),
+}
+
+impl Listener {
+    /// Listens on `path` with the file mode `mode`. Missing directories are made with `directory_mode`.
+    /// A socket that nobody listens on any more is replaced; one that is served is not.
+    ///
+    /// # Errors
+    /// [`BindError`]; among others when somebody else could replace the socket.
+    pub async fn bind(path: impl AsRef<Path>, mode: u32, directory_mode: u32) -> Result<Self, BindError> {
+        let path = path.as_ref();
+        let io_error = |error| BindError::Io { path: path.to_owned(), error };
+        let directory = match path.parent() {
+            Some(directory) if path.is_absolute() => directory,
+            _ => return Err(BindError::NoDirectory { path: path.to_owned() }),
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(directory_mode)
+            .create(directory)
+            .map_err(io_error)?;
+        check_directories(directory)?;
+        remove_stale(path).await?;
+
+        // Nobody can connect between bind and listen, so that the mode is right before the first connection.
+        let socket =
+            Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None).map_err(io_error)?;
+        let address = SockAddr::unix(path).map_err(io_error)?;
+        socket.bind(&address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { path: path.to_owned() },
+            _ => io_error(error),
+        })?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(io_error)?;
+        socket.listen(BACKLOG).map_err(io_error)?;
+        let metadata = std::fs::symlink_metadata(path).map_err(io_error)?;
+        let inner = UnixListener::from_std(socket.into()).map_err(io_error)?;
+        Ok(Self { inner, path: path.to_owned(), file: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next connection. What is temporary (an exhausted descriptor table) is waited out.
+    pub async fn accept(&self) -> UnixStream {
+        loop {
+            match self.inner.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    /// The connections as a stream for a tonic server; `UdsConnectInfo` carries the peer's credentials.
+    pub fn incoming(self) -> impl Stream<Item = io::Result<UnixStream>> + Send {
+        futures_util::stream::unfold(self, |listener| async move {
+            let stream = listener.accept().await;
+            Some((Ok(stream), listener))
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        if ours {
+            // A file that stays behind is recognized as stale by the next bind.
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Refuses directories in which somebody else could put another socket in place of ours.
+fn check_directories(directory: &Path) -> Result<(), BindError> {
+    let us = rustix::process::geteuid().as_raw();
+    let real =
+        directory.canonicalize().map_err(|error| BindError::Io { path: directory.to_owned(), error })?;
+    for directory in real.ancestors() {
+        let metadata =
+            directory.metadata().map_err(|error| BindError::Io { path: directory.to_owned(), error })?;
+        check_directory(directory, metadata.uid(), metadata.mode(), us)?;
+    }
+    Ok(())
+}
+
+fn check_directory(directory: &Path, owner: u32, mode: u32, us: u32) -> Result<(), BindError> {
+    if owner != us && owner != 0 {
+        return Err(BindError::ForeignDirectory { directory: directory.to_owned(), owner, expected: us });
+    }
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        return Err(BindError::OpenDirectory { directory: directory.to_owned(), mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+/// Removes what a process that has ended left behind.
+async fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let io_error = |error| BindError::Io { path: path.to_owned(), error };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(BindError::NotASocket { path: path.to_owned() });
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(io_error)
+        }
+        _ => Err(BindError::InUse { path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
