@@ -1,0 +1,174 @@
+//! The settings of `svidecar-agent`. Where SPIRE has a key, the key and its default are SPIRE's.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use svidecar_id::TrustDomain;
+
+use crate::{
+    address::OptionalListenAddress,
+    load::Settings,
+    log::LogSettings,
+    problems::Problems,
+    secret::Secret,
+    server::{HealthSettings, KeyType},
+    text::trust_domain_schema,
+    units::{ByteSize, HumanDuration},
+};
+
+/// Settings of `svidecar-agent`, which serves the workloads of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSettings {
+    /// DNS name or IP address of the server.
+    pub server_address: String,
+    /// TCP port of the server.
+    #[serde(default = "default_server_port")]
+    pub server_port: u16,
+    /// The trust domain of the server and of this agent.
+    #[schemars(schema_with = "trust_domain_schema")]
+    pub trust_domain: TrustDomain,
+    /// Directory of the agent's key, SVID, bundle and cache; made with mode 0700 when it is missing.
+    pub data_dir: PathBuf,
+    /// Unix socket of the Workload API, open to every process of the node.
+    #[serde(default = "default_socket_path")]
+    pub socket_path: PathBuf,
+    /// The Workload API on TCP as well. Loopback only: a caller is found by its local port.
+    #[serde(default)]
+    pub tcp_listen: OptionalListenAddress,
+    /// Unix socket for `why` and for details of health, mode 0600. Default: `admin.sock` in `data_dir`.
+    #[serde(default)]
+    pub admin_socket_path: Option<PathBuf>,
+    /// Token of the first contact, `TOKEN.HASH` as `svidecar-server token generate` prints it, or SPIRE's bare
+    /// token. Not needed once the agent has its SVID.
+    #[serde(default)]
+    pub join_token: Option<Secret>,
+    /// File that holds the token of the first contact.
+    #[serde(default)]
+    pub join_token_file: Option<PathBuf>,
+    /// File with the server's bundle, for a first contact without a hash in the token.
+    #[serde(default)]
+    pub trust_bundle_path: Option<PathBuf>,
+    /// `https://` address of the server's bundle, for a first contact without a hash in the token.
+    #[serde(default)]
+    pub trust_bundle_url: Option<String>,
+    /// Format of the bundle at `trust_bundle_path` or `trust_bundle_url`.
+    #[serde(default)]
+    pub trust_bundle_format: BundleFormat,
+    /// Trust whoever answers at the first contact. For trials only.
+    #[serde(default)]
+    pub insecure_bootstrap: bool,
+    /// Kind of the keys of workloads' X.509-SVIDs.
+    #[serde(default)]
+    pub workload_x509_svid_key_type: KeyType,
+    /// What the agent looks at in a process.
+    #[serde(default)]
+    pub unix: UnixAttestorSettings,
+    /// How long a caller without an identity waits while the server is asked whether there is a new entry.
+    /// `0s` answers at once.
+    #[serde(default = "default_miss_lookup_timeout")]
+    pub miss_lookup_timeout: HumanDuration,
+    /// Let processes without an identity fetch bundles and validate JWT-SVIDs.
+    #[serde(default)]
+    pub allow_unauthenticated_verifiers: bool,
+    /// How often the server is asked for changes, if it cannot push them.
+    #[serde(default = "default_sync_interval")]
+    pub sync_interval: HumanDuration,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// Health and metrics over HTTP.
+    #[serde(default)]
+    pub health: HealthSettings,
+}
+
+/// What the unix attestor looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnixAttestorSettings {
+    /// Find the program of a caller, for the selectors `unix:path` and `unix:sha256`.
+    pub discover_workload_path: bool,
+    /// Largest program that is hashed; a caller with a larger one has no `unix:sha256`. `0` for no limit.
+    pub workload_size_limit: ByteSize,
+}
+
+impl Default for UnixAttestorSettings {
+    fn default() -> Self {
+        Self { discover_workload_path: true, workload_size_limit: ByteSize::from_bytes(64 << 20) }
+    }
+}
+
+/// Format of a bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BundleFormat {
+    /// Certificates in PEM.
+    #[default]
+    Pem,
+    /// A SPIFFE bundle document (JWKS).
+    Spiffe,
+}
+
+const fn default_server_port() -> u16 {
+    8081
+}
+
+fn default_socket_path() -> PathBuf {
+    PathBuf::from("/tmp/spire-agent/public/api.sock")
+}
+
+const fn default_miss_lookup_timeout() -> HumanDuration {
+    HumanDuration::from_secs(3)
+}
+
+const fn default_sync_interval() -> HumanDuration {
+    HumanDuration::from_secs(5)
+}
+
+impl AgentSettings {
+    /// The defaults, with the settings that have none.
+    #[must_use]
+    pub fn new(
+        trust_domain: TrustDomain,
+        server_address: impl Into<String>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            server_address: server_address.into(),
+            server_port: default_server_port(),
+            trust_domain,
+            data_dir: data_dir.into(),
+            socket_path: default_socket_path(),
+            tcp_listen: OptionalListenAddress::Off,
+            admin_socket_path: None,
+            join_token: None,
+            join_token_file: None,
+            trust_bundle_path: None,
+            trust_bundle_url: None,
+            trust_bundle_format: BundleFormat::default(),
+            insecure_bootstrap: false,
+            workload_x509_svid_key_type: KeyType::default(),
+            unix: UnixAttestorSettings::default(),
+            miss_lookup_timeout: default_miss_lookup_timeout(),
+            allow_unauthenticated_verifiers: false,
+            sync_interval: default_sync_interval(),
+            log: LogSettings::default(),
+            health: HealthSettings::default(),
+        }
+    }
+
+    /// The socket of `why` and of details of health.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_socket_path.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+}
+
+impl Settings for AgentSettings {
+    const PROGRAM: &'static str = "svidecar-agent";
+
+    fn validate(&self, problems: &mut Problems) {
+        crate::validate::agent(self, problems);
+    }
+}

@@ -1,0 +1,221 @@
+//! The settings of `svidecar-server`. Where SPIRE has a key, the key and its default are SPIRE's.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use svidecar_id::{SpiffeId, TrustDomain};
+
+use crate::{
+    address::OptionalListenAddress,
+    load::Settings,
+    log::LogSettings,
+    problems::Problems,
+    text::{spiffe_ids_schema, trust_domain_schema},
+    units::HumanDuration,
+};
+
+/// Settings of `svidecar-server`, the authority of one trust domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The trust domain that this server is the authority of.
+    #[schemars(schema_with = "trust_domain_schema")]
+    pub trust_domain: TrustDomain,
+    /// Directory of the database and of the keys; made with mode 0700 when it is missing.
+    pub data_dir: PathBuf,
+    /// IP address that agents connect to.
+    #[serde(default = "default_bind_address")]
+    pub bind_address: IpAddr,
+    /// TCP port that agents connect to. Port 0 lets the system pick one.
+    #[serde(default = "default_bind_port")]
+    pub bind_port: u16,
+    /// Unix socket for administration. Whoever may open it is an administrator.
+    #[serde(default = "default_socket_path")]
+    pub socket_path: PathBuf,
+    /// SPIFFE IDs whose holders are administrators over TCP; they may be of a foreign trust domain.
+    #[serde(default)]
+    #[schemars(schema_with = "spiffe_ids_schema")]
+    pub admin_ids: Vec<SpiffeId>,
+    /// Lifetime of an agent's SVID. Default: `default_x509_svid_ttl`.
+    #[serde(default)]
+    pub agent_ttl: Option<HumanDuration>,
+    /// Lifetime of X.509-SVIDs whose entry names none.
+    #[serde(default = "default_x509_svid_ttl")]
+    pub default_x509_svid_ttl: HumanDuration,
+    /// Lifetime of JWT-SVIDs whose entry names none.
+    #[serde(default = "default_jwt_svid_ttl")]
+    pub default_jwt_svid_ttl: HumanDuration,
+    /// Lifetime of the CA certificate and of the key that signs JWT-SVIDs. SVIDs may live for at most a
+    /// sixth of it.
+    #[serde(default = "default_ca_ttl")]
+    pub ca_ttl: HumanDuration,
+    /// Kind of the CA's key.
+    #[serde(default)]
+    pub ca_key_type: KeyType,
+    /// Kind of the key that signs JWT-SVIDs. Default: `ca_key_type`.
+    #[serde(default)]
+    pub jwt_key_type: Option<KeyType>,
+    /// Subject of the CA certificate.
+    #[serde(default)]
+    pub ca_subject: CaSubject,
+    /// The `iss` claim of JWT-SVIDs. Default: no such claim.
+    #[serde(default)]
+    pub jwt_issuer: Option<String>,
+    /// Issue no JWT-SVIDs and publish no keys for them.
+    #[serde(default)]
+    pub disable_jwt_svids: bool,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// Health and metrics over HTTP.
+    #[serde(default)]
+    pub health: HealthSettings,
+    /// Protection of the server from its agents.
+    #[serde(default)]
+    pub ratelimit: RateLimitSettings,
+}
+
+/// Kind of a private key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyType {
+    /// ECDSA on P-256.
+    #[default]
+    #[serde(rename = "ec-p256")]
+    EcP256,
+    /// ECDSA on P-384.
+    #[serde(rename = "ec-p384")]
+    EcP384,
+    /// RSA with 2048 bits.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+    /// RSA with 4096 bits.
+    #[serde(rename = "rsa-4096")]
+    Rsa4096,
+}
+
+/// Subject of the CA certificate; a serial number attribute is added to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaSubject {
+    /// Countries (C), two letters each.
+    pub country: Vec<String>,
+    /// Organizations (O).
+    pub organization: Vec<String>,
+    /// Common name (CN); empty for none.
+    pub common_name: String,
+}
+
+impl Default for CaSubject {
+    fn default() -> Self {
+        Self {
+            country: vec!["US".to_owned()],
+            organization: vec!["SPIFFE".to_owned()],
+            common_name: String::new(),
+        }
+    }
+}
+
+/// Health and metrics over HTTP: `/live`, `/ready` and `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthSettings {
+    /// Where it listens, in plain HTTP.
+    pub listen: OptionalListenAddress,
+}
+
+/// Which calls are limited in rate, per caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitSettings {
+    /// Limit attempts to attest.
+    pub attestation: bool,
+    /// Limit requests to sign.
+    pub signing: bool,
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self { attestation: true, signing: true }
+    }
+}
+
+const fn default_bind_address() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+const fn default_bind_port() -> u16 {
+    8081
+}
+
+fn default_socket_path() -> PathBuf {
+    PathBuf::from("/tmp/spire-server/private/api.sock")
+}
+
+const fn default_x509_svid_ttl() -> HumanDuration {
+    HumanDuration::from_secs(3600)
+}
+
+const fn default_jwt_svid_ttl() -> HumanDuration {
+    HumanDuration::from_secs(5 * 60)
+}
+
+const fn default_ca_ttl() -> HumanDuration {
+    HumanDuration::from_secs(24 * 3600)
+}
+
+impl ServerSettings {
+    /// The defaults, with the two settings that have none.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            trust_domain,
+            data_dir: data_dir.into(),
+            bind_address: default_bind_address(),
+            bind_port: default_bind_port(),
+            socket_path: default_socket_path(),
+            admin_ids: Vec::new(),
+            agent_ttl: None,
+            default_x509_svid_ttl: default_x509_svid_ttl(),
+            default_jwt_svid_ttl: default_jwt_svid_ttl(),
+            ca_ttl: default_ca_ttl(),
+            ca_key_type: KeyType::default(),
+            jwt_key_type: None,
+            ca_subject: CaSubject::default(),
+            jwt_issuer: None,
+            disable_jwt_svids: false,
+            log: LogSettings::default(),
+            health: HealthSettings::default(),
+            ratelimit: RateLimitSettings::default(),
+        }
+    }
+
+    /// Where agents connect.
+    #[must_use]
+    pub const fn bind(&self) -> SocketAddr {
+        SocketAddr::new(self.bind_address, self.bind_port)
+    }
+
+    /// Lifetime of an agent's SVID.
+    #[must_use]
+    pub fn agent_svid_ttl(&self) -> HumanDuration {
+        self.agent_ttl.unwrap_or(self.default_x509_svid_ttl)
+    }
+
+    /// Kind of the key that signs JWT-SVIDs.
+    #[must_use]
+    pub fn jwt_key(&self) -> KeyType {
+        self.jwt_key_type.unwrap_or(self.ca_key_type)
+    }
+}
+
+impl Settings for ServerSettings {
+    const PROGRAM: &'static str = "svidecar-server";
+
+    fn validate(&self, problems: &mut Problems) {
+        crate::validate::server(self, problems);
+    }
+}
