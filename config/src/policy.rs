@@ -1,0 +1,348 @@
+//! The policy language: who may do what to one service, decided by pure functions.
+//!
+//! Owns the meaning of a policy file: parsing with positions, deciding, explaining, testing. Deciding
+//! knows no clock, no I/O and, on the common path, no allocation; rules are found by an index over IDs,
+//! so that ten thousand of them cost what ten do. It must never match an unauthenticated peer, never
+//! match part of a path segment, and never accept a rule that could silently fail to apply.
+
+mod cases;
+mod document;
+mod explain;
+mod index;
+mod path;
+mod target;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use svidecar_id::SpiffeId;
+
+pub use cases::TestOutcome;
+pub use explain::{Explanation, RuleExplanation};
+
+use crate::{diagnostic::Diagnostics, pattern::IdPattern};
+use cases::Case;
+use index::IdIndex;
+use target::Target;
+
+/// Longest accepted policy file, in bytes.
+pub const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
+/// Most rules in one policy.
+pub const MAX_RULES: usize = 20_000;
+/// Most entries in one list of a rule (`from`, `to`, `methods`, `paths`, `hosts`, `headers`).
+pub const MAX_LIST: usize = 1_000;
+/// Most test cases in one policy.
+pub const MAX_TESTS: usize = 10_000;
+/// Longest name of a rule or service, in bytes.
+pub const MAX_NAME_BYTES: usize = 100;
+
+/// What a listener speaks. A policy for `tcp` cannot ask what only HTTP answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2: every request is decided.
+    #[default]
+    Http,
+    /// Bytes: every connection is decided.
+    Tcp,
+}
+
+/// Whether a request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It may.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// Whether a rule takes part in decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It does.
+    Enforce,
+    /// It is evaluated, logged and counted, but decides nothing.
+    Audit,
+}
+
+/// The unique name of a rule. Cheap to clone, so that a log line can outlive the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RuleName(Arc<str>);
+
+impl RuleName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The facts on which a decision rests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// The peer's ID, verified by the handshake; `None` when there is none, which is always denied.
+    pub peer: Option<&'a SpiffeId>,
+    /// The method; `None` outside HTTP.
+    pub method: Option<&'a str>,
+    /// The path without its query, as [`normalize_path`](crate::normalize::normalize_path) gives it.
+    pub path: Option<&'a str>,
+    /// The authority or `host` header; a port in it is ignored.
+    pub host: Option<&'a str>,
+    /// The request's headers.
+    pub headers: Option<&'a http::HeaderMap>,
+}
+
+/// What brought a verdict about.
+#[derive(Debug, Clone, Copy)]
+pub enum Reason<'p> {
+    /// An enforced rule matched.
+    Rule(&'p Rule),
+    /// No enforced rule matched: the policy's `default` applies.
+    Default,
+    /// The peer has no verified ID.
+    Unauthenticated,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, Copy)]
+pub struct Decision<'p> {
+    /// Whether the request may pass.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason<'p>,
+    /// The audit rules that matched.
+    pub audited: Audited<'p>,
+}
+
+impl<'p> Decision<'p> {
+    /// The rule that decided; `None` for the default and for unauthenticated peers.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&'p RuleName> {
+        match self.reason {
+            Reason::Rule(rule) => Some(&rule.name),
+            Reason::Default | Reason::Unauthenticated => None,
+        }
+    }
+
+    /// The name for logs and metrics: the rule's, or `default`, or `unauthenticated`. No rule has the latter two.
+    #[must_use]
+    pub fn rule_name(&self) -> &'p str {
+        match self.reason {
+            Reason::Rule(rule) => rule.name.as_str(),
+            Reason::Default => DEFAULT,
+            Reason::Unauthenticated => UNAUTHENTICATED,
+        }
+    }
+
+    /// Whether the request may pass.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allow)
+    }
+}
+
+const DEFAULT: &str = "default";
+const UNAUTHENTICATED: &str = "unauthenticated";
+
+/// The audit rules that a request matched: the first four in no particular order, without allocation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Audited<'p>([Option<&'p Rule>; 4]);
+
+impl<'p> Audited<'p> {
+    /// The rules.
+    pub fn iter(&self) -> impl Iterator<Item = &'p Rule> {
+        self.0.into_iter().flatten()
+    }
+
+    /// Whether no audit rule matched.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0[0].is_none()
+    }
+
+    /// A rule is found once for each of its patterns that matches, and counted once.
+    fn add(&mut self, rule: &'p Rule) {
+        for slot in &mut self.0 {
+            match slot {
+                Some(known) if std::ptr::eq(*known, rule) => return,
+                Some(_) => {}
+                None => {
+                    *slot = Some(rule);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whom a rule is about.
+#[derive(Debug)]
+enum Sources {
+    /// `from: any`: every authenticated peer.
+    Any,
+    /// Peers that match one of the patterns.
+    Patterns(Box<[IdPattern]>),
+}
+
+/// One rule of a policy.
+#[derive(Debug)]
+pub struct Rule {
+    name: RuleName,
+    action: Verdict,
+    mode: Mode,
+    from: Sources,
+    /// Any of them must match; none means that every request does.
+    to: Box<[Target]>,
+    line: usize,
+}
+
+impl Rule {
+    /// The rule's unique name.
+    #[must_use]
+    pub const fn name(&self) -> &RuleName {
+        &self.name
+    }
+
+    /// What the rule says about requests that match.
+    #[must_use]
+    pub const fn action(&self) -> Verdict {
+        self.action
+    }
+
+    /// Whether the rule is enforced.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The line of the file at which the rule begins, from 1.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+
+    fn covers(&self, request: &Request<'_>) -> bool {
+        self.to.is_empty() || self.to.iter().any(|target| target.matches(request, self.action))
+    }
+}
+
+/// A policy: the rules of one service, ready to decide.
+#[derive(Debug)]
+pub struct Policy {
+    service: Arc<str>,
+    protocol: Protocol,
+    default: Verdict,
+    rules: Box<[Rule]>,
+    index: IdIndex,
+    cases: Box<[Case]>,
+}
+
+impl Policy {
+    /// Reads a policy and runs its tests: what a start or a reload accepts. `file` is only named in errors.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, each with line and column; if nothing is, the tests that fail.
+    pub fn parse(text: &str, file: &Path, protocol: Protocol) -> Result<Self, Diagnostics> {
+        let policy = Self::parse_untested(text, file, protocol)?;
+        let failures = policy.run_tests().into_iter().filter(|outcome| !outcome.passed);
+        Diagnostics::check(failures.map(|outcome| outcome.into_diagnostic(file)).collect())?;
+        Ok(policy)
+    }
+
+    /// Reads a policy without running its tests, for those who want to see each outcome.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, each with line and column.
+    pub fn parse_untested(text: &str, file: &Path, protocol: Protocol) -> Result<Self, Diagnostics> {
+        document::read(text, file, protocol)
+    }
+
+    /// Decides. Deny rules win over allow rules; among equals the first of the file is named.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision<'_> {
+        let Some(peer) = request.peer else {
+            let audited = Audited::default();
+            return Decision { verdict: Verdict::Deny, reason: Reason::Unauthenticated, audited };
+        };
+        let (mut deny, mut allow) = (usize::MAX, usize::MAX);
+        let mut audited = Audited::default();
+        self.index.visit(peer, &mut |at| {
+            let Some(rule) = self.rules.get(at) else { return };
+            match (rule.mode, rule.action) {
+                (Mode::Audit, _) if rule.covers(request) => audited.add(rule),
+                (Mode::Enforce, Verdict::Deny) if at < deny && rule.covers(request) => deny = at,
+                // Once a deny rule is found no allow rule matters.
+                (Mode::Enforce, Verdict::Allow)
+                    if deny == usize::MAX && at < allow && rule.covers(request) =>
+                {
+                    allow = at;
+                }
+                _ => {}
+            }
+        });
+        let (verdict, reason) = match (self.rules.get(deny), self.rules.get(allow)) {
+            (Some(rule), _) => (Verdict::Deny, Reason::Rule(rule)),
+            (None, Some(rule)) => (Verdict::Allow, Reason::Rule(rule)),
+            (None, None) => (self.default, Reason::Default),
+        };
+        Decision { verdict, reason, audited }
+    }
+
+    /// Decides, and says of every rule whether it matched or which part of it did not.
+    #[must_use]
+    pub fn explain(&self, request: &Request<'_>) -> Explanation {
+        explain::explain(self, request)
+    }
+
+    /// Runs the policy's own `tests`.
+    #[must_use]
+    pub fn run_tests(&self) -> Vec<TestOutcome> {
+        self.cases.iter().map(|case| case.run(self)).collect()
+    }
+
+    /// The name of the service, for logs and metrics.
+    #[must_use]
+    pub const fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// What the listener of this policy speaks.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// What happens when no rule matches.
+    #[must_use]
+    pub const fn default_verdict(&self) -> Verdict {
+        self.default
+    }
+
+    /// The rules, in the order of the file.
+    #[must_use]
+    pub const fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        })
+    }
+}
