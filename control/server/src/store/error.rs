@@ -1,0 +1,164 @@
+//! What can go wrong in the store, said to an operator.
+
+use std::path::PathBuf;
+
+/// A failure of the store. Each has a stable [`StoreError::code`].
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database file or its directory cannot be opened.
+    #[error("cannot open the database {}: {reason}; check `data_dir` and its owner", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// Another process has the file open for writing.
+    #[error(
+        "the database {} is in use by another svidecar-server; stop that one, or give this one its own `data_dir`",
+        path.display()
+    )]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The file was written by a later version of the program.
+    #[error(
+        "the database has schema {found}, this version knows up to {known}; start the newer version that wrote it"
+    )]
+    NewerSchema {
+        /// The version in the file.
+        found: u32,
+        /// The latest version this program knows.
+        known: u32,
+    },
+    /// SQLite refused a statement.
+    #[error("database error: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The transaction could not be made durable; nothing of it is kept.
+    #[error("the database could not commit: {reason}; check free space and the disk's health")]
+    Commit {
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A row does not hold what this program writes.
+    #[error("the database holds an unreadable {what}: {reason}; restore the file from a backup")]
+    Corrupt {
+        /// The kind of value.
+        what: &'static str,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// The store is shutting down.
+    #[error("the database is closed because the server is stopping")]
+    Closed,
+    /// There is no such object.
+    #[error("{what} `{key}` not found")]
+    NotFound {
+        /// `entry`, `agent` or `bundle`.
+        what: &'static str,
+        /// The ID that was asked for.
+        key: String,
+    },
+    /// An object of that name exists.
+    #[error("{what} `{key}` already exists")]
+    AlreadyExists {
+        /// `entry`, `bundle` or `join token`.
+        what: &'static str,
+        /// Its ID.
+        key: String,
+    },
+    /// A value breaks a rule of the store.
+    #[error("{0}")]
+    Invalid(String),
+    /// An entry federates with a trust domain that has no bundle here.
+    #[error(
+        "unable to find federated bundle \"{trust_domain}\"; set it first with `bundle set -id spiffe://{trust_domain}`"
+    )]
+    UnknownFederatedBundle {
+        /// The trust domain.
+        trust_domain: String,
+    },
+    /// A bundle cannot go while entries federate with it.
+    #[error(
+        "cannot delete bundle; federated with {entries} registration entries (delete them with `-mode delete`, or keep them with `-mode dissociate`)"
+    )]
+    BundleInUse {
+        /// How many entries.
+        entries: u64,
+    },
+    /// The agent may not come back until it is deleted.
+    #[error("agent `{id}` is banned; `agent evict` lets it attest again")]
+    AgentBanned {
+        /// The agent's SPIFFE ID.
+        id: String,
+    },
+    /// No such join token, or it was pruned after its end.
+    #[error("join token does not exist or has already been used")]
+    TokenUnknown,
+    /// The token's life is over.
+    #[error("join token expired (at Unix time {expired_at}); generate another with `token generate`")]
+    TokenExpired {
+        /// End of its life, Unix seconds.
+        expired_at: i64,
+    },
+    /// The token is bound to the key of another agent.
+    #[error(
+        "join token was already used with another key: at Unix time {used_at} from {used_from}, key SHA-256 {used_by}; \
+         if that was not your agent, evict it, and generate another token"
+    )]
+    TokenUsed {
+        /// SHA-256 of the first user's public key, hex.
+        used_by: String,
+        /// When, Unix seconds.
+        used_at: i64,
+        /// The first user's network address.
+        used_from: String,
+    },
+    /// The events after that position are no longer all there.
+    #[error("events after position {asked} were pruned (the oldest is {oldest}); take a snapshot")]
+    EventsPruned {
+        /// The position that was asked for.
+        asked: u64,
+        /// The first position still there.
+        oldest: u64,
+    },
+    /// A page token that this store did not give out.
+    #[error("could not parse token '{0}'")]
+    BadPageToken(String),
+}
+
+impl StoreError {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "store_open",
+            Self::InUse { .. } => "store_in_use",
+            Self::NewerSchema { .. } => "store_newer_schema",
+            Self::Sqlite(_) => "store_sqlite",
+            Self::Commit { .. } => "store_commit",
+            Self::Corrupt { .. } => "store_corrupt",
+            Self::Closed => "store_closed",
+            Self::NotFound { .. } => "not_found",
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::Invalid(_) => "invalid",
+            Self::UnknownFederatedBundle { .. } => "unknown_federated_bundle",
+            Self::BundleInUse { .. } => "bundle_in_use",
+            Self::AgentBanned { .. } => "agent_banned",
+            Self::TokenUnknown => "token_unknown",
+            Self::TokenExpired { .. } => "token_expired",
+            Self::TokenUsed { .. } => "token_used",
+            Self::EventsPruned { .. } => "events_pruned",
+            Self::BadPageToken(_) => "bad_page_token",
+        }
+    }
+
+    pub(super) fn corrupt(what: &'static str, reason: impl ToString) -> Self {
+        Self::Corrupt { what, reason: reason.to_string() }
+    }
+
+    pub(super) fn not_found(what: &'static str, key: impl ToString) -> Self {
+        Self::NotFound { what, key: key.to_string() }
+    }
+}
