@@ -1,0 +1,237 @@
+//! TLS between members of trust domains: what all three binaries share.
+//!
+//! Both sides take their identity and the trusted bundles from sources at every handshake, so that rotation
+//! needs no new configuration. Host names play no part: a peer is who its SVID says, if the bundle of its trust
+//! domain agrees and the [`Authorizer`] accepts it. TLS 1.3 only unless asked otherwise; no session is resumed,
+//! because a resumed one would pass by the verifier.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    CertificateError, ClientConfig, OtherError, ServerConfig, SupportedProtocolVersion,
+    client::{Resumption, danger::ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+    version,
+};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+use crate::{
+    AuthorityError,
+    bundle::BundleSet,
+    x509::{VerifiedPeer, X509Error},
+};
+
+pub mod authorize;
+mod pin;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+pub use authorize::Authorizer;
+pub use pin::{InsecureVerifier, PinnedRootVerifier};
+pub use verifier::{ClientCertificate, SpiffeVerifier};
+
+/// Where the current identity comes from, asked at every handshake; `None` refuses the handshake.
+pub trait IdentitySource: Send + Sync {
+    /// The identity to present now.
+    fn identity(&self) -> Option<Arc<CertifiedKey>>;
+}
+
+impl<F: Fn() -> Option<Arc<CertifiedKey>> + Send + Sync> IdentitySource for F {
+    fn identity(&self) -> Option<Arc<CertifiedKey>> {
+        self()
+    }
+}
+
+/// Where the trusted bundles come from, asked at every handshake.
+pub trait BundleSource: Send + Sync {
+    /// The bundles that are trusted now.
+    fn bundles(&self) -> Arc<BundleSet>;
+}
+
+impl<F: Fn() -> Arc<BundleSet> + Send + Sync> BundleSource for F {
+    fn bundles(&self) -> Arc<BundleSet> {
+        self()
+    }
+}
+
+/// An SVID with its key, ready to be presented.
+#[derive(Clone)]
+pub struct Identity(Arc<CertifiedKey>);
+
+impl Identity {
+    /// Joins a chain, leaf first, and its unencrypted PKCS#8 key, of any type that TLS can sign with.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Tls`] when the key cannot be used, [`AuthorityError::KeyMismatch`] when it is not the leaf's.
+    pub fn new(chain: Vec<CertificateDer<'static>>, pkcs8_der: &[u8]) -> Result<Self, AuthorityError> {
+        let key = PrivatePkcs8KeyDer::from(pkcs8_der.to_vec());
+        CertifiedKey::from_der(chain, key.into(), &provider()).map(|key| Self(Arc::new(key))).map_err(
+            |error| match error {
+                rustls::Error::InconsistentKeys(_) => AuthorityError::KeyMismatch,
+                other => AuthorityError::Tls { reason: other.to_string() },
+            },
+        )
+    }
+
+    /// In rustls' form, shared.
+    #[must_use]
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0)
+    }
+
+    /// The chain, leaf first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.cert
+    }
+}
+
+impl IdentitySource for Identity {
+    fn identity(&self) -> Option<Arc<CertifiedKey>> {
+        Some(self.certified_key())
+    }
+}
+
+/// The one crypto provider: aws-lc-rs with the hybrid post-quantum group first, AES-GCM and ChaCha20-Poly1305.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| {
+        Arc::new(CryptoProvider {
+            kx_groups: vec![
+                aws_lc_rs::kx_group::X25519MLKEM768,
+                aws_lc_rs::kx_group::X25519,
+                aws_lc_rs::kx_group::SECP256R1,
+                aws_lc_rs::kx_group::SECP384R1,
+            ],
+            ..aws_lc_rs::default_provider()
+        })
+    }))
+}
+
+/// Which protocol versions are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// TLS 1.3 and nothing else.
+    #[default]
+    Tls13,
+    /// TLS 1.2 too, for old peers, by explicit option.
+    Tls12And13,
+}
+
+impl Versions {
+    fn supported(self) -> &'static [&'static SupportedProtocolVersion] {
+        static TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+        static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+        match self {
+            Self::Tls13 => TLS13,
+            Self::Tls12And13 => BOTH,
+        }
+    }
+}
+
+/// Settings for the accepting side. `alpn` in order of preference, empty for none.
+///
+/// # Errors
+/// [`AuthorityError::Tls`] when rustls refuses the combination.
+pub fn server_config(
+    identity: impl IdentitySource + 'static,
+    verifier: impl ClientCertVerifier + 'static,
+    alpn: &[&[u8]],
+    versions: Versions,
+) -> Result<ServerConfig, AuthorityError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions.supported())
+        .map_err(|error| AuthorityError::Tls { reason: error.to_string() })?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(resolve::Current(identity)));
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// Settings for the connecting side; `identity` is presented when the server asks for one. `alpn` in order of
+/// preference, empty for none. The name that a connection is made with is sent as SNI and not compared.
+///
+/// # Errors
+/// [`AuthorityError::Tls`] when rustls refuses the combination.
+pub fn client_config(
+    identity: impl IdentitySource + 'static,
+    verifier: impl ServerCertVerifier + 'static,
+    alpn: &[&[u8]],
+    versions: Versions,
+) -> Result<ClientConfig, AuthorityError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions.supported())
+        .map_err(|error| AuthorityError::Tls { reason: error.to_string() })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(resolve::Current(identity)));
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// For a client that has no identity yet: presents none.
+#[derive(Debug, Clone, Copy)]
+pub struct NoIdentity;
+
+impl IdentitySource for NoIdentity {
+    fn identity(&self) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+/// The typed reason inside a handshake error, when one of our verifiers gave it.
+#[must_use]
+pub fn failure_of(error: &rustls::Error) -> Option<&X509Error> {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else {
+        return None;
+    };
+    inner.downcast_ref()
+}
+
+/// As [`failure_of`], looking through whatever a transport has wrapped around rustls' error.
+#[must_use]
+pub fn failure_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a X509Error> {
+    let mut next = Some(error);
+    // Bounded, because a chain of causes is somebody else's data.
+    for _ in 0..16 {
+        let error = next?;
+        // An I/O error hides what it wraps from `source`.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(inner) = inner {
+            next = Some(inner);
+            continue;
+        }
+        if let Some(found) = error.downcast_ref::<rustls::Error>().and_then(failure_of) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Who is at the other end of a finished handshake that one of our verifiers has accepted; `None` when it
+/// presented no certificate.
+#[must_use]
+pub fn peer_of(connection: &rustls::CommonState) -> Option<VerifiedPeer> {
+    let leaf = connection.peer_certificates()?.first()?;
+    crate::x509::verify::facts_of_accepted(leaf).ok()
+}
+
+/// Puts a typed reason into rustls' error. The peer sees the alert `certificate_unknown`, never our words.
+fn reject(error: X509Error) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("certificates", &self.0.cert.len()).finish_non_exhaustive()
+    }
+}
