@@ -12,7 +12,7 @@ use crate::{
     log::LogSettings,
     problems::Problems,
     secret::Secret,
-    server::{HealthSettings, KeyType},
+    server::{HealthSettings, KeyType, SPIRE_KEYS},
     text::trust_domain_schema,
     units::{ByteSize, HumanDuration},
 };
@@ -170,5 +170,9 @@ impl Settings for AgentSettings {
 
     fn validate(&self, problems: &mut Problems) {
         crate::validate::agent(self, problems);
+    }
+
+    fn foreign_keys() -> &'static [(&'static str, &'static str)] {
+        SPIRE_KEYS
     }
 }

@@ -210,6 +210,7 @@ impl JsonSchema for IdPattern {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "format": "spiffe-id-pattern",
             "description": "A SPIFFE ID, or a pattern: `*` and `{name}` are one segment, a final `**` the rest.",
             "pattern": "^spiffe://[a-z0-9._-]+/.+",
             "examples": ["spiffe://demo.org/shop", "spiffe://demo.org/ns/*/sa/web", "spiffe://demo.org/**"],

@@ -212,10 +212,26 @@ impl ServerSettings {
     }
 }
 
+/// Keys of SPIRE's files that are somewhere else here, or nowhere.
+pub(crate) const SPIRE_KEYS: &[(&str, &str)] = &[
+    ("server", "svidecar has no blocks around its keys; put its keys at the top level"),
+    ("agent", "svidecar has no blocks around its keys; put its keys at the top level"),
+    ("plugins", "svidecar has no plugins; what they configure is built in, see the reference of settings"),
+    ("telemetry", "metrics are served at `/metrics` of `health: {listen: …}`"),
+    ("health_checks", "write `health: {listen: HOST:PORT}`"),
+    ("log_level", "write `log: {level: …}`"),
+    ("log_format", "write `log: {format: …}`"),
+    ("log_file", "logs go to standard error; let the service manager write the file"),
+];
+
 impl Settings for ServerSettings {
     const PROGRAM: &'static str = "svidecar-server";
 
     fn validate(&self, problems: &mut Problems) {
         crate::validate::server(self, problems);
+    }
+
+    fn foreign_keys() -> &'static [(&'static str, &'static str)] {
+        SPIRE_KEYS
     }
 }

@@ -9,6 +9,8 @@ use std::{fmt::Display, str::FromStr};
 use schemars::{Schema, json_schema};
 use svidecar_id::{SpiffeId, TrustDomain};
 
+use crate::pattern::IdPattern;
+
 /// Why a text is not the value that a setting wants: one sentence with what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -68,16 +70,22 @@ fn parses<T: TextValue>(text: &str) -> Result<(), InvalidValue> {
 pub(crate) fn check_of(format: &str) -> Option<Check> {
     use crate::{
         address::{Address, ListenAddress, OptionalListenAddress},
+        log::LogLevel,
+        proxy::{AccessLogPath, Workers},
         units::{ByteSize, HumanDuration},
     };
-    let table: [(&str, Check); 8] = [
+    let table: [(&str, Check); 12] = [
         (HumanDuration::FORMAT, parses::<HumanDuration>),
         (ByteSize::FORMAT, parses::<ByteSize>),
         (ListenAddress::FORMAT, parses::<ListenAddress>),
         (OptionalListenAddress::FORMAT, parses::<OptionalListenAddress>),
         (Address::FORMAT, parses::<Address>),
+        (LogLevel::FORMAT, parses::<LogLevel>),
+        (AccessLogPath::FORMAT, parses::<AccessLogPath>),
+        (Workers::FORMAT, parses::<Workers>),
         ("trust-domain", is_trust_domain),
         ("spiffe-id", is_spiffe_id),
+        ("spiffe-id-pattern", is_id_pattern),
         ("header-name", is_header_name),
     ];
     table.into_iter().find_map(|(name, check)| (name == format).then_some(check))
@@ -93,6 +101,12 @@ fn is_spiffe_id(text: &str) -> Result<(), InvalidValue> {
     SpiffeId::parse(text)
         .map(drop)
         .map_err(|error| InvalidValue(format!("`{text}` is not a SPIFFE ID: {error}")))
+}
+
+fn is_id_pattern(text: &str) -> Result<(), InvalidValue> {
+    IdPattern::parse(text)
+        .map(drop)
+        .map_err(|error| InvalidValue(format!("`{text}` is not a pattern: {error}")))
 }
 
 /// RFC 9110 §5.6.2: a field name is a token.

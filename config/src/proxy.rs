@@ -1,0 +1,396 @@
+//! The settings of `svidecar`, the proxy: one file per proxy.
+
+mod headers;
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use svidecar_id::{SpiffeId, TrustDomain};
+
+pub use self::headers::{HeaderMode, HeadersFromPath, IdentityHeaderSettings, XfccDetail};
+use crate::{
+    address::{Address, ListenAddress, OptionalListenAddress},
+    load::Settings,
+    log::LogSettings,
+    pattern::IdPattern,
+    problems::Problems,
+    text::{InvalidValue, optional_spiffe_id_schema, optional_trust_domain_schema, text_value},
+    units::{ByteSize, HumanDuration},
+};
+
+/// Settings of `svidecar`, the proxy beside one workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxySettings {
+    /// The Workload API: `unix:///PATH` or `tcp://IP:PORT`.
+    pub workload_api: String,
+    /// The trust domain that our own SVID must be of. Default: whatever the Workload API gives.
+    #[schemars(schema_with = "optional_trust_domain_schema")]
+    pub trust_domain: Option<TrustDomain>,
+    /// Which SVID to use, if the Workload API gives more than one. Default: its first.
+    pub identity: IdentitySettings,
+    /// Threads that move data: a number, or `auto` for the CPU quota, 1 to 4.
+    pub workers: Workers,
+    /// Logging.
+    pub log: LogSettings,
+    /// One line per request or connection.
+    pub access_log: AccessLogSettings,
+    /// Health, metrics and a look inside.
+    pub admin: AdminSettings,
+    /// How long connections may finish after the proxy was told to stop.
+    pub drain_timeout: HumanDuration,
+    /// What becomes of a connection when its peer's SVID passes its end.
+    pub on_peer_expiry: OnPeerExpiry,
+    /// Listeners for peers, which lead to our workload.
+    pub inbound: Vec<InboundSettings>,
+    /// Listeners for our workload, which lead to peers.
+    pub outbound: Vec<OutboundSettings>,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            workload_api: "unix:///tmp/spire-agent/public/api.sock".to_owned(),
+            trust_domain: None,
+            identity: IdentitySettings::default(),
+            workers: Workers::default(),
+            log: LogSettings::default(),
+            access_log: AccessLogSettings::default(),
+            admin: AdminSettings::default(),
+            drain_timeout: HumanDuration::from_secs(30),
+            on_peer_expiry: OnPeerExpiry::default(),
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+        }
+    }
+}
+
+/// Which SVID of several is ours. Both conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentitySettings {
+    /// The SVID with this ID.
+    #[schemars(schema_with = "optional_spiffe_id_schema")]
+    pub spiffe_id: Option<SpiffeId>,
+    /// The SVID with this hint, which its registration entry sets.
+    pub hint: Option<String>,
+}
+
+/// Number of threads that move data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// The CPU quota, at least 1 and at most 4.
+    #[default]
+    Auto,
+    /// This many.
+    Count(NonZeroUsize),
+}
+
+impl Workers {
+    /// Most threads that a setting may ask for.
+    pub const MAX: usize = 256;
+}
+
+impl FromStr for Workers {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(count) if NonZeroUsize::get(count) <= Self::MAX => Ok(Self::Count(count)),
+            _ => Err(InvalidValue(format!(
+                "`{text}` is not a number of workers; expected `auto` or 1 to {}",
+                Self::MAX
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
+text_value!(Workers, "Workers", "workers", ["auto", "2"]);
+
+/// One line per request or connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLogSettings {
+    /// How a line is written.
+    pub format: AccessLogFormat,
+    /// Where it goes: `stdout`, `stderr` or a file, which is appended to.
+    pub path: AccessLogPath,
+}
+
+/// How a line of the access log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// One line of text.
+    Text,
+    /// No access log.
+    Off,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AccessLogPath {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, which is appended to.
+    File(PathBuf),
+}
+
+impl FromStr for AccessLogPath {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "" => {
+                Err(InvalidValue("expected `stdout`, `stderr` or the path of a file, found nothing".into()))
+            }
+            "stdout" => Ok(Self::Stdout),
+            "stderr" => Ok(Self::Stderr),
+            path => Ok(Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
+impl fmt::Display for AccessLogPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+text_value!(AccessLogPath, "AccessLogPath", "access-log-path", ["stdout", "stderr", "/var/log/svidecar.log"]);
+
+/// Health, metrics and a look inside, in plain HTTP for this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub listen: OptionalListenAddress,
+    /// Let it listen on an address that other machines can reach.
+    pub unsafe_listen: bool,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        let listen = ListenAddress::Tcp((std::net::Ipv4Addr::LOCALHOST, 15000).into());
+        Self { listen: OptionalListenAddress::At(listen), unsafe_listen: false }
+    }
+}
+
+/// What becomes of a connection when its peer's SVID passes its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPeerExpiry {
+    /// It may finish what it is doing, then it is closed.
+    #[default]
+    Drain,
+    /// It is closed at once.
+    Close,
+    /// Nothing.
+    Ignore,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 and HTTP/2: decisions per request.
+    #[default]
+    Http,
+    /// Any bytes: decisions per connection.
+    Tcp,
+}
+
+/// A listener for peers, which leads to our workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InboundSettings {
+    /// Its name in logs and metrics; unique.
+    pub name: String,
+    /// Where peers connect. A bare port means 127.0.0.1.
+    pub listen: ListenAddress,
+    /// What peers speak inside mTLS.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Our workload, in plain text: a loopback address or a Unix socket.
+    pub forward: Address,
+    /// Let `forward` name another machine, which then gets the traffic in plain text.
+    #[serde(default)]
+    pub unsafe_forward: bool,
+    /// What our workload speaks, for `protocol: http`.
+    #[serde(default)]
+    pub forward_protocol: ForwardProtocol,
+    /// File of the policy; a relative path begins at the directory of this file.
+    pub policy: PathBuf,
+    /// Headers that tell our workload who the peer is, for `protocol: http`.
+    #[serde(default)]
+    pub identity_headers: IdentityHeaderSettings,
+    /// How long the proxy waits.
+    #[serde(default)]
+    pub timeouts: InboundTimeouts,
+    /// How much it accepts.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What our workload speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardProtocol {
+    /// HTTP/2 with prior knowledge for gRPC, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// How long an inbound listener waits. No value may be `0s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InboundTimeouts {
+    /// For the peer's TLS handshake.
+    pub handshake: HumanDuration,
+    /// For a connection to our workload.
+    pub connect: HumanDuration,
+    /// For the whole head of a request.
+    pub request_headers: HumanDuration,
+    /// On a connection that carries no request and no bytes.
+    pub idle: HumanDuration,
+}
+
+impl Default for InboundTimeouts {
+    fn default() -> Self {
+        Self {
+            handshake: HumanDuration::from_secs(10),
+            connect: HumanDuration::from_secs(1),
+            request_headers: HumanDuration::from_secs(30),
+            idle: HumanDuration::from_secs(60),
+        }
+    }
+}
+
+/// How much a listener accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at the same time.
+    pub max_connections: u32,
+    /// Size of all headers of one request.
+    pub max_header_bytes: ByteSize,
+    /// Number of headers of one request.
+    pub max_headers: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 10_000, max_header_bytes: ByteSize::from_bytes(64 << 10), max_headers: 128 }
+    }
+}
+
+/// A listener for our workload, which leads to one upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutboundSettings {
+    /// Its name in logs and metrics; unique.
+    pub name: String,
+    /// Where our workload connects, in plain text: a loopback address or a Unix socket.
+    pub listen: ListenAddress,
+    /// Let it listen on an address that other machines can reach; they then speak with our identity.
+    #[serde(default)]
+    pub unsafe_listen: bool,
+    /// What our workload speaks.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Where it leads.
+    pub upstream: UpstreamSettings,
+    /// How long the proxy waits.
+    #[serde(default)]
+    pub timeouts: OutboundTimeouts,
+    /// How much it accepts.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What an outbound listener leads to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// Addresses of the upstream, `HOST:PORT` or `unix:/PATH`. Names are looked up, all their addresses are used.
+    #[schemars(length(min = 1))]
+    pub endpoints: Vec<Address>,
+    /// Who may answer: SPIFFE IDs or patterns; a whole trust domain is written out as `spiffe://TRUST-DOMAIN/**`.
+    #[schemars(length(min = 1))]
+    pub server_id: Vec<IdPattern>,
+}
+
+/// How long an outbound listener waits. No value may be `0s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutboundTimeouts {
+    /// For a TCP connection to one endpoint.
+    pub connect: HumanDuration,
+    /// For the TLS handshake with it.
+    pub handshake: HumanDuration,
+    /// For the whole head of a request.
+    pub request_headers: HumanDuration,
+    /// On a connection that carries no request and no bytes.
+    pub idle: HumanDuration,
+}
+
+impl Default for OutboundTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: HumanDuration::from_secs(5),
+            handshake: HumanDuration::from_secs(10),
+            request_headers: HumanDuration::from_secs(30),
+            idle: HumanDuration::from_secs(60),
+        }
+    }
+}
+
+impl Settings for ProxySettings {
+    const PROGRAM: &'static str = "svidecar";
+
+    fn validate(&self, problems: &mut Problems) {
+        crate::validate::proxy(self, problems);
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        for inbound in &mut self.inbound {
+            inbound.policy = base.join(&inbound.policy);
+        }
+    }
+
+    fn environment_aliases() -> &'static [(&'static str, &'static str)] {
+        &[("SPIFFE_ENDPOINT_SOCKET", "workload_api"), ("SPIFFE_TRUST_DOMAIN", "trust_domain")]
+    }
+}
