@@ -1,0 +1,69 @@
+//! Programs that others wrote, and what happens where one is missing.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use svidecar_stack::Binaries;
+
+/// A program that a test runs against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// curl, of the machine.
+    Curl,
+    /// openssl, of the machine.
+    OpenSsl,
+    /// Python with py-spiffe, by `tests/setup`.
+    PySpiffe,
+    /// Envoy, by `tests/setup`.
+    Envoy,
+    /// Our client on go-spiffe, built by `tests/setup` where Go is.
+    GoSpiffe,
+}
+
+impl Tool {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Curl => "curl",
+            Self::OpenSsl => "openssl",
+            Self::PySpiffe => "py-spiffe",
+            Self::Envoy => "envoy",
+            Self::GoSpiffe => "go-spiffe",
+        }
+    }
+
+    /// Where it is, if it is here.
+    fn find(self, binaries: &Binaries) -> Option<PathBuf> {
+        let tools = binaries.tools();
+        let path = match self {
+            Self::Curl | Self::OpenSsl => {
+                return std::env::split_paths(&std::env::var_os("PATH")?)
+                    .map(|dir| dir.join(self.name()))
+                    .find(|path| path.is_file());
+            }
+            Self::PySpiffe => tools.join("python/bin/python"),
+            // The package's own command is a Python script that runs this.
+            Self::Envoy => std::fs::read_dir(tools.join("python/lib"))
+                .ok()?
+                .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/envoy/_bin/envoy")))
+                .find(|path| path.is_file())?,
+            Self::GoSpiffe => tools.join("go-spiffe-client"),
+        };
+        path.is_file().then_some(path)
+    }
+}
+
+/// The tool's path; or nothing, and the skip is written down for `tests/run` to count.
+///
+/// # Errors
+/// When the skip cannot be written down: no test is skipped silently.
+pub fn need(tool: Tool, test: &str) -> Result<Option<PathBuf>> {
+    let binaries = Binaries::beside_this_program()?;
+    let found = tool.find(&binaries);
+    if found.is_none() {
+        let skipped = binaries.dir().with_file_name("tmp").join("skipped");
+        std::fs::create_dir_all(&skipped)?;
+        let reason = format!("{test}: no {} here\n", tool.name());
+        std::fs::write(skipped.join(test), reason).context("cannot write down that a test is skipped")?;
+    }
+    Ok(found)
+}
