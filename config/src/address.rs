@@ -5,17 +5,20 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
-use crate::text::{InvalidValue, text_value};
+use crate::{
+    problems::Problems,
+    text::{InvalidValue, text_value},
+};
 
 /// Longest path of a Unix socket in bytes: `sun_path` of unix(7) less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
 /// Where a listener binds: `0.0.0.0:8443`, `[::]:8443`, `localhost:8443`, `8443` or `:8443` (both mean
-/// 127.0.0.1), `unix:/run/app.sock`. Port 0 lets the system pick one.
+/// 127.0.0.1), `*:8443` (every interface), `unix:/run/app.sock`. Port 0 lets the system pick one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
     /// A TCP address.
@@ -52,11 +55,13 @@ impl FromStr for ListenAddress {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Some(port) = text.strip_prefix("*:").and_then(|port| port.parse().ok()) {
+            return Ok(Self::Tcp((Ipv6Addr::UNSPECIFIED, port).into()));
+        }
         match text.parse()? {
             Address::Unix(path) => Ok(Self::Unix(path)),
             Address::Tcp { host, port } => match host.as_str() {
                 "localhost" => Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into())),
-                "*" => Ok(Self::Tcp((Ipv6Addr::UNSPECIFIED, port).into())),
                 _ => host.parse().map(|ip: IpAddr| Self::Tcp((ip, port).into())).map_err(|_| {
                     InvalidValue(format!(
                         "`{text}` is not an address to listen on: `{host}` is a name; write an IP address, or only the port for 127.0.0.1"
@@ -176,7 +181,7 @@ impl FromStr for Address {
                 return Err(wrong("an IPv6 address is written in brackets, `[::1]:8080`"));
             }
             None if host.is_empty() => "127.0.0.1",
-            None if host == "*" || is_host_name(host) => host,
+            None if is_host_name(host) => host,
             None => return Err(wrong(&format!("`{host}` is neither an IP address nor a DNS name"))),
         };
         Ok(Self::Tcp { host: host.to_owned(), port })
@@ -207,6 +212,16 @@ fn socket_path(path: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(path))
+}
+
+/// Notes a path that no socket can be bound to.
+pub(crate) fn check_socket_path(key: &str, path: &Path, problems: &mut Problems) {
+    let length = path.as_os_str().len();
+    if !(1..=MAX_SOCKET_PATH).contains(&length) {
+        let message =
+            format!("the path of a Unix socket has 1 to {MAX_SOCKET_PATH} bytes, this one has {length}");
+        problems.add(key, message);
+    }
 }
 
 impl fmt::Display for Address {

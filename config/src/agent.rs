@@ -1,13 +1,16 @@
 //! The settings of `svidecar-agent`. Where SPIRE has a key, the key and its default are SPIRE's.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_id::TrustDomain;
 
 use crate::{
-    address::OptionalListenAddress,
+    address::{Address, ListenAddress, OptionalListenAddress, check_socket_path},
     load::Settings,
     log::LogSettings,
     problems::Problems,
@@ -163,16 +166,146 @@ impl AgentSettings {
     pub fn admin_socket(&self) -> PathBuf {
         self.admin_socket_path.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
     }
+
+    /// Two answers to the question of the first contact would make one of them silently ignored.
+    fn check_bootstrap(&self, problems: &mut Problems) {
+        if self.join_token.is_some() && self.join_token_file.is_some() {
+            problems.add("join_token_file", "`join_token` is set as well; keep one of them");
+        }
+        if self.join_token.as_ref().is_some_and(|token| token.expose().trim().is_empty()) {
+            problems.add("join_token", "it is empty");
+        }
+        let trusts = [
+            ("trust_bundle_path", self.trust_bundle_path.is_some()),
+            ("trust_bundle_url", self.trust_bundle_url.is_some()),
+            ("insecure_bootstrap", self.insecure_bootstrap),
+        ];
+        let mut given = trusts.into_iter().filter(|(_, given)| *given).map(|(key, _)| key);
+        if let Some(first) = given.next() {
+            for other in given {
+                problems.add(other, format!("`{first}` is set as well; keep one of them"));
+            }
+        }
+        if let Some(url) = self.trust_bundle_url.as_deref().filter(|url| !url.starts_with("https://")) {
+            problems.add(
+                "trust_bundle_url",
+                format!("expected an address that begins with `https://`, found `{url}`"),
+            );
+        }
+    }
+
+    fn check_sockets(&self, problems: &mut Problems) {
+        check_socket_path("socket_path", &self.socket_path, problems);
+        check_socket_path("admin_socket_path", &self.admin_socket(), problems);
+        if self.socket_path == self.admin_socket() {
+            problems
+                .add("admin_socket_path", "it is the socket of the Workload API, which everyone may open");
+        }
+        match self.tcp_listen.address() {
+            Some(address @ ListenAddress::Unix(_)) => {
+                problems.add("tcp_listen", format!("expected an IP address and a port, found {address}"));
+            }
+            Some(address) if !address.is_local() => problems.add(
+                "tcp_listen",
+                format!(
+                    "{address} can be reached from other machines, whose processes nobody here can attest"
+                ),
+            ),
+            _ => {}
+        }
+    }
 }
 
 impl Settings for AgentSettings {
     const PROGRAM: &'static str = "svidecar-agent";
 
     fn validate(&self, problems: &mut Problems) {
-        crate::validate::agent(self, problems);
+        let server = match self.server_address.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, self.server_port).to_string(),
+            Err(_) => format!("{}:{}", self.server_address, self.server_port),
+        };
+        if self.server_address.is_empty() || server.parse::<Address>().is_err() {
+            let message = format!("`{}` is neither a DNS name nor an IP address", self.server_address);
+            problems.add("server_address", message);
+        }
+        if self.server_port == 0 {
+            problems.add("server_port", "nothing can be reached at port 0");
+        }
+        self.check_bootstrap(problems);
+        self.check_sockets(problems);
+        if self.sync_interval.is_zero() {
+            problems.add("sync_interval", "expected more than 0s");
+        }
     }
 
     fn foreign_keys() -> &'static [(&'static str, &'static str)] {
         SPIRE_KEYS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn problems(change: impl FnOnce(&mut AgentSettings)) -> Vec<String> {
+        let mut settings = AgentSettings::new("demo.org".parse().unwrap(), "localhost", "/d");
+        change(&mut settings);
+        let mut problems = Problems::default();
+        settings.validate(&mut problems);
+        problems.iter().map(|problem| problem.key.clone()).collect()
+    }
+
+    #[test]
+    fn defaults_fit_together() {
+        assert_eq!(problems(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_server_has_an_address() {
+        for (address, fits) in [
+            ("10.0.0.1", true),
+            ("::1", true),
+            ("server.internal", true),
+            ("", false),
+            ("a b", false),
+            ("a:1", false),
+        ] {
+            assert_eq!(problems(|s| s.server_address = address.into()).is_empty(), fits, "{address}");
+        }
+        assert_eq!(problems(|s| s.server_port = 0), ["server_port"]);
+    }
+
+    #[test]
+    fn the_first_contact_has_one_answer() {
+        let token = || Some(Secret::from("t".to_owned()));
+        assert_eq!(
+            problems(|s| (s.join_token, s.insecure_bootstrap) = (token(), true)),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            problems(|s| (s.join_token, s.join_token_file) = (token(), Some("/t".into()))),
+            ["join_token_file"]
+        );
+        assert_eq!(problems(|s| s.join_token = Some(Secret::from(" ".to_owned()))), ["join_token"]);
+        assert_eq!(
+            problems(|s| {
+                s.trust_bundle_path = Some("/b".into());
+                s.trust_bundle_url = Some("https://x/b".into());
+                s.insecure_bootstrap = true;
+            }),
+            ["trust_bundle_url", "insecure_bootstrap"]
+        );
+        assert_eq!(problems(|s| s.trust_bundle_url = Some("http://x/b".into())), ["trust_bundle_url"]);
+    }
+
+    #[test]
+    fn sockets_are_local_and_apart() {
+        assert_eq!(problems(|s| s.tcp_listen = "127.0.0.1:1".parse().unwrap()), Vec::<String>::new());
+        assert_eq!(problems(|s| s.tcp_listen = "0.0.0.0:1".parse().unwrap()), ["tcp_listen"]);
+        assert_eq!(problems(|s| s.tcp_listen = "unix:/a".parse().unwrap()), ["tcp_listen"]);
+        assert_eq!(problems(|s| s.socket_path = "/d/admin.sock".into()), ["admin_socket_path"]);
+        assert_eq!(problems(|s| s.sync_interval = HumanDuration::from_secs(0)), ["sync_interval"]);
     }
 }

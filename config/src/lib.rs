@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod args;
 pub mod diagnostic;
 pub mod load;
 pub mod log;
@@ -15,11 +16,12 @@ pub mod pattern;
 pub mod policy;
 pub mod problems;
 pub mod proxy;
+pub mod reference;
 pub mod secret;
 pub mod server;
+pub mod show;
 mod text;
 pub mod units;
-mod validate;
 pub mod yaml;
 
 pub use text::InvalidValue;

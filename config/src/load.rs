@@ -29,7 +29,11 @@ pub use self::{
     origin::Origin,
     schema::json_schema,
 };
-use self::{layer::Layers, origin::Finding, schema::Schemas};
+pub(crate) use self::{
+    keys::child as child_key,
+    schema::{Schemas, Shape},
+};
+use self::{layer::Layers, origin::Finding};
 use crate::{diagnostic::Diagnostics, problems::Problems};
 
 /// The settings of one program.

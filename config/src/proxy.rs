@@ -1,6 +1,7 @@
 //! The settings of `svidecar`, the proxy: one file per proxy.
 
 mod headers;
+mod validate;
 
 use std::{
     fmt,
@@ -20,7 +21,10 @@ use crate::{
     log::LogSettings,
     pattern::IdPattern,
     problems::Problems,
-    text::{InvalidValue, optional_spiffe_id_schema, optional_trust_domain_schema, text_value},
+    text::{
+        InvalidValue, optional_spiffe_id_schema, optional_trust_domain_schema, text_value,
+        workload_endpoint_schema,
+    },
     units::{ByteSize, HumanDuration},
 };
 
@@ -28,9 +32,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxySettings {
-    /// The Workload API: `unix:///PATH` or `tcp://IP:PORT`.
+    /// The Workload API: `unix:///PATH` or `tcp://IP:PORT`. The variable `SPIFFE_ENDPOINT_SOCKET` is its default,
+    /// if it is set.
+    #[schemars(schema_with = "workload_endpoint_schema")]
     pub workload_api: String,
-    /// The trust domain that our own SVID must be of. Default: whatever the Workload API gives.
+    /// The trust domain that our own SVID must be of. Default: the variable
+    /// `SPIFFE_TRUST_DOMAIN`, else whatever the Workload API gives.
     #[schemars(schema_with = "optional_trust_domain_schema")]
     pub trust_domain: Option<TrustDomain>,
     /// Which SVID to use, if the Workload API gives more than one. Default: its first.
@@ -75,10 +82,10 @@ impl Default for ProxySettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IdentitySettings {
-    /// The SVID with this ID.
+    /// Use the SVID with this ID.
     #[schemars(schema_with = "optional_spiffe_id_schema")]
     pub spiffe_id: Option<SpiffeId>,
-    /// The SVID with this hint, which its registration entry sets.
+    /// Use the SVID with this hint, which its registration entry sets.
     pub hint: Option<String>,
 }
 
@@ -129,9 +136,9 @@ text_value!(Workers, "Workers", "workers", ["auto", "2"]);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogSettings {
-    /// How a line is written.
+    /// How a line of the access log is written.
     pub format: AccessLogFormat,
-    /// Where it goes: `stdout`, `stderr` or a file, which is appended to.
+    /// Where the access log goes: `stdout`, `stderr` or a file, which is appended to.
     pub path: AccessLogPath,
 }
 
@@ -191,7 +198,7 @@ text_value!(AccessLogPath, "AccessLogPath", "access-log-path", ["stdout", "stder
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminSettings {
-    /// Where it listens.
+    /// Where health, metrics and the look inside are served, in plain HTTP; `off` for nowhere.
     pub listen: OptionalListenAddress,
     /// Let it listen on an address that other machines can reach.
     pub unsafe_listen: bool,
@@ -232,7 +239,7 @@ pub enum ListenerProtocol {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InboundSettings {
-    /// Its name in logs and metrics; unique.
+    /// Name of the listener in logs and metrics; unique.
     pub name: String,
     /// Where peers connect. A bare port means 127.0.0.1.
     pub listen: ListenAddress,
@@ -277,13 +284,13 @@ pub enum ForwardProtocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InboundTimeouts {
-    /// For the peer's TLS handshake.
+    /// Longest wait for the peer's TLS handshake.
     pub handshake: HumanDuration,
-    /// For a connection to our workload.
+    /// Longest wait for a connection to our workload.
     pub connect: HumanDuration,
-    /// For the whole head of a request.
+    /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
-    /// On a connection that carries no request and no bytes.
+    /// How long a connection may be idle: no request, no bytes.
     pub idle: HumanDuration,
 }
 
@@ -302,11 +309,11 @@ impl Default for InboundTimeouts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections at the same time.
+    /// Most connections at the same time.
     pub max_connections: u32,
-    /// Size of all headers of one request.
+    /// Largest size of all headers of one request.
     pub max_header_bytes: ByteSize,
-    /// Number of headers of one request.
+    /// Most headers of one request.
     pub max_headers: u16,
 }
 
@@ -320,7 +327,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutboundSettings {
-    /// Its name in logs and metrics; unique.
+    /// Name of the listener in logs and metrics; unique.
     pub name: String,
     /// Where our workload connects, in plain text: a loopback address or a Unix socket.
     pub listen: ListenAddress,
@@ -356,13 +363,13 @@ pub struct UpstreamSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutboundTimeouts {
-    /// For a TCP connection to one endpoint.
+    /// Longest wait for a TCP connection to one endpoint.
     pub connect: HumanDuration,
-    /// For the TLS handshake with it.
+    /// Longest wait for the TLS handshake with an endpoint.
     pub handshake: HumanDuration,
-    /// For the whole head of a request.
+    /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
-    /// On a connection that carries no request and no bytes.
+    /// How long a connection may be idle: no request, no bytes.
     pub idle: HumanDuration,
 }
 
@@ -381,7 +388,7 @@ impl Settings for ProxySettings {
     const PROGRAM: &'static str = "svidecar";
 
     fn validate(&self, problems: &mut Problems) {
-        crate::validate::proxy(self, problems);
+        validate::proxy(self, problems);
     }
 
     fn resolve_paths(&mut self, base: &Path) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use svidecar_id::{SpiffeId, TrustDomain};
 
 use crate::{
-    address::OptionalListenAddress,
+    address::{OptionalListenAddress, check_socket_path},
     load::Settings,
     log::LogSettings,
     problems::Problems,
@@ -109,6 +109,26 @@ pub struct CaSubject {
     pub common_name: String,
 }
 
+impl CaSubject {
+    /// Upper bounds of X.520 attributes (RFC 5280, appendix A.1).
+    fn validate(&self, problems: &mut Problems) {
+        for (index, country) in self.country.iter().enumerate() {
+            if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_alphabetic()) {
+                let message = format!("`{country}` is not a country code of two letters");
+                problems.add(format!("ca_subject.country[{index}]"), message);
+            }
+        }
+        for (index, organization) in self.organization.iter().enumerate() {
+            if !(1..=64).contains(&organization.chars().count()) {
+                problems.add(format!("ca_subject.organization[{index}]"), "expected 1 to 64 characters");
+            }
+        }
+        if self.common_name.chars().count() > 64 {
+            problems.add("ca_subject.common_name", "expected at most 64 characters");
+        }
+    }
+}
+
 impl Default for CaSubject {
     fn default() -> Self {
         Self {
@@ -123,7 +143,7 @@ impl Default for CaSubject {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthSettings {
-    /// Where it listens, in plain HTTP.
+    /// Where `/live`, `/ready` and `/metrics` are served, in plain HTTP; `off` for nowhere.
     pub listen: OptionalListenAddress,
 }
 
@@ -228,10 +248,81 @@ impl Settings for ServerSettings {
     const PROGRAM: &'static str = "svidecar-server";
 
     fn validate(&self, problems: &mut Problems) {
-        crate::validate::server(self, problems);
+        let lifetimes = [
+            ("agent_ttl", self.agent_svid_ttl()),
+            ("default_x509_svid_ttl", self.default_x509_svid_ttl),
+            ("default_jwt_svid_ttl", self.default_jwt_svid_ttl),
+            ("ca_ttl", self.ca_ttl),
+        ];
+        for (key, lifetime) in lifetimes {
+            // Certificates and tokens count in whole seconds.
+            if lifetime < HumanDuration::from_secs(1) {
+                problems.add(key, format!("a lifetime is at least 1s, found {lifetime}"));
+            }
+        }
+        for (index, id) in self.admin_ids.iter().enumerate() {
+            if id.path().is_empty() {
+                problems.add(
+                    format!("admin_ids[{index}]"),
+                    format!("{id} is a trust domain, not the ID of an administrator"),
+                );
+            }
+        }
+        if self.jwt_issuer.as_deref() == Some("") {
+            problems.add("jwt_issuer", "it is empty; leave it out for tokens without `iss`");
+        }
+        check_socket_path("socket_path", &self.socket_path, problems);
+        self.ca_subject.validate(problems);
     }
 
     fn foreign_keys() -> &'static [(&'static str, &'static str)] {
         SPIRE_KEYS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn problems(change: impl FnOnce(&mut ServerSettings)) -> Vec<String> {
+        let mut settings = ServerSettings::new("demo.org".parse().unwrap(), "/d");
+        change(&mut settings);
+        let mut problems = Problems::default();
+        settings.validate(&mut problems);
+        problems.iter().map(|problem| problem.key.clone()).collect()
+    }
+
+    #[test]
+    fn defaults_fit_together() {
+        assert_eq!(problems(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_rule_names_its_key() {
+        assert_eq!(problems(|s| s.ca_ttl = HumanDuration::from_secs(0)), ["ca_ttl"]);
+        assert_eq!(
+            problems(|s| s.default_x509_svid_ttl = HumanDuration::from_secs(0)),
+            ["agent_ttl", "default_x509_svid_ttl"]
+        );
+        assert_eq!(problems(|s| s.admin_ids = vec!["spiffe://demo.org".parse().unwrap()]), ["admin_ids[0]"]);
+        assert_eq!(problems(|s| s.jwt_issuer = Some(String::new())), ["jwt_issuer"]);
+        assert_eq!(problems(|s| s.socket_path = format!("/{}", "x".repeat(120)).into()), ["socket_path"]);
+        assert_eq!(problems(|s| s.ca_subject.country = vec!["USA".into()]), ["ca_subject.country[0]"]);
+        assert_eq!(
+            problems(|s| s.ca_subject.organization = vec![String::new()]),
+            ["ca_subject.organization[0]"]
+        );
+        assert_eq!(problems(|s| s.ca_subject.common_name = "x".repeat(65)), ["ca_subject.common_name"]);
+    }
+
+    #[test]
+    fn what_is_not_set_follows_what_is() {
+        let mut settings = ServerSettings::new("demo.org".parse().unwrap(), "/d");
+        settings.ca_key_type = KeyType::Rsa2048;
+        assert_eq!(settings.jwt_key(), KeyType::Rsa2048);
+        assert_eq!(settings.agent_svid_ttl(), settings.default_x509_svid_ttl);
+        assert_eq!(settings.bind().to_string(), "127.0.0.1:8081");
     }
 }

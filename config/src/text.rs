@@ -4,7 +4,7 @@
 //! loader runs on every string of that format, so that all misspelt values of a file are reported at once.
 //! It must never know what a value is used for.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, net::SocketAddr, str::FromStr};
 
 use schemars::{Schema, json_schema};
 use svidecar_id::{SpiffeId, TrustDomain};
@@ -74,7 +74,7 @@ pub(crate) fn check_of(format: &str) -> Option<Check> {
         proxy::{AccessLogPath, Workers},
         units::{ByteSize, HumanDuration},
     };
-    let table: [(&str, Check); 12] = [
+    let table: [(&str, Check); 13] = [
         (HumanDuration::FORMAT, parses::<HumanDuration>),
         (ByteSize::FORMAT, parses::<ByteSize>),
         (ListenAddress::FORMAT, parses::<ListenAddress>),
@@ -87,6 +87,7 @@ pub(crate) fn check_of(format: &str) -> Option<Check> {
         ("spiffe-id", is_spiffe_id),
         ("spiffe-id-pattern", is_id_pattern),
         ("header-name", is_header_name),
+        ("workload-endpoint", is_workload_endpoint),
     ];
     table.into_iter().find_map(|(name, check)| (name == format).then_some(check))
 }
@@ -110,7 +111,7 @@ fn is_id_pattern(text: &str) -> Result<(), InvalidValue> {
 }
 
 /// RFC 9110 §5.6.2: a field name is a token.
-fn is_header_name(text: &str) -> Result<(), InvalidValue> {
+pub(crate) fn is_header_name(text: &str) -> Result<(), InvalidValue> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || text.len() > 256 || !text.bytes().all(token) {
         return Err(InvalidValue(format!(
@@ -118,6 +119,33 @@ fn is_header_name(text: &str) -> Result<(), InvalidValue> {
         )));
     }
     Ok(())
+}
+
+/// SPIFFE Workload Endpoint §4: `unix` has an absolute path and nothing else, `tcp` an IP address and a port.
+/// A bare absolute path is accepted as well, as SPIRE's flags do.
+fn is_workload_endpoint(text: &str) -> Result<(), InvalidValue> {
+    let absolute =
+        |path: &str| path.starts_with('/') && !path.starts_with("//") && !path.contains(['?', '#']);
+    let fits = match text.split_once(':') {
+        Some(("unix", path)) => absolute(path.strip_prefix("//").unwrap_or(path)),
+        Some(("tcp", address)) => address.strip_prefix("//").is_some_and(|a| a.parse::<SocketAddr>().is_ok()),
+        _ => absolute(text),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "`{text}` is not the address of a Workload API; expected `unix:///PATH` or `tcp://IP:PORT`"
+    )))
+}
+
+/// Schema of the address of a Workload API.
+pub(crate) fn workload_endpoint_schema(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "workload-endpoint",
+        "examples": ["unix:///tmp/spire-agent/public/api.sock", "tcp://127.0.0.1:8000"],
+    })
 }
 
 /// Schema of a trust domain name, `demo.org` or `spiffe://demo.org`.
@@ -143,4 +171,43 @@ pub(crate) fn spiffe_ids_schema(_: &mut schemars::SchemaGenerator) -> Schema {
 /// Schema of a header name.
 pub(crate) fn header_name_schema(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "header-name", "examples": ["x-spiffe-id"]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I3, I4, I5
+    #[test]
+    fn workload_endpoints_are_those_of_the_standard() {
+        for text in
+            ["unix:///tmp/a.sock", "unix:/tmp/a.sock", "/tmp/a.sock", "tcp://127.0.0.1:8000", "tcp://[::1]:1"]
+        {
+            assert_eq!(is_workload_endpoint(text), Ok(()), "{text}");
+        }
+        for text in [
+            "",
+            "unix://host/tmp/a.sock",
+            "unix:tmp/a.sock",
+            "unix:///tmp/a.sock?x=1",
+            "unix:///tmp/a.sock#x",
+            "tcp://localhost:8000",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:8000/x",
+            "tcp:127.0.0.1:8000",
+            "http://127.0.0.1:8000",
+            "tmp/a.sock",
+        ] {
+            assert!(is_workload_endpoint(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_tokens() {
+        for (name, fits) in
+            [("x-spiffe-id", true), ("X_Id", true), ("", false), ("x id", false), ("x:", false), ("ä", false)]
+        {
+            assert_eq!(is_header_name(name).is_ok(), fits, "{name}");
+        }
+    }
 }

@@ -55,6 +55,7 @@ fn wrong_addresses_say_what_to_write() {
         ("unix:run/app.sock", "absolute"),
         ("a b:80", "neither an IP address nor a DNS name"),
         ("-a:80", "neither"),
+        ("*:80", "neither"),
         (&format!("unix:/{}", "x".repeat(107)), "at most 107 bytes"),
     ] {
         let error = text.parse::<Address>().unwrap_err().to_string();
