@@ -2,4 +2,5 @@
 //!
 //! The library holds every part; the binary only starts its command line. So that each can be tested alone.
 
+pub mod ca;
 pub mod store;

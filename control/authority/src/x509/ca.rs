@@ -195,16 +195,25 @@ impl X509Ca {
         Ok(X509Svid { id: params.id.clone(), chain, not_before, not_after, serial: serial.to_string() })
     }
 
-    fn check_request(&self, params: &SvidParams, now: UnixTime) -> Result<(), AuthorityError> {
-        if !params.id.is_member_of(&self.trust_domain) {
+    /// Whether an SVID of that ID, of either kind, may come from this authority: a workload of its trust domain.
+    ///
+    /// # Errors
+    /// [`AuthorityError::ForeignId`] or [`AuthorityError::NoPath`].
+    pub fn check_member(&self, id: &SpiffeId) -> Result<(), AuthorityError> {
+        if !id.is_member_of(&self.trust_domain) {
             return Err(AuthorityError::ForeignId {
-                id: params.id.to_string(),
+                id: id.to_string(),
                 trust_domain: self.trust_domain.clone(),
             });
         }
-        if params.id.path().is_empty() {
-            return Err(AuthorityError::NoPath { id: params.id.to_string() });
+        if id.path().is_empty() {
+            return Err(AuthorityError::NoPath { id: id.to_string() });
         }
+        Ok(())
+    }
+
+    fn check_request(&self, params: &SvidParams, now: UnixTime) -> Result<(), AuthorityError> {
+        self.check_member(&params.id)?;
         if params.ttl.as_secs() == 0 {
             return Err(AuthorityError::ZeroTtl);
         }

@@ -1,0 +1,232 @@
+//! The certificate authority of the trust domain, and its rotation.
+//!
+//! Owns which X.509 authority and which token key are active, which are prepared, and when that changes; the
+//! keys on disk; and the server's own SVID. Signing is done from memory, without the store. The rule that holds
+//! at every moment, across crashes too: a key signs only after the transaction that put its public half into the
+//! bundle has been committed. It must never decide who may have which ID (services do), and never read a clock
+//! (time is an argument).
+
+mod authority;
+mod error;
+mod journal;
+mod keys;
+mod rotation;
+mod schedule;
+mod server_svid;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::sign::CertifiedKey;
+use svidecar_authority::{
+    UnixTime,
+    jwt::{self, JwtClaims},
+    time::plus,
+    tls::{Identity, IdentitySource},
+    x509::{SvidParams, X509Ca, X509Svid},
+};
+use svidecar_config::server::ServerSettings;
+use svidecar_id::SpiffeId;
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use authority::JwtAuthority;
+pub use error::CaError;
+pub use schedule::check_settings;
+
+use self::{rotation::Rotation, server_svid::ServerSvid};
+use crate::store::{BundleRecord, Store};
+
+/// What signs at one moment.
+pub struct Authorities {
+    /// Signs X.509-SVIDs.
+    pub x509: Arc<X509Ca>,
+    /// Signs JWT-SVIDs; `None` when they are disabled.
+    pub jwt: Option<Arc<JwtAuthority>>,
+    server_svid: ServerSvid,
+}
+
+/// What a JWT-SVID is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtParams {
+    /// The workload.
+    pub id: SpiffeId,
+    /// For whom it is, at least one.
+    pub audience: Vec<String>,
+    /// Lifetime from now; cut at the end of the signing key's.
+    pub ttl: Duration,
+    /// Token ID, when it is to have one.
+    pub jti: Option<String>,
+}
+
+/// A signed JWT-SVID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtToken {
+    /// The token.
+    pub token: String,
+    /// The workload.
+    pub id: SpiffeId,
+    /// Since when.
+    pub issued_at: UnixTime,
+    /// Until when.
+    pub expires_at: UnixTime,
+}
+
+/// The authority.
+pub struct CaManager {
+    current: ArcSwap<Authorities>,
+    bundle: watch::Sender<Arc<BundleRecord>>,
+    rotation: Mutex<Rotation>,
+    store: Store,
+    jwt_issuer: Option<String>,
+    tick_every: Duration,
+}
+
+impl CaManager {
+    /// Loads the authorities, or makes the first ones, and brings rotation up to `now`. `key_dir` is made with mode
+    /// 0700 when it is missing.
+    ///
+    /// # Errors
+    /// [`CaError::Ttl`] for lifetimes that the CA cannot honour; [`CaError::Keys`], [`CaError::Journal`],
+    /// [`CaError::Store`] or [`CaError::Authority`] when something cannot be read, written or made.
+    pub async fn open(
+        settings: &ServerSettings,
+        store: Store,
+        key_dir: &Path,
+        now: UnixTime,
+    ) -> Result<Self, CaError> {
+        let mut rotation = Rotation::load(settings, store.clone(), key_dir.to_owned()).await?;
+        let bundle = rotation.advance(now).await?;
+        let current = rotation.authorities(None, now)?;
+        Ok(Self {
+            current: ArcSwap::from_pointee(current),
+            bundle: watch::Sender::new(Arc::new(bundle)),
+            rotation: Mutex::new(rotation),
+            store,
+            jwt_issuer: settings.jwt_issuer.clone(),
+            tick_every: schedule::tick_interval(settings.ca_ttl.get()),
+        })
+    }
+
+    /// What signs now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Authorities> {
+        self.current.load_full()
+    }
+
+    /// Our bundle, and every change of it.
+    #[must_use]
+    pub fn bundle(&self) -> watch::Receiver<Arc<BundleRecord>> {
+        self.bundle.subscribe()
+    }
+
+    /// The hash that join tokens pin this server by: SHA-256 of the active root, lowercase hex.
+    #[must_use]
+    pub fn root_hash(&self) -> String {
+        svidecar_authority::bundle::root_hash(self.current.load().x509.certificate())
+    }
+
+    /// Signs an X.509-SVID.
+    ///
+    /// # Errors
+    /// [`CaError::Authority`] for an ID or a key that must not have one, or when the CA has expired.
+    pub fn sign_x509_svid(&self, params: &SvidParams, now: UnixTime) -> Result<X509Svid, CaError> {
+        Ok(self.current.load().x509.sign_svid(params, now)?)
+    }
+
+    /// Signs a JWT-SVID.
+    ///
+    /// # Errors
+    /// [`CaError::JwtDisabled`]; [`CaError::JwtKeyExpired`]; [`CaError::Authority`] for a foreign ID or without audience.
+    pub fn sign_jwt_svid(&self, params: &JwtParams, now: UnixTime) -> Result<JwtToken, CaError> {
+        let current = self.current.load();
+        let authority = current.jwt.as_ref().ok_or(CaError::JwtDisabled)?;
+        current.x509.check_member(&params.id)?;
+        if authority.not_after <= now {
+            return Err(CaError::JwtKeyExpired);
+        }
+        let expires_at = plus(now, params.ttl).min(authority.not_after);
+        let claims = JwtClaims {
+            sub: params.id.clone(),
+            aud: params.audience.clone(),
+            iat: now,
+            exp: expires_at,
+            iss: self.jwt_issuer.clone(),
+            jti: params.jti.clone(),
+        };
+        let token = jwt::mint(&authority.signer, &claims)?;
+        Ok(JwtToken { token, id: params.id.clone(), issued_at: now, expires_at })
+    }
+
+    /// Does what is due at `now`: prepares, publishes, activates, prunes, renews the server's own SVID.
+    ///
+    /// # Errors
+    /// As [`Self::open`]. What signed before goes on signing.
+    pub async fn tick(&self, now: UnixTime) -> Result<(), CaError> {
+        let mut rotation = self.rotation.lock().await;
+        let bundle = rotation.advance(now).await?;
+        self.announce(bundle);
+        let current = self.current.load_full();
+        if rotation.differs_from(&current) || current.server_svid.is_due(now) {
+            self.current.store(Arc::new(rotation.authorities(Some(&current), now)?));
+        }
+        Ok(())
+    }
+
+    /// Keeps everything current until `stop`: by time, and when somebody else has changed our bundle.
+    pub async fn run(&self, clock: impl Fn() -> UnixTime, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.tick_every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = self.store.changes();
+        loop {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.tick(clock()).await,
+                changed = changes.changed() => match changed {
+                    Ok(()) => self.reload_bundle().await,
+                    // The store is closed, so the server is about to end.
+                    Err(_) => return,
+                },
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, code = error.code(), "CA rotation failed; it is tried again shortly");
+            }
+        }
+    }
+
+    async fn reload_bundle(&self) -> Result<(), CaError> {
+        let trust_domain = self.current.load().x509.trust_domain().clone();
+        if let Some(bundle) = self.store.get_bundle(&trust_domain).await? {
+            self.announce(bundle);
+        }
+        Ok(())
+    }
+
+    fn announce(&self, bundle: BundleRecord) {
+        self.bundle.send_if_modified(|known| {
+            let news = **known != bundle && known.sequence <= bundle.sequence;
+            if news {
+                *known = Arc::new(bundle);
+            }
+            news
+        });
+    }
+}
+
+/// The server presents its own SVID, with the root behind it, so that a pinned token can recognize it.
+impl IdentitySource for CaManager {
+    fn identity(&self) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load().server_svid.identity().certified_key())
+    }
+}
+
+impl Authorities {
+    /// The server's own SVID.
+    #[must_use]
+    pub fn server_identity(&self) -> &Identity {
+        self.server_svid.identity()
+    }
+}

@@ -1,0 +1,95 @@
+//! Failures of the certificate authority.
+
+use std::path::PathBuf;
+
+use svidecar_authority::AuthorityError;
+
+use crate::store::StoreError;
+
+/// Why the authority cannot start, rotate or sign.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaError {
+    /// A lifetime that the CA cannot give in full.
+    #[error(
+        "`{setting}` is {ttl}, but a CA with `ca_ttl` {ca_ttl} can give an SVID at most {most} of life in full (a sixth of its own, and never over 7 days). {remedy}"
+    )]
+    Ttl {
+        /// The setting's key.
+        setting: &'static str,
+        /// Its value.
+        ttl: String,
+        /// The CA's lifetime.
+        ca_ttl: String,
+        /// The most that would work.
+        most: String,
+        /// What to set.
+        remedy: String,
+    },
+    /// A CA that would be replaced faster than anyone can follow.
+    #[error("`ca_ttl` is {ca_ttl}; the least that can be rotated without haste is 1m")]
+    CaTtl {
+        /// The CA's lifetime.
+        ca_ttl: String,
+    },
+    /// A subject that cannot be written.
+    #[error("`ca_subject.{field}` has {count} values; a CA certificate takes one")]
+    Subject {
+        /// The field's key.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// A key file or its directory.
+    #[error("cannot {action} {}: {reason}", path.display())]
+    Keys {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// The journal in the store.
+    #[error(
+        "the CA journal in the database cannot be read: {reason}; if it came from a newer version, run that version"
+    )]
+    Journal {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// JWT-SVIDs are switched off.
+    #[error("JWT-SVIDs are disabled on this server (`disable_jwt_svids`)")]
+    JwtDisabled,
+    /// The token key has expired and could not be replaced.
+    #[error("the key that signs JWT-SVIDs has expired and its successor is not there yet; the log says why")]
+    JwtKeyExpired,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key, certificate or token cannot be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl CaError {
+    /// One stable word for logs, metrics and the troubleshooting page.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Ttl { .. } => "ttl_over_ca",
+            Self::CaTtl { .. } => "ca_ttl_too_short",
+            Self::Subject { .. } => "ca_subject",
+            Self::Keys { .. } => "ca_keys",
+            Self::Journal { .. } => "ca_journal",
+            Self::JwtDisabled => "jwt_svids_disabled",
+            Self::JwtKeyExpired => "jwt_key_expired",
+            Self::Store(error) => error.code(),
+            Self::Authority(error) => error.code(),
+            Self::Stopping => "stopping",
+        }
+    }
+}

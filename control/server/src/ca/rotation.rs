@@ -1,0 +1,178 @@
+//! Takes the steps of rotation: each makes a key, or changes what a key is, and commits that together with its
+//! change of the bundle before anything signs by it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use svidecar_authority::{
+    CertificateDer, UnixTime,
+    time::{from_secs, rfc3339},
+    x509::{CertInfo, X509Ca},
+};
+use svidecar_config::server::ServerSettings;
+
+use super::{
+    Authorities, CaError, JwtAuthority,
+    authority::{Authority, Recipe},
+    journal::{self, Journal},
+    keys::{KeyDir, blocking},
+    schedule::{check_settings, is_forgotten},
+    server_svid::ServerSvid,
+    slots::Slots,
+};
+use crate::store::{BundleRecord, Store};
+
+/// Most steps of one kind at once: start, prepare, activate. The bound guards against a mistake, no more.
+const MAX_STEPS: usize = 4;
+
+/// The state of both kinds, and what is needed to go on.
+pub(super) struct Rotation {
+    recipe: Recipe,
+    server_svid_ttl: Duration,
+    store: Store,
+    keys: KeyDir,
+    journal: Journal,
+    x509: Slots<Arc<X509Ca>>,
+    /// `None` when JWT-SVIDs are disabled.
+    jwt: Option<Slots<Arc<JwtAuthority>>>,
+}
+
+impl Rotation {
+    /// Reads the journal and the keys. A key that is gone costs its authority, not the start.
+    pub(super) async fn load(
+        settings: &ServerSettings,
+        store: Store,
+        key_dir: PathBuf,
+    ) -> Result<Self, CaError> {
+        if let Some(problem) = check_settings(settings).into_iter().next() {
+            return Err(problem);
+        }
+        let journal = match store.load_journal(journal::NAME).await? {
+            Some(data) => Journal::read(&data)?,
+            None => Journal::new(),
+        };
+        let with_jwt = !settings.disable_jwt_svids;
+        let (keys, journal, x509, jwt) = blocking(move || {
+            let keys = KeyDir::open(key_dir)?;
+            let x509 = Slots::load(&journal.x509, &keys)?;
+            let jwt = if with_jwt { Some(Slots::load(&journal.jwt, &keys)?) } else { None };
+            Ok((keys, journal, x509, jwt))
+        })
+        .await?;
+        let recipe = Recipe::new(settings);
+        let server_svid_ttl = settings.default_x509_svid_ttl.get();
+        Ok(Self { recipe, server_svid_ttl, store, keys, journal, x509, jwt })
+    }
+
+    /// Takes all steps that are due, and prunes. Returns our bundle as it is then.
+    pub(super) async fn advance(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
+        for _ in 0..MAX_STEPS {
+            let step = self.x509.next_step(now);
+            let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { break };
+            let journal = self.journal.with(&next, self.jwt.as_ref());
+            self.commit(journal, next.clone(), self.jwt.clone(), now).await?;
+            next.report(step, !self.x509.is_empty());
+            std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
+        }
+        for _ in 0..MAX_STEPS {
+            let Some(current) = &self.jwt else { break };
+            let step = current.next_step(now);
+            let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { break };
+            let recovered = !current.is_empty();
+            let journal = self.journal.with(&self.x509, Some(&next));
+            self.commit(journal, self.x509.clone(), Some(next.clone()), now).await?;
+            next.report(step, recovered);
+            if let Some(before) = self.jwt.replace(next.clone()) {
+                before.discard_keys(&next, &self.keys).await;
+            }
+        }
+        self.tidy(now).await
+    }
+
+    /// Makes sure that the bundle has what signs, and drops what has long expired.
+    async fn tidy(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
+        let journal = self.journal.pruned(now);
+        if let Some(bundle) = self.store.get_bundle(&self.recipe.trust_domain).await? {
+            let mut wanted = bundle.clone();
+            amend(&mut wanted, &self.x509, self.jwt.as_ref(), now);
+            if wanted == bundle && journal == self.journal {
+                return Ok(bundle);
+            }
+        }
+        self.commit(journal, self.x509.clone(), self.jwt.clone(), now).await
+    }
+
+    /// Writes the journal and amends the bundle in one transaction.
+    async fn commit(
+        &mut self,
+        journal: Journal,
+        x509: Slots<Arc<X509Ca>>,
+        jwt: Option<Slots<Arc<JwtAuthority>>>,
+        now: UnixTime,
+    ) -> Result<BundleRecord, CaError> {
+        let data = journal.write()?;
+        let change = move |bundle: &mut BundleRecord| amend(bundle, &x509, jwt.as_ref(), now);
+        let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
+        self.journal = journal;
+        Ok(bundle)
+    }
+
+    /// What signs now. Keeps the server's own SVID while its authority stays and half of its life is ahead.
+    pub(super) fn authorities(
+        &self,
+        before: Option<&Authorities>,
+        now: UnixTime,
+    ) -> Result<Authorities, CaError> {
+        let x509 = self
+            .x509
+            .signing()
+            .ok_or_else(|| CaError::Journal { reason: "there is no active X.509 authority".to_owned() })?;
+        let kept = before.filter(|before| Arc::ptr_eq(&before.x509, x509) && !before.server_svid.is_due(now));
+        let server_svid = match kept {
+            Some(before) => before.server_svid.clone(),
+            None => ServerSvid::sign(x509, self.server_svid_ttl, now)?,
+        };
+        let jwt = self.jwt.as_ref().and_then(Slots::signing).cloned();
+        Ok(Authorities { x509: Arc::clone(x509), jwt, server_svid })
+    }
+
+    /// Whether another authority signs than in `current`.
+    pub(super) fn differs_from(&self, current: &Authorities) -> bool {
+        let same_x509 = self.x509.signing().is_some_and(|x509| Arc::ptr_eq(x509, &current.x509));
+        let same_jwt = match (self.jwt.as_ref().and_then(Slots::signing), &current.jwt) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        !(same_x509 && same_jwt)
+    }
+}
+
+/// Publishes what signs and what will, and removes what expired a day ago or earlier.
+fn amend(
+    bundle: &mut BundleRecord,
+    x509: &Slots<Arc<X509Ca>>,
+    jwt: Option<&Slots<Arc<JwtAuthority>>>,
+    now: UnixTime,
+) {
+    x509.authorities().for_each(|authority| authority.publish(bundle));
+    jwt.into_iter().flat_map(Slots::authorities).for_each(|authority| authority.publish(bundle));
+    bundle.retain(
+        |root| {
+            // What cannot be read has no end that we could know.
+            let info = CertInfo::parse(&CertificateDer::from(root.der.as_slice()));
+            let gone = info.as_ref().is_ok_and(|info| is_forgotten(info.not_after, now));
+            if let (true, Ok(info)) = (gone, &info) {
+                tracing::info!(
+                    authority_id = info.subject_key_id.as_deref().unwrap_or_default(),
+                    expired_at = rfc3339(info.not_after),
+                    "Removed an expired X.509 authority from the bundle"
+                );
+            }
+            !gone
+        },
+        |key| match u64::try_from(key.expires_at) {
+            Ok(expires_at) if expires_at > 0 => !is_forgotten(from_secs(expires_at), now),
+            _ => true,
+        },
+    );
+}
