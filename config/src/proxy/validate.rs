@@ -35,16 +35,14 @@ const RESERVED_HEADERS: [&str; 11] = [
 
 pub(super) fn proxy(settings: &ProxySettings, problems: &mut Problems) {
     check_identity(settings, problems);
-    if let Some(address) = settings.admin.listen.address() {
-        if !address.is_local() && !settings.admin.unsafe_listen {
-            problems.add_with_help(
-                "admin.listen",
-                format!(
-                    "{address} can be reached from other machines, and whoever reaches it can ask for SVIDs"
-                ),
-                "listen on 127.0.0.1 or on a Unix socket, or set `unsafe_listen: true`",
-            );
-        }
+    if let Some(address) = settings.admin.listen.address()
+        && !(address.is_local() || settings.admin.unsafe_listen)
+    {
+        problems.add_with_help(
+            "admin.listen",
+            format!("{address} can be reached from other machines, and whoever reaches it can ask for SVIDs"),
+            "listen on 127.0.0.1 or on a Unix socket, or set `unsafe_listen: true`",
+        );
     }
     check_names("inbound", settings.inbound.iter().map(|inbound| inbound.name.as_str()), problems);
     check_names("outbound", settings.outbound.iter().map(|outbound| outbound.name.as_str()), problems);
@@ -58,12 +56,12 @@ pub(super) fn proxy(settings: &ProxySettings, problems: &mut Problems) {
 }
 
 fn check_identity(settings: &ProxySettings, problems: &mut Problems) {
-    if let (Some(id), Some(trust_domain)) = (&settings.identity.spiffe_id, &settings.trust_domain) {
-        if !id.is_member_of(trust_domain) {
-            let message =
-                format!("{id} is not of the trust domain {trust_domain}, which `trust_domain` asks for");
-            problems.add("identity.spiffe_id", message);
-        }
+    if let (Some(id), Some(trust_domain)) = (&settings.identity.spiffe_id, &settings.trust_domain)
+        && !id.is_member_of(trust_domain)
+    {
+        let message =
+            format!("{id} is not of the trust domain {trust_domain}, which `trust_domain` asks for");
+        problems.add("identity.spiffe_id", message);
     }
 }
 
