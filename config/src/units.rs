@@ -150,7 +150,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-text_value!(ByteSize, "ByteSize", "byte-size", ["64KiB", "16MiB", "65536"]);
+text_value!(ByteSize, "ByteSize", "byte-size", ["64KiB", "16MiB", "65536"], or number);
 
 #[cfg(test)]
 mod tests {
