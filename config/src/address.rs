@@ -81,7 +81,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-text_value!(ListenAddress, "ListenAddress", "listen-address", ["0.0.0.0:8443", "8443", "unix:/run/app.sock"], or number);
+text_value!(ListenAddress, "ListenAddress", "listen-address", ["0.0.0.0:8443", "8443", "unix:/run/app.sock"]);
 
 /// A [`ListenAddress`] or `off`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -125,8 +125,7 @@ text_value!(
     OptionalListenAddress,
     "OptionalListenAddress",
     "listen-address-or-off",
-    ["127.0.0.1:15000", "unix:/run/admin.sock", "off"],
-    or number
+    ["127.0.0.1:15000", "unix:/run/admin.sock", "off"]
 );
 
 /// Where to connect: `127.0.0.1:8080`, `[::1]:8080`, `orders.internal:8443`, `8080` (127.0.0.1), or
@@ -235,7 +234,7 @@ impl fmt::Display for Address {
     }
 }
 
-text_value!(Address, "Address", "address", ["127.0.0.1:8080", "orders.internal:8443", "unix:/run/app.sock"], or number);
+text_value!(Address, "Address", "address", ["127.0.0.1:8080", "orders.internal:8443", "unix:/run/app.sock"]);
 
 #[cfg(test)]
 mod tests;

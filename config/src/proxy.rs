@@ -130,7 +130,7 @@ impl fmt::Display for Workers {
     }
 }
 
-text_value!(Workers, "Workers", "workers", ["auto", "2"], or number);
+text_value!(Workers, "Workers", "workers", ["auto", "2"]);
 
 /// One line per request or connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -14,8 +14,8 @@ use crate::{
 
 const INTRODUCTION: &str = "# Settings
 
-Each program reads its settings from four places, and the later wins: defaults, the file (`--config FILE`, or the
-variable `PREFIX_CONFIG`), the environment, flags. A variable is the program's prefix and the key in capitals, with `__` for
+Each program reads its settings from, the later wins: defaults, the file (`--config FILE`, or the variable
+`PREFIX_CONFIG`), the environment, flags. A variable is the program's prefix and the key in capitals, with `__` for
 the dot: `log.level` of the server is `SVIDECAR_SERVER_LOG__LEVEL`. Lists are separated by commas there; what has
 `[]` in its key can only be set in the file.
 

@@ -22,16 +22,9 @@ pub(crate) trait TextValue: FromStr<Err = InvalidValue> + Display {
     const FORMAT: &'static str;
 }
 
-/// Implements serde and JSON Schema for a [`TextValue`]. With `or number`, editors are told that a bare number
-/// is fine; the loader reads it as its text.
+/// Implements serde and JSON Schema for a [`TextValue`].
 macro_rules! text_value {
     ($type:ty, $name:literal, $format:literal, $examples:expr) => {
-        $crate::text::text_value!($type, $name, $format, $examples, ["string"]);
-    };
-    ($type:ty, $name:literal, $format:literal, $examples:expr, or number) => {
-        $crate::text::text_value!($type, $name, $format, $examples, ["string", "integer"]);
-    };
-    ($type:ty, $name:literal, $format:literal, $examples:expr, $kinds:tt) => {
         impl $crate::text::TextValue for $type {
             const FORMAT: &'static str = $format;
         }
@@ -60,7 +53,7 @@ macro_rules! text_value {
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let examples: &[&str] = &$examples;
-                schemars::json_schema!({"type": $kinds, "format": $format, "examples": examples})
+                schemars::json_schema!({"type": "string", "format": $format, "examples": examples})
             }
         }
     };
@@ -117,12 +110,15 @@ fn is_id_pattern(text: &str) -> Result<(), InvalidValue> {
         .map_err(|error| InvalidValue(format!("`{text}` is not a pattern: {error}")))
 }
 
+/// RFC 9110 §5.6.2: a field name is a token.
 pub(crate) fn is_header_name(text: &str) -> Result<(), InvalidValue> {
-    http::HeaderName::from_bytes(text.as_bytes()).map(drop).map_err(|_| {
-        InvalidValue(format!(
-            "`{text}` is not a header name; expected letters, digits and `-`, such as `x-spiffe-id`"
-        ))
-    })
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(token) {
+        return Err(InvalidValue(format!(
+            "`{text}` is not a header name; letters, digits and `-` are allowed, at most 256"
+        )));
+    }
+    Ok(())
 }
 
 /// SPIFFE Workload Endpoint §4: `unix` has an absolute path and nothing else, `tcp` an IP address and a port.

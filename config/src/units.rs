@@ -150,7 +150,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-text_value!(ByteSize, "ByteSize", "byte-size", ["64KiB", "16MiB", "65536"], or number);
+text_value!(ByteSize, "ByteSize", "byte-size", ["64KiB", "16MiB", "65536"]);
 
 #[cfg(test)]
 mod tests {

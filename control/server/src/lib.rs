@@ -2,5 +2,14 @@
 //!
 //! The library holds every part; the binary only starts its command line. So that each can be tested alone.
 
+mod bundles;
 pub mod ca;
+pub mod clock;
+pub mod entries;
+pub mod error;
+mod health;
+mod ids;
+pub mod rpc;
+pub mod run;
 pub mod store;
+pub mod watch;

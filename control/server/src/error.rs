@@ -1,0 +1,74 @@
+//! Why the server cannot start or go on.
+
+use std::{io, net::SocketAddr};
+
+use svidecar_api::transport::BindError;
+use svidecar_authority::AuthorityError;
+
+use crate::{ca::CaError, store::StoreError};
+
+/// A failure of the whole server. Each has a stable [`ServerError::code`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Settings that do not fit together; all that was found, one per line.
+    #[error("the settings cannot work:\n{}", .0.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n"))]
+    Settings(Vec<String>),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate authority.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The administrators' socket.
+    #[error("the administrators' socket: {0}")]
+    Socket(#[from] BindError),
+    /// The TCP address.
+    #[error("cannot listen on {address}{}: {error}", hint(error))]
+    Listen {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// Signals cannot be received.
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The TLS settings of the endpoint.
+    #[error("TLS for agents: {0}")]
+    Tls(#[source] AuthorityError),
+    /// Our own descriptors for reflection.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The gRPC server ended by itself.
+    #[error("the gRPC server stopped: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+impl ServerError {
+    /// A stable name for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "settings",
+            Self::Store(error) => error.code(),
+            Self::Ca(error) => error.code(),
+            Self::Socket(_) => "socket_bind",
+            Self::Listen { .. } => "listen",
+            Self::Signals(_) => "signals",
+            Self::Tls(_) => "tls_setup",
+            Self::Reflection(_) => "reflection",
+            Self::Serve(_) => "serve",
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another process does; stop it, or set `bind_port`)",
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address; set `bind_address`)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges; set `bind_port`)",
+        _ => "",
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether the server can do its work, for probes: `grpc.health.v1` on the administrators' socket, and by
+//! setting `/live`, `/ready` and `/metrics` over HTTP.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use svidecar_api::transport::http::Reply;
+use svidecar_authority::time::rfc3339;
+use tokio::time::{self, Duration};
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::rpc::State;
+
+/// How often the answer of `grpc.health.v1` is brought up to date.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// One thing that has to work.
+struct Check {
+    name: &'static str,
+    /// What is wrong.
+    failure: Option<String>,
+}
+
+async fn checks(state: &State) -> [Check; 3] {
+    let store = state.store.count_bundles().await.err().map(|error| error.to_string());
+    let current = state.ca.current();
+    let expired = current.x509.not_after() <= state.clock.now();
+    let ca = expired.then(|| format!("the active CA expired at {}", rfc3339(current.x509.not_after())));
+    let committed = *state.store.changes().borrow();
+    let position = state.entries.position();
+    let lag = (position < committed)
+        .then(|| format!("entries are served as of event {position}, the database is at {committed}"));
+    [
+        Check { name: "store", failure: store },
+        Check { name: "ca", failure: ca },
+        // Being a moment behind is normal; only together with a broken database it lasts.
+        Check { name: "entries", failure: lag.filter(|_| committed.saturating_sub(position) > 1000) },
+    ]
+}
+
+/// Keeps the status that `grpc.health.v1` reports, until `shutdown`.
+pub async fn report(state: Arc<State>, reporter: HealthReporter, shutdown: CancellationToken) {
+    let mut ticks = time::interval(CHECK_EVERY);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let healthy = checks(&state).await.iter().all(|check| check.failure.is_none());
+        let status = if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+    }
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+}
+
+/// Answers one HTTP probe.
+pub async fn answer(state: Arc<State>, metrics: Option<PrometheusHandle>, path: String) -> Reply {
+    match path.as_str() {
+        "/live" => Reply::text(StatusCode::OK, "live\n"),
+        "/ready" => ready(&state).await,
+        "/metrics" => match metrics {
+            Some(metrics) => {
+                measure(&state);
+                Reply {
+                    content_type: "text/plain; version=0.0.4",
+                    ..Reply::text(StatusCode::OK, metrics.render())
+                }
+            }
+            None => Reply::not_found(),
+        },
+        _ => Reply::not_found(),
+    }
+}
+
+async fn ready(state: &State) -> Reply {
+    let checks = checks(state).await;
+    let healthy = checks.iter().all(|check| check.failure.is_none());
+    let details: serde_json::Map<_, _> = checks
+        .into_iter()
+        .map(|check| (check.name.to_owned(), json!({"ok": check.failure.is_none(), "error": check.failure})))
+        .collect();
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Reply::json(status, &json!({"ready": healthy, "checks": details}))
+}
+
+/// Sets what is only worth knowing when somebody asks.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn measure(state: &State) {
+    let (entries, agents, bundles) = state.entries.counts();
+    metrics::gauge!("svidecar_server_entries").set(entries as f64);
+    metrics::gauge!("svidecar_server_agents").set(agents as f64);
+    metrics::gauge!("svidecar_server_bundles").set(bundles as f64);
+    let expires_at = state.ca.current().x509.not_after().as_secs();
+    metrics::gauge!("svidecar_server_ca_expiry_seconds").set(expires_at as f64);
+}

@@ -1,0 +1,203 @@
+//! Connections before they become calls: the TLS endpoint on TCP, and the administrators' Unix socket.
+//!
+//! TLS is as SPIRE's server does it: 1.2 and up, HTTP/2, the server's own SVID, a client certificate is asked
+//! for and not required; one that comes is verified against the current bundles.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use rustls::ServerConfig;
+use svidecar_api::transport::uds;
+use svidecar_authority::{
+    AuthorityError,
+    tls::{self, ClientCertificate, IdentitySource as _, SpiffeVerifier, Versions, authorize},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::server::Connected;
+
+use super::{Peer, State};
+
+/// Connections at the same time; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// Handshakes at the same time, so that a flood of them leaves the connected agents their share.
+const MAX_HANDSHAKES: usize = 256;
+
+/// How long a peer may take for its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an exhausted descriptor table is waited out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Settings of the TLS endpoint; identity and bundles are taken anew at each handshake.
+///
+/// # Errors
+/// rustls refuses the combination, which no input can cause.
+pub fn tls_config(state: &Arc<State>) -> Result<ServerConfig, AuthorityError> {
+    let (ca, entries) = (Arc::clone(&state.ca), Arc::clone(&state.entries));
+    let verifier = SpiffeVerifier::new(move || entries.bundle_set(), authorize::any())
+        .client_certificate(ClientCertificate::Optional);
+    tls::server_config(move || ca.identity(), verifier, &[b"h2"], Versions::Tls12And13)
+}
+
+/// A connection with what is known about its other end.
+pub struct Connection<S> {
+    stream: S,
+    peer: Peer,
+    /// Given back when the connection ends.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// The connections of the TLS endpoint whose handshake succeeded.
+pub fn tls_incoming(
+    listener: TcpListener,
+    config: ServerConfig,
+    tasks: &TaskTracker,
+    shutdown: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> + use<> {
+    let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let handshakes = tasks.clone();
+    tasks.spawn(async move {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = accept(&listener, &connections, &slots) => accepted,
+            };
+            let Some((stream, address, connection, handshake)) = accepted else {
+                time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let (acceptor, sender) = (acceptor.clone(), sender.clone());
+            handshakes.spawn(async move {
+                let stream = shake_hands(acceptor, stream, address).await;
+                drop(handshake);
+                if let Some((stream, peer)) = stream {
+                    // Nobody receives any more when the server is stopping.
+                    drop(sender.send(Ok(Connection { stream, peer, _slot: Some(connection) })).await);
+                }
+            });
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+    handshakes: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    let connection = Arc::clone(connections).acquire_owned().await.ok()?;
+    let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
+    let (stream, address) = listener.accept().await.ok()?;
+    stream.set_nodelay(true).ok()?;
+    Some((stream, address, connection, handshake))
+}
+
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let stream = match time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            // A port check connects and says nothing; that is not worth a line.
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                return None;
+            }
+            match tls::failure_in(&error) {
+                Some(reason) => {
+                    tracing::warn!(peer = %address, code = reason.code(), error = %reason, "refused a client certificate");
+                }
+                None => {
+                    tracing::warn!(peer = %address, code = "handshake_failed", %error, "TLS handshake failed")
+                }
+            }
+            return None;
+        }
+        Err(_) => {
+            tracing::warn!(peer = %address, code = "handshake_timeout", "TLS handshake took over 10 seconds");
+            return None;
+        }
+    };
+    let svid = tls::peer_of(stream.get_ref().1).map(Arc::new);
+    Some((stream, Peer::Remote { address, svid }))
+}
+
+/// The connections of the administrators' socket.
+pub fn local_incoming(
+    listener: uds::Listener,
+) -> impl Stream<Item = io::Result<Connection<UnixStream>>> + Send {
+    listener.incoming().map(|stream| {
+        let stream = stream?;
+        let credentials = stream.peer_cred()?;
+        let peer = Peer::Local { uid: credentials.uid(), pid: credentials.pid() };
+        Ok(Connection { stream, peer, _slot: None })
+    })
+}
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

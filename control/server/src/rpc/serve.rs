@@ -1,0 +1,127 @@
+//! Both endpoints with all services behind the gate.
+
+use std::{sync::Arc, time::Duration};
+
+use svidecar_api::{
+    SERVER_FILE_DESCRIPTOR_SET,
+    spire::api::server::{
+        agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
+        entry::v1::entry_server::EntryServer, svid::v1::svid_server::SvidServer,
+    },
+    svidecar::server::v1::watch_server::WatchServer,
+    transport::uds,
+};
+use svidecar_id::SpiffeId;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{service::Routes, transport::Server};
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
+
+use super::{
+    State,
+    agent::AgentService,
+    bundle::BundleService,
+    entry::EntryService,
+    gate::{Gate, GateLayer},
+    listen,
+    svid::SvidService,
+};
+use crate::{error::ServerError, watch::WatchService};
+
+/// Largest request of callers that have proven who they are.
+const MAX_REQUEST: usize = 16 << 20;
+
+/// Largest request to the Agent service, where anybody may attest.
+const MAX_AGENT_REQUEST: usize = 256 << 10;
+
+/// Age at which a connection is told to make place for a new one, as SPIRE does, so that the agents of a server
+/// that was added or restarted spread out again. Calls in flight are finished.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(180);
+
+/// How often a silent connection is asked whether it is still there, and how long it may take to answer.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Calls at the same time on one connection.
+const MAX_STREAMS: u32 = 256;
+
+/// Both listening sockets.
+pub struct Endpoints {
+    /// Where agents connect.
+    pub tcp: TcpListener,
+    /// Where administrators connect.
+    pub local: uds::Listener,
+}
+
+/// All services, ready to be served.
+pub struct Services {
+    state: Arc<State>,
+    routes: Routes,
+    gate: GateLayer,
+}
+
+impl Services {
+    /// Puts the services behind the gate; `admin_ids` are administrators whatever the entries say.
+    ///
+    /// # Errors
+    /// [`ServerError::Reflection`] when our own descriptors cannot be read, which no input can cause.
+    pub fn new(
+        state: Arc<State>,
+        watch: WatchService,
+        health: HealthServer<HealthService>,
+        admin_ids: Vec<SpiffeId>,
+    ) -> Result<Self, ServerError> {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(SERVER_FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let agent =
+            AgentServer::new(AgentService(Arc::clone(&state))).max_decoding_message_size(MAX_AGENT_REQUEST);
+        let bundle =
+            BundleServer::new(BundleService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
+        let entry = EntryServer::new(EntryService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
+        let svid = SvidServer::new(SvidService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
+        let routes = Routes::new(agent)
+            .add_service(bundle)
+            .add_service(entry)
+            .add_service(svid)
+            .add_service(WatchServer::new(watch))
+            .add_service(health)
+            .add_service(reflection().build_v1().map_err(ServerError::Reflection)?)
+            .add_service(reflection().build_v1alpha().map_err(ServerError::Reflection)?);
+        let gate = GateLayer(Arc::new(Gate::new(Arc::clone(&state), admin_ids)));
+        Ok(Self { state, routes, gate })
+    }
+
+    /// Serves both endpoints until `shutdown`, then lets the calls in flight finish.
+    ///
+    /// # Errors
+    /// [`ServerError::Tls`] or [`ServerError::Serve`].
+    pub async fn serve(self, endpoints: Endpoints, shutdown: CancellationToken) -> Result<(), ServerError> {
+        let tasks = TaskTracker::new();
+        let config = listen::tls_config(&self.state).map_err(ServerError::Tls)?;
+        let remote = listen::tls_incoming(endpoints.tcp, config, &tasks, shutdown.clone());
+        let local = listen::local_incoming(endpoints.local);
+        let remote = server()
+            .max_connection_age(MAX_CONNECTION_AGE)
+            .layer(self.gate.clone())
+            .add_routes(self.routes.clone())
+            .serve_with_incoming_shutdown(remote, shutdown.clone().cancelled_owned());
+        let local = server()
+            .layer(self.gate)
+            .add_routes(self.routes)
+            .serve_with_incoming_shutdown(local, shutdown.cancelled_owned());
+        tokio::try_join!(remote, local)?;
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(MAX_STREAMS)
+}

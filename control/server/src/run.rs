@@ -1,0 +1,238 @@
+//! Starting, running and stopping the server.
+//!
+//! Owns the order in which parts come up and go down. Nothing listens before the CA can sign; nothing is
+//! changed on disk before the settings are known to work.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use svidecar_api::transport::{http, uds};
+use svidecar_authority::time::rfc3339;
+use svidecar_config::{address::ListenAddress, server::ServerSettings};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic_health::{
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+use crate::{
+    ca::{self, CaManager},
+    clock::Clock,
+    entries::AuthorizedEntries,
+    error::ServerError,
+    health,
+    rpc::{Endpoints, Services, State},
+    store::Store,
+    watch::WatchService,
+};
+
+/// The database in `data_dir`.
+const DATABASE: &str = "datastore.sqlite3";
+
+/// The directory of keys in `data_dir`.
+const KEYS: &str = "keys";
+
+/// How often what has ended is pruned.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long an expired join token is remembered, so that its late user learns that it expired.
+const KEEP_TOKENS_SECONDS: i64 = 24 * 3600;
+
+/// Events kept for whoever follows the log.
+const KEEP_EVENTS: u64 = 100_000;
+
+/// How long calls in flight may take once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Checks settings as [`run`] does, and touches nothing.
+///
+/// # Errors
+/// [`ServerError::Settings`] with all that cannot work.
+pub fn validate(settings: &ServerSettings) -> Result<(), ServerError> {
+    let mut problems: Vec<String> =
+        ca::check_settings(settings).iter().map(|problem| problem.to_string()).collect();
+    if let Some(address @ ListenAddress::Unix(_)) = settings.health.listen.address() {
+        problems.push(format!(
+            "`health.listen` is {address}; expected an IP address and a port, such as 127.0.0.1:9090"
+        ));
+    }
+    if !settings.socket_path.is_absolute() {
+        let path = settings.socket_path.display();
+        problems.push(format!(
+            "`socket_path` is {path}; expected an absolute path, such as /tmp/spire-server/private/api.sock"
+        ));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ServerError::Settings(problems)) }
+}
+
+/// Runs the server until SIGINT or SIGTERM; a second signal does not wait for calls in flight.
+///
+/// # Errors
+/// [`ServerError`] when it cannot start, or has to stop.
+pub async fn run(settings: ServerSettings) -> Result<(), ServerError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    // A second recorder in one process would only lose numbers, never break the server.
+    let metrics = metrics::set_global_recorder(recorder).is_ok().then_some(metrics);
+
+    let shutdown = CancellationToken::new();
+    let server = Server::start(settings, Clock::system(), metrics, shutdown.clone()).await?;
+    let mut ended = std::pin::pin!(server.wait());
+    tokio::select! {
+        ended = &mut ended => return ended,
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT; once more to stop at once"),
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM; once more to stop at once"),
+    }
+    shutdown.cancel();
+    tokio::select! {
+        ended = &mut ended => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// A server that serves.
+pub struct Server {
+    /// Where agents connect.
+    pub address: SocketAddr,
+    /// Where administrators connect.
+    pub socket_path: PathBuf,
+    /// Where probes connect, when they may.
+    pub health_address: Option<SocketAddr>,
+    serving: JoinHandle<Result<(), ServerError>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Starts every part; when it returns, calls are answered.
+    ///
+    /// # Errors
+    /// [`ServerError`] of the first part that cannot start.
+    pub async fn start(
+        settings: ServerSettings,
+        clock: Clock,
+        metrics: Option<PrometheusHandle>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ServerError> {
+        validate(&settings)?;
+        let store = Store::open(&settings.data_dir.join(DATABASE)).await?;
+        let keys = settings.data_dir.join(KEYS);
+        let ca = Arc::new(CaManager::open(&settings, store.clone(), &keys, clock.now()).await?);
+        let entries = Arc::new(AuthorizedEntries::open(store.clone(), &settings.trust_domain).await?);
+        let state = Arc::new(State::new(&settings, store, entries, ca, clock));
+
+        let tcp = listen(settings.bind()).await?;
+        let address =
+            tcp.local_addr().map_err(|error| ServerError::Listen { address: settings.bind(), error })?;
+        let local = uds::Listener::bind(&settings.socket_path, 0o600, 0o700).await?;
+        let health_listener = match settings.health.listen.address() {
+            Some(ListenAddress::Tcp(address)) => Some(listen(*address).await?),
+            _ => None,
+        };
+        let health_address = health_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+
+        let tasks = TaskTracker::new();
+        let reporter = HealthReporter::new();
+        let health_service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        let watch = WatchService::new(Arc::clone(&state), shutdown.clone());
+        let services = Services::new(Arc::clone(&state), watch, health_service, settings.admin_ids.clone())?;
+        spawn_upkeep(&state, &tasks, &shutdown);
+        tasks.spawn(health::report(Arc::clone(&state), reporter, shutdown.clone()));
+        if let Some(listener) = health_listener {
+            let state = Arc::clone(&state);
+            let answer = move |path| health::answer(Arc::clone(&state), metrics.clone(), path);
+            tasks.spawn(http::serve_small(listener, answer, shutdown.clone()));
+        }
+        let serving = tasks.spawn(services.serve(Endpoints { tcp, local }, shutdown.clone()));
+
+        let current = state.ca.current();
+        tracing::info!(
+            trust_domain = %settings.trust_domain,
+            authority = current.x509.authority_id(),
+            expires = rfc3339(current.x509.not_after()),
+            "the CA is ready"
+        );
+        tracing::info!(
+            %address,
+            socket = %settings.socket_path.display(),
+            health = health_address.map(|address| address.to_string()),
+            "svidecar-server is ready"
+        );
+        Ok(Self { address, socket_path: settings.socket_path, health_address, serving, tasks, shutdown })
+    }
+
+    /// Waits until the server was told to stop, and every part has ended.
+    ///
+    /// # Errors
+    /// [`ServerError::Serve`] when it ended by itself.
+    pub async fn wait(self) -> Result<(), ServerError> {
+        let mut serving = self.serving;
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = self.shutdown.cancelled() => time::timeout(DRAIN, &mut serving).await.ok(),
+        };
+        self.shutdown.cancel();
+        self.tasks.close();
+        match ended {
+            None => {
+                serving.abort();
+                tracing::warn!(seconds = DRAIN.as_secs(), "calls in flight were cut off");
+                Ok(())
+            }
+            Some(result) => {
+                drop(time::timeout(DRAIN, self.tasks.wait()).await);
+                tracing::info!("svidecar-server has stopped");
+                // Only a panic keeps the task from answering, and that was logged where it happened.
+                result.unwrap_or(Ok(()))
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|error| ServerError::Listen { address, error })
+}
+
+/// The tasks that keep state current: the index, the CA, and what has ended.
+fn spawn_upkeep(state: &Arc<State>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    let (entries, stop) = (Arc::clone(&state.entries), shutdown.clone());
+    tasks.spawn(async move { entries.follow(stop).await });
+    let (ca, clock, stop) = (Arc::clone(&state.ca), state.clock.clone(), shutdown.clone());
+    tasks.spawn(async move { ca.run(move || clock.now(), stop).await });
+    tasks.spawn(prune(Arc::clone(state), shutdown.clone()));
+}
+
+/// Deletes entries and tokens that have ended, and old events.
+async fn prune(state: Arc<State>, shutdown: CancellationToken) {
+    let mut ticks = time::interval(PRUNE_EVERY);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = state.clock.unix();
+        let pruned = async {
+            for entry in state.store.prune_entries(now).await? {
+                tracing::info!(entry = entry.id, spiffe_id = %entry.spiffe_id, "entry expired");
+            }
+            let tokens = state.store.prune_tokens(now.saturating_sub(KEEP_TOKENS_SECONDS)).await?;
+            if tokens > 0 {
+                tracing::info!(tokens, "expired join tokens pruned");
+            }
+            state.store.prune_events(KEEP_EVENTS).await
+        };
+        if let Err(error) = pruned.await {
+            tracing::error!(code = error.code(), %error, "cannot prune what has expired; trying again in a minute");
+        }
+    }
+}
