@@ -5,8 +5,9 @@ use std::{env, error::Error, fs, path::Path};
 use prost::Message as _;
 
 /// One file descriptor set per surface, so that reflection shows what an endpoint really has.
-const SURFACES: [(&str, &[&str]); 2] = [
+const SURFACES: [(&str, &[&str]); 3] = [
     ("workload", &["workload.proto"]),
+    ("agent_admin", &["svidecar/agent/v1/admin.proto"]),
     (
         "server",
         &[

@@ -57,6 +57,11 @@ pub mod spire {
 /// What we add beside SPIRE's APIs.
 #[allow(missing_docs, clippy::all)]
 pub mod svidecar {
+    pub mod agent {
+        pub mod v1 {
+            tonic::include_proto!("svidecar.agent.v1");
+        }
+    }
     pub mod server {
         pub mod v1 {
             tonic::include_proto!("svidecar.server.v1");
@@ -74,6 +79,10 @@ pub mod google {
 
 /// What gRPC reflection needs to describe the server's APIs, SPIRE's and ours.
 pub const SERVER_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/server.bin"));
+
+/// What gRPC reflection needs to describe an agent's admin socket.
+pub const AGENT_ADMIN_FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/agent_admin.bin"));
 
 /// Metadata key that every request to the Workload API carries, with the value `true`
 /// (SPIFFE Workload Endpoint §3).

@@ -1,0 +1,66 @@
+//! Health and metrics over HTTP, off unless asked for.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use svidecar_api::transport::http::Reply;
+use tokio::sync::watch;
+
+use crate::{manager::Manager, status::Status};
+
+/// What the probes look at.
+#[derive(Clone)]
+pub struct Probes {
+    /// How the agent is.
+    pub status: watch::Receiver<Status>,
+    /// None until the agent is attested.
+    pub manager: watch::Receiver<Option<Arc<Manager>>>,
+    /// The metrics so far.
+    pub metrics: PrometheusHandle,
+}
+
+impl Probes {
+    /// Answers one path.
+    #[must_use]
+    pub fn answer(&self, path: &str) -> Reply {
+        match path {
+            "/live" => Reply::text(StatusCode::OK, "alive\n"),
+            "/ready" => self.ready(),
+            "/metrics" => {
+                self.gauges();
+                Reply {
+                    status: StatusCode::OK,
+                    content_type: "text/plain; version=0.0.4; charset=utf-8",
+                    body: self.metrics.render().into(),
+                }
+            }
+            _ => Reply::not_found(),
+        }
+    }
+
+    /// Ready is who can serve identities. A server that is away does not change that.
+    fn ready(&self) -> Reply {
+        let status = self.status.borrow().clone();
+        let code = if status.attested { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = serde_json::json!({
+            "ready": status.attested,
+            "server_connected": status.connected,
+            "sync_mode": status.sync_mode.as_str(),
+            "problem": status.problem,
+        });
+        Reply::json(code, &body)
+    }
+
+    /// Counts that are read when they are asked for.
+    fn gauges(&self) {
+        if let Some(manager) = self.manager.borrow().clone() {
+            let (entries, svids) = manager.counts();
+            metrics::gauge!("svidecar_agent_entries").set(entries as f64);
+            metrics::gauge!("svidecar_agent_x509_svids").set(svids as f64);
+            let left = manager.link.identity().not_after.duration_since(std::time::SystemTime::now());
+            metrics::gauge!("svidecar_agent_svid_remaining_seconds")
+                .set(left.unwrap_or_default().as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What can go wrong in an agent, in sentences for its operator.
+//!
+//! Every error has a stable `code()`, the same in logs, metrics and documentation.
+
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use svidecar_id::{SpiffeId, TrustDomain};
+
+/// Why a caller could not be attested.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttestError {
+    /// The kernel gave PID 0.
+    #[error(
+        "the caller is in another PID namespace, so the kernel does not say which process it is; \
+         run the agent in the host's PID namespace (hostPID: true in Kubernetes)"
+    )]
+    OtherPidNamespace,
+    /// The process exited before it was attested, or its PID was given to another.
+    #[error("process {pid} is gone, so its identity cannot be decided")]
+    Gone {
+        /// The PID that connected.
+        pid: i32,
+    },
+    /// The process changed user or group since it connected.
+    #[error(
+        "process {pid} connected with {connected} and now has {now}; connect again after dropping privileges"
+    )]
+    CredentialsChanged {
+        /// The PID that connected.
+        pid: i32,
+        /// What the kernel said of the connection.
+        connected: String,
+        /// What `/proc` says.
+        now: String,
+    },
+    /// The kernel wrote something else than documented.
+    #[error("/proc/{pid}/{file} has not the form that proc(5) describes")]
+    Unreadable {
+        /// The process.
+        pid: i32,
+        /// The file.
+        file: &'static str,
+    },
+    /// A system call failed.
+    #[error("cannot {what} for process {pid}: {source}")]
+    Io {
+        /// The process.
+        pid: i32,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A TCP caller from elsewhere.
+    #[error("{peer} is not on loopback; the Workload API over TCP serves this host only")]
+    NotLoopback {
+        /// The caller's address.
+        peer: SocketAddr,
+    },
+    /// A TCP caller whose process was not found.
+    #[error(
+        "no single process owns the connection from {peer}; use the Unix socket, or run the agent as root \
+         so that it sees all processes"
+    )]
+    NoSocketOwner {
+        /// The caller's address.
+        peer: SocketAddr,
+    },
+    /// `/proc/net/tcp` could not be read.
+    #[error("cannot read the kernel's socket table: {source}")]
+    SocketTable {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The transport did not say who calls.
+    #[error("the transport does not say which process calls")]
+    NoCredentials,
+    /// The agent is shutting down.
+    #[error("attestation was interrupted")]
+    Interrupted,
+}
+
+impl AttestError {
+    /// Stable, for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OtherPidNamespace => "other_pid_namespace",
+            Self::Gone { .. } => "process_gone",
+            Self::CredentialsChanged { .. } => "credentials_changed",
+            Self::Unreadable { .. } | Self::Io { .. } | Self::SocketTable { .. } => "proc_unreadable",
+            Self::NotLoopback { .. } => "not_loopback",
+            Self::NoSocketOwner { .. } => "no_socket_owner",
+            Self::NoCredentials => "no_credentials",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Why the agent cannot start or go on, or why one of its exchanges with the server failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// A file of ours cannot be read or written.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// `read`, `write`, …
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of ours is not what we wrote.
+    #[error("{} is damaged: {reason}; remove it to attest again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The data directory belongs to another trust domain.
+    #[error("{} holds an agent of `{found}`, but the settings say `{expected}`; use another data_dir", path.display())]
+    OtherTrustDomain {
+        /// The state file.
+        path: PathBuf,
+        /// The trust domain in it.
+        found: TrustDomain,
+        /// The trust domain of the settings.
+        expected: TrustDomain,
+    },
+    /// Nothing to begin with.
+    #[error(
+        "this agent has no SVID yet and no join token; make one with `svidecar-server token generate` and \
+         give it as join_token or join_token_file"
+    )]
+    NoJoinToken,
+    /// A token that is not one.
+    #[error("the join token `{shown}…` is not of the form TOKEN or TOKEN.HASH, where HASH has 64 hex digits")]
+    BadJoinToken {
+        /// The first characters.
+        shown: String,
+    },
+    /// Nothing says which server to trust.
+    #[error(
+        "nothing says which server to trust: use a token of the form TOKEN.HASH, or set trust_bundle_path or \
+         trust_bundle_url (or insecure_bootstrap on a network where nobody else answers)"
+    )]
+    NoBootstrap,
+    /// The bundle that should start our trust cannot be used.
+    #[error("cannot get the trust bundle from {from}: {reason}")]
+    Bootstrap {
+        /// The file or URL.
+        from: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server's bundle has not the root that the token names.
+    #[error(
+        "the server at {server} is not the one that the join token was made by: none of its {roots} root \
+         certificates has the SHA-256 {pin}; check server_address, or make a new token"
+    )]
+    PinMismatch {
+        /// Its address.
+        server: String,
+        /// How many roots it showed.
+        roots: usize,
+        /// The hash in the token.
+        pin: String,
+    },
+    /// The server could not be reached, or the handshake failed.
+    #[error("cannot reach the server at {server}: {reason}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// The server answered with an error.
+    #[error("the server refused {what}: {} ({:?})", status.message(), status.code())]
+    Refused {
+        /// The call.
+        what: &'static str,
+        /// Its answer.
+        status: Box<tonic::Status>,
+    },
+    /// The server did not answer in time.
+    #[error("the server did not answer {what} within {} s", after.as_secs_f32())]
+    Late {
+        /// The call.
+        what: &'static str,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The server answered with something that cannot be.
+    #[error("the server's answer to {what} cannot be used: {reason}")]
+    BadAnswer {
+        /// The call.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server does not know this agent any more.
+    #[error(
+        "the server does not accept this agent any more ({id}: {reason}); its identities were dropped. \
+         Start it with a new join token to join again"
+    )]
+    Evicted {
+        /// The agent's ID.
+        id: SpiffeId,
+        /// SPIRE's reason.
+        reason: &'static str,
+    },
+    /// Our own SVID ended while the server was away.
+    #[error("this agent's SVID ended and the server was not reached in time; start it with a new join token")]
+    Expired,
+    /// A socket of ours cannot be had.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The socket.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A key could not be made or used.
+    #[error("cannot make a key: {0}")]
+    Key(String),
+}
+
+impl AgentError {
+    /// Stable, for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Damaged { .. } => "state_damaged",
+            Self::OtherTrustDomain { .. } => "other_trust_domain",
+            Self::NoJoinToken => "no_join_token",
+            Self::BadJoinToken { .. } => "bad_join_token",
+            Self::NoBootstrap => "no_bootstrap",
+            Self::Bootstrap { .. } => "bootstrap_failed",
+            Self::PinMismatch { .. } => "pin_mismatch",
+            Self::Unreachable { .. } => "server_unreachable",
+            Self::Refused { .. } => "server_refused",
+            Self::Late { .. } => "server_late",
+            Self::BadAnswer { .. } => "server_answer",
+            Self::Evicted { .. } => "agent_evicted",
+            Self::Expired => "agent_expired",
+            Self::Listen { .. } => "listen",
+            Self::Key(_) => "key",
+        }
+    }
+}

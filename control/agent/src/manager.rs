@@ -1,0 +1,242 @@
+//! The attested agent: its cache, its link to the server, and the tasks that keep both current.
+//!
+//! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks live in modules of
+//! their own and meet here: [`sync`](crate::sync) brings entries, [`signer`] has SVIDs signed, [`renewal`]
+//! keeps our own SVID, [`persist`] writes to disk. None of them ends because the server is away.
+
+mod persist;
+mod renewal;
+mod signer;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use svidecar_authority::key::KeyType;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cache::{Applied, Bundles, Cache, Change, Update},
+    entry::Entry,
+    error::AgentError,
+    jwt::{Cached, JwtCache, Token},
+    selector::SelectorSet,
+    server::Link,
+    state::Store,
+    status::Status,
+    sync,
+    why::{self, Explanation},
+};
+
+/// Workloads that wait for a lookup at the same time; more are answered from the cache.
+const MAX_LOOKUPS: usize = 256;
+
+/// How the manager behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Of workloads' X.509-SVIDs.
+    pub key_type: KeyType,
+    /// Between polls of a server that cannot push.
+    pub sync_interval: Duration,
+    /// Longest that a workload without an identity waits for the server's word.
+    pub miss_lookup_timeout: Duration,
+    /// Whether the first contact trusted whoever answered.
+    pub insecure_bootstrap: bool,
+}
+
+/// See the module.
+pub struct Manager {
+    pub(crate) options: Options,
+    pub(crate) link: Link,
+    pub(crate) status: watch::Sender<Status>,
+    store: Store,
+    /// Held while our own state is written: a late writer must not put an old SVID over a new one.
+    writing: tokio::sync::Mutex<()>,
+    cache: Arc<Mutex<Cache>>,
+    tokens: Mutex<JwtCache>,
+    /// Something became due to be signed.
+    due: Notify,
+    /// Something worth keeping changed.
+    dirty: Notify,
+    lookups: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// A change of our own standing that ends the agent.
+pub type Fatal = mpsc::Sender<AgentError>;
+
+/// What the tasks run under.
+#[derive(Clone)]
+pub struct Supervision {
+    /// Every task is in here.
+    pub tasks: TaskTracker,
+    /// Ends them.
+    pub shutdown: CancellationToken,
+    /// Where a task says that the agent has to end.
+    pub fatal: Fatal,
+}
+
+impl Manager {
+    /// Puts the parts together and starts the tasks.
+    #[must_use]
+    pub fn start(
+        options: Options,
+        link: Link,
+        cache: Arc<Mutex<Cache>>,
+        store: Store,
+        status: watch::Sender<Status>,
+        supervision: Supervision,
+    ) -> Arc<Self> {
+        let Supervision { tasks, shutdown, fatal } = supervision;
+        let (lookups, asked) = mpsc::channel(MAX_LOOKUPS);
+        let manager = Arc::new(Self {
+            options,
+            link,
+            status,
+            store,
+            writing: tokio::sync::Mutex::default(),
+            cache,
+            tokens: Mutex::default(),
+            due: Notify::new(),
+            dirty: Notify::new(),
+            lookups,
+        });
+        // The identity of the moment has to be on disk before anything else happens.
+        manager.dirty.notify_one();
+        tasks.spawn(sync::run(Arc::clone(&manager), asked, fatal.clone(), shutdown.clone()));
+        tasks.spawn(signer::run(Arc::clone(&manager), shutdown.clone()));
+        tasks.spawn(renewal::run(Arc::clone(&manager), fatal, shutdown.clone()));
+        tasks.spawn(persist::run(Arc::clone(&manager), shutdown));
+        manager
+    }
+
+    /// Follows what workloads with `selectors` see. If nothing matches, the server is asked first, once
+    /// and not for long.
+    pub async fn subscribe(&self, selectors: &SelectorSet) -> watch::Receiver<Arc<Update>> {
+        let updates = self.subscribe_now(selectors);
+        if updates.borrow().entries.is_empty() {
+            self.look_up().await;
+        }
+        updates
+    }
+
+    fn subscribe_now(&self, selectors: &SelectorSet) -> watch::Receiver<Arc<Update>> {
+        let updates = self.cache().subscribe(selectors, SystemTime::now());
+        self.due.notify_one();
+        updates
+    }
+
+    /// The entries that match `selectors`; asks the server first if none does.
+    pub async fn matching(&self, selectors: &SelectorSet) -> Vec<Arc<Entry>> {
+        let found = self.cache().matching(selectors);
+        if !found.is_empty() {
+            return found;
+        }
+        self.look_up().await;
+        self.cache().matching(selectors)
+    }
+
+    /// The bundles of the moment.
+    #[must_use]
+    pub fn bundles(&self) -> Arc<Bundles> {
+        Arc::clone(self.cache().bundles())
+    }
+
+    /// Compares selectors with all entries.
+    #[must_use]
+    pub fn explain(&self, selectors: &SelectorSet) -> Explanation {
+        why::explain(selectors, self.cache().entries())
+    }
+
+    /// How many entries there are, and how many of them have an SVID.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let cache = self.cache();
+        (cache.held().count(), cache.held().filter(|(_, svid)| svid.is_some()).count())
+    }
+
+    /// A token of `entry` for `audience`.
+    ///
+    /// # Errors
+    /// When the server does not sign one and there is none to use again.
+    pub async fn token(&self, entry: &Arc<Entry>, audience: &[String]) -> Result<Token, AgentError> {
+        let cached = self.tokens().get(entry, audience, SystemTime::now());
+        let fallback = match cached {
+            Cached::Fresh(token) => return Ok(token),
+            Cached::Aging(token) => Some(token),
+            Cached::None => None,
+        };
+        let signed = self.link.sign_jwt(&entry.id, audience.to_vec()).await.and_then(|wire| {
+            Token::accept(wire, entry, SystemTime::now())
+                .map_err(|reason| AgentError::BadAnswer { what: "NewJWTSVID", reason })
+        });
+        match (signed, fallback) {
+            (Ok(token), _) => {
+                self.tokens().put(entry, audience, token.clone(), SystemTime::now());
+                Ok(token)
+            }
+            (Err(error), Some(token)) => {
+                tracing::warn!(
+                    %error, code = error.code(), spiffe_id = %entry.spiffe_id,
+                    "no new JWT-SVID could be had; the one from before is used until it ends"
+                );
+                Ok(token)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Asks the server for the entries of the moment, and waits for them to be here, but not for long.
+    async fn look_up(&self) {
+        let (done, answer) = oneshot::channel();
+        // A full queue means that an answer is on its way for others; the cache has to do.
+        if self.options.miss_lookup_timeout.is_zero() || self.lookups.try_send(done).is_err() {
+            return;
+        }
+        if tokio::time::timeout(self.options.miss_lookup_timeout, answer).await.is_err() {
+            tracing::debug!("the server did not say in time whether there is a new entry");
+        }
+    }
+
+    /// Applies what the server said, and wakes who has to act on it.
+    pub(crate) fn apply(&self, change: Change) -> Applied {
+        let applied = self.cache().apply(change, SystemTime::now());
+        if applied.changed() {
+            self.due.notify_one();
+            self.dirty.notify_one();
+        }
+        if applied.deleted > 0 {
+            let there: std::collections::HashSet<_> =
+                self.cache().entries().map(|entry| Arc::clone(&entry.id)).collect();
+            self.tokens().retain(|id| there.contains(id));
+        }
+        applied
+    }
+
+    /// The server is back: what could not be signed is tried now.
+    pub(crate) fn retry_now(&self) {
+        self.cache().retry_now(SystemTime::now());
+        self.due.notify_one();
+    }
+
+    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, JwtCache> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sleeps until a time of the wall clock, looking at it once a minute: the machine may have been
+/// suspended, or its clock set.
+pub(crate) async fn sleep_until(at: SystemTime) {
+    const LOOK: Duration = Duration::from_secs(60);
+    loop {
+        match at.duration_since(SystemTime::now()) {
+            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
+            _ => return,
+        }
+    }
+}

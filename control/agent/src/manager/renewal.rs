@@ -1,0 +1,73 @@
+//! Keeps the agent's own SVID alive: renewed at half life, with a new key each time.
+//!
+//! Owns the order that survives a crash: the new SVID is on disk before it is used, because the server drops
+//! the old one at the new one's first use.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use svidecar_authority::{
+    csr,
+    key::{KeyType, PrivateKey},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Fatal, Manager, sleep_until};
+use crate::{error::AgentError, schedule::Backoff, svid::HeldSvid};
+
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Renews until shutdown, or until the server does not accept this agent any more.
+pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToken) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    let mut at = manager.link.identity().renew_at();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep_until(at) => {}
+        }
+        match renew(&manager).await {
+            Ok(svid) => {
+                backoff.reset();
+                at = svid.renew_at();
+                tracing::info!(spiffe_id = %svid.spiffe_id, "the agent's own SVID was renewed");
+                metrics::counter!("svidecar_agent_renewals_total").increment(1);
+            }
+            Err(error @ AgentError::Evicted { .. }) => {
+                // Whoever takes the error ends the agent; a full channel has one already.
+                let _ = fatal.try_send(error);
+                return;
+            }
+            Err(error) => {
+                let now = SystemTime::now();
+                let left = manager.link.identity().not_after.duration_since(now).unwrap_or_default();
+                if left.is_zero() {
+                    let _ = fatal.try_send(AgentError::Expired);
+                    return;
+                }
+                let wait = backoff.next_wait(rand::random());
+                at = now + wait;
+                tracing::warn!(
+                    %error, code = error.code(), svid_left_s = left.as_secs(), retry_in_s = wait.as_secs_f32(),
+                    "the agent's own SVID could not be renewed"
+                );
+            }
+        }
+    }
+}
+
+async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {
+    let failed = |error: svidecar_authority::AuthorityError| AgentError::Key(error.to_string());
+    let key = PrivateKey::generate(KeyType::EcP256).map_err(failed)?;
+    let csr = csr::create(&key, None, &[]).map_err(failed)?;
+    let wire = manager.link.renew(csr).await?;
+    let expected = manager.link.identity().spiffe_id.clone();
+    let svid = HeldSvid::accept(wire, key, Some(&expected), SystemTime::now())
+        .map_err(|reason| AgentError::BadAnswer { what: "RenewAgent", reason })?;
+    let svid = Arc::new(svid);
+    manager.adopt(Arc::clone(&svid)).await?;
+    Ok(svid)
+}

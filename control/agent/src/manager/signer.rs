@@ -1,0 +1,174 @@
+//! Has workloads' SVIDs signed when they are due: new ones at once, others at half life.
+//!
+//! Owns the batches and their retries. It acts on events and on due times, never on a tick, so that an
+//! entry is signed the moment it is known.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use svidecar_api::spire::api::{
+    server::svid::v1::{NewX509svidParams, batch_new_x509svid_response},
+    types,
+};
+use svidecar_authority::{
+    csr,
+    key::{KeyType, PrivateKey},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Manager, sleep_until};
+use crate::{entry::Entry, error::AgentError, schedule::Backoff, svid::HeldSvid};
+
+/// SVIDs per request; SPIRE's server takes up to 500.
+const BATCH: usize = 100;
+
+/// Requests at the same time: a slow one must not hold up a new entry.
+const IN_FLIGHT: usize = 4;
+
+/// Waits between tries while the server is away or refuses.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Signs until shutdown.
+pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
+    let mut requests = FuturesUnordered::new();
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        while requests.len() < IN_FLIGHT {
+            let batch = manager.cache().take_due(SystemTime::now(), BATCH);
+            if batch.is_empty() {
+                break;
+            }
+            requests.push(sign(Arc::clone(&manager), batch));
+        }
+        // With all requests out, only their answers can make room.
+        let next = if requests.len() < IN_FLIGHT { manager.cache().next_due() } else { None };
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = manager.due.notified() => {}
+            () = due => {}
+            Some(outcome) = next_of(&mut requests) => settle(&manager, outcome, &mut backoff),
+        }
+    }
+}
+
+async fn next_of<F: Future>(requests: &mut FuturesUnordered<F>) -> Option<F::Output> {
+    if requests.is_empty() { std::future::pending().await } else { requests.next().await }
+}
+
+/// What became of a batch.
+struct Outcome {
+    signed: Vec<(Arc<Entry>, HeldSvid)>,
+    failed: Vec<(Arc<Entry>, String)>,
+    /// Set when there was no answer at all.
+    error: Option<AgentError>,
+}
+
+async fn sign(manager: Arc<Manager>, batch: Vec<Arc<Entry>>) -> Outcome {
+    let mut outcome = Outcome { signed: Vec::new(), failed: Vec::new(), error: None };
+    let requested = match requests(&batch, manager.options.key_type).await {
+        Ok(requested) => requested,
+        Err(error) => return outcome.all_failed(batch, error),
+    };
+    let (keys, params): (Vec<_>, Vec<_>) = requested.into_iter().unzip();
+    let results = match manager.link.sign(params).await {
+        Ok(results) => results,
+        Err(error) => return outcome.all_failed(batch, error),
+    };
+    let now = SystemTime::now();
+    for ((entry, key), result) in batch.into_iter().zip(keys).zip(results) {
+        match accept(result, key, &entry, now) {
+            Ok(svid) => outcome.signed.push((entry, svid)),
+            Err(reason) => outcome.failed.push((entry, reason)),
+        }
+    }
+    outcome
+}
+
+/// A new key and its signing request for each entry. RSA keys take long: not on the async threads.
+async fn requests(
+    batch: &[Arc<Entry>],
+    key_type: KeyType,
+) -> Result<Vec<(PrivateKey, NewX509svidParams)>, AgentError> {
+    let make = move |entries: Vec<Arc<Entry>>| {
+        entries
+            .iter()
+            .map(|entry| {
+                let failed = |error: svidecar_authority::AuthorityError| AgentError::Key(error.to_string());
+                let key = PrivateKey::generate(key_type).map_err(failed)?;
+                let csr = csr::create(&key, Some(&entry.spiffe_id), &[]).map_err(failed)?;
+                Ok((key, NewX509svidParams { entry_id: entry.id.to_string(), csr }))
+            })
+            .collect::<Result<Vec<_>, AgentError>>()
+    };
+    let entries = batch.to_vec();
+    match key_type {
+        KeyType::EcP256 | KeyType::EcP384 => make(entries),
+        KeyType::Rsa2048 | KeyType::Rsa4096 => tokio::task::spawn_blocking(move || make(entries))
+            .await
+            .map_err(|error| AgentError::Key(error.to_string()))?,
+    }
+}
+
+fn accept(
+    result: batch_new_x509svid_response::Result,
+    key: PrivateKey,
+    entry: &Entry,
+    now: SystemTime,
+) -> Result<HeldSvid, String> {
+    if let Some(types::Status { code, message }) = result.status
+        && code != 0
+    {
+        return Err(format!("the server refused to sign: {message}"));
+    }
+    let svid = result.svid.ok_or("the server signed nothing")?;
+    HeldSvid::accept(svid, key, Some(&entry.spiffe_id), now)
+}
+
+impl Outcome {
+    fn all_failed(mut self, batch: Vec<Arc<Entry>>, error: AgentError) -> Self {
+        let reason = error.to_string();
+        self.failed.extend(batch.into_iter().map(|entry| (entry, reason.clone())));
+        self.error = Some(error);
+        self
+    }
+}
+
+fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
+    let now = SystemTime::now();
+    for (entry, svid) in &outcome.signed {
+        tracing::info!(
+            spiffe_id = %entry.spiffe_id, entry_id = %entry.id,
+            valid_for_s = svid.not_after.duration_since(now).unwrap_or_default().as_secs(),
+            "X509-SVID signed"
+        );
+    }
+    metrics::counter!("svidecar_agent_x509_svids_signed_total").increment(outcome.signed.len() as u64);
+    metrics::counter!("svidecar_agent_x509_svids_failed_total").increment(outcome.failed.len() as u64);
+    if !outcome.signed.is_empty() {
+        backoff.reset();
+        manager.cache().signed(outcome.signed, now);
+        manager.dirty.notify_one();
+    }
+    if outcome.failed.is_empty() {
+        return;
+    }
+    let wait = backoff.next_wait(rand::random());
+    for (entry, reason) in outcome.failed {
+        tracing::warn!(
+            spiffe_id = %entry.spiffe_id, entry_id = %entry.id, error = reason,
+            code = outcome.error.as_ref().map_or("sign_refused", AgentError::code),
+            retry_in_s = wait.as_secs_f32(), "an X509-SVID could not be signed"
+        );
+        manager.cache().failed(&[entry], &reason, now + wait);
+    }
+}

@@ -1,0 +1,280 @@
+//! The agent from start to end: settings, sockets, first SVID, tasks, shutdown.
+//!
+//! Owns the order. The sockets are there before the first SVID, so that workloads that come early are told
+//! why they have to wait.
+
+mod attest;
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use svidecar_api::transport::http::serve_small;
+use svidecar_authority::key::KeyType;
+use svidecar_config::{address::ListenAddress, agent::AgentSettings, server::KeyType as ConfiguredKeyType};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic_health::ServingStatus;
+
+use crate::{
+    attest::{UnixAttestor, WorkloadAttestor, node::JoinToken},
+    cache::Cache,
+    endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
+    error::AgentError,
+    manager::{Manager, Options, Supervision},
+    server::{Address, BundleSource, Link},
+    state::{AgentState, Store},
+    status::Status,
+};
+
+/// Longest wait for calls in flight at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Checks what `run` would check before it listens: the token, the bundle and the data directory.
+///
+/// # Errors
+/// The first thing that would stop `run`.
+pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
+    let store = Store::open(&settings.data_dir, settings.trust_domain.clone())?;
+    let state = store.load_agent()?;
+    if state.is_some_and(|state| state.svid.is_some()) {
+        return Ok(());
+    }
+    let token = join_token(settings)?.ok_or(AgentError::NoJoinToken)?;
+    crate::bootstrap::Source::choose(settings, &token)?.check(&settings.trust_domain)
+}
+
+/// The join token, if one is configured.
+fn join_token(settings: &AgentSettings) -> Result<Option<JoinToken>, AgentError> {
+    match (&settings.join_token, &settings.join_token_file) {
+        (Some(token), _) => JoinToken::parse(token.expose()).map(Some),
+        (None, Some(path)) => JoinToken::read(path).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Runs until `stop` resolves, or until the agent cannot go on.
+///
+/// # Errors
+/// Why it could not start, or could not go on. A server that is away is neither.
+pub async fn run(settings: AgentSettings, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let store = Store::open(&settings.data_dir, settings.trust_domain.clone())?;
+    let mut state = store.load_agent()?;
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let _stops_with_us = shutdown.clone().drop_guard();
+    let sockets = Sockets::open(&settings, &tasks, &shutdown).await?;
+
+    tokio::pin!(stop);
+    let first = attest::first_svid(&settings, &store, &mut state, &sockets.status);
+    let agent = tokio::select! {
+        agent = first => agent?,
+        () = &mut stop => return Ok(()),
+    };
+    let (fatal, mut ended) = mpsc::channel(1);
+    let supervision = Supervision { tasks: tasks.clone(), shutdown: shutdown.clone(), fatal };
+    let manager = start(&settings, agent, store.clone(), &sockets.status, supervision);
+    tracing::info!(
+        spiffe_id = %manager.link.identity().spiffe_id, server = %manager.link.address(),
+        socket = %settings.socket_path.display(), trust_domain = %settings.trust_domain,
+        "the agent is ready"
+    );
+    sockets.manager.send_replace(Some(Arc::clone(&manager)));
+    sockets.health.set_service_status("", ServingStatus::Serving).await;
+
+    let outcome = tokio::select! {
+        () = stop => Ok(()),
+        Some(error) = ended.recv() => Err(error),
+    };
+    tracing::info!("the agent is shutting down");
+    sockets.health.set_service_status("", ServingStatus::NotServing).await;
+    shutdown.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("some calls did not end in time");
+    }
+    if let Err(AgentError::Evicted { .. }) = outcome {
+        // After the last write of the tasks, so that nothing brings it back.
+        store.forget()?;
+    }
+    outcome
+}
+
+/// What listens, and how the rest of the agent speaks to it.
+struct Sockets {
+    status: watch::Sender<Status>,
+    manager: watch::Sender<Option<Arc<Manager>>>,
+    health: tonic_health::server::HealthReporter,
+}
+
+impl Sockets {
+    async fn open(
+        settings: &AgentSettings,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, AgentError> {
+        let (status, _) = watch::channel(Status::default());
+        let (manager, _) = watch::channel(None);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status("", ServingStatus::NotServing).await;
+        let limit = match settings.unix.workload_size_limit.bytes() {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
+        let attestor = WorkloadAttestor::new(UnixAttestor::new(settings.unix.discover_workload_path, limit));
+        let api = WorkloadApi::new(
+            manager.subscribe(),
+            status.subscribe(),
+            attestor.clone(),
+            settings.allow_unauthenticated_verifiers,
+            shutdown.clone(),
+        );
+        let listener = endpoints::bind_workload(&settings.socket_path).await?;
+        let serve =
+            endpoints::serve_workload_uds(listener, api.clone(), health_service.clone(), shutdown.clone());
+        tasks.spawn(served("Workload API", serve));
+        if let Some(address) = settings.tcp_listen.address() {
+            let ListenAddress::Tcp(address) = address else { return Err(not_tcp("tcp_listen", address)) };
+            let listener = endpoints::bind_tcp(*address).await?;
+            log_address("the Workload API listens on TCP", &listener);
+            let serve = endpoints::serve_workload_tcp(listener, api, health_service, shutdown.clone());
+            tasks.spawn(served("Workload API on TCP", serve));
+        }
+        let listener = endpoints::bind_admin(&settings.admin_socket()).await?;
+        let admin = AdminApi {
+            manager: manager.subscribe(),
+            status: status.subscribe(),
+            attestor,
+            server: address(settings),
+        };
+        tasks.spawn(served("admin API", endpoints::serve_admin(listener, admin, shutdown.clone())));
+        if let Some(address) = settings.health.listen.address() {
+            let ListenAddress::Tcp(address) = address else { return Err(not_tcp("health.listen", address)) };
+            let listener = TcpListener::bind(address).await.map_err(|error| AgentError::Listen {
+                address: address.to_string(),
+                reason: error.to_string(),
+            })?;
+            log_address("health and metrics listen", &listener);
+            let probes =
+                Probes { status: status.subscribe(), manager: manager.subscribe(), metrics: recorder() };
+            let answer = move |path: String| std::future::ready(probes.answer(&path));
+            tasks.spawn(serve_small(listener, answer, shutdown.clone()));
+        }
+        Ok(Self { status, manager, health })
+    }
+}
+
+fn not_tcp(key: &str, address: &ListenAddress) -> AgentError {
+    AgentError::Listen { address: address.to_string(), reason: format!("{key} takes a TCP address") }
+}
+
+fn log_address(what: &str, listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "{what}");
+    }
+}
+
+async fn served(what: &'static str, serve: impl Future<Output = Result<(), tonic::transport::Error>>) {
+    if let Err(error) = serve.await {
+        tracing::error!(%error, "the {what} ended");
+    }
+}
+
+/// Makes metrics go somewhere. In a process that has a recorder already (a test), to nowhere.
+fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::debug!("metrics are recorded elsewhere");
+    }
+    handle
+}
+
+fn address(settings: &AgentSettings) -> Address {
+    Address {
+        host: settings.server_address.clone(),
+        port: settings.server_port,
+        trust_domain: settings.trust_domain.clone(),
+    }
+}
+
+/// An agent with an identity.
+struct Attested {
+    state: AgentState,
+    identity: Arc<crate::svid::HeldSvid>,
+}
+
+fn start(
+    settings: &AgentSettings,
+    agent: Attested,
+    store: Store,
+    status: &watch::Sender<Status>,
+    supervision: Supervision,
+) -> Arc<Manager> {
+    let cache = Arc::new(Mutex::new(restore(settings, &agent.state, &store)));
+    let bundles: BundleSource = {
+        let cache = Arc::clone(&cache);
+        Arc::new(move || {
+            let cache = cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Arc::clone(cache.bundles().set())
+        })
+    };
+    status.send_modify(|status| status.attested = true);
+    let options = Options {
+        key_type: key_type(settings.workload_x509_svid_key_type),
+        sync_interval: settings.sync_interval.get(),
+        miss_lookup_timeout: settings.miss_lookup_timeout.get(),
+        insecure_bootstrap: agent.state.insecure_bootstrap,
+    };
+    let link = Link::new(address(settings), agent.identity, bundles);
+    Manager::start(options, link, cache, store, status.clone(), supervision)
+}
+
+/// What was on disk. A damaged cache is an empty one.
+fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache {
+    let kept = store.load_workloads().unwrap_or_else(|error| {
+        tracing::warn!(%error, code = error.code(), "beginning without the cached identities");
+        Default::default()
+    });
+    let own = state.bundle.iter().map(|bundle| bundle.as_ref().clone());
+    let foreign = kept.bundles.into_iter().filter(|bundle| bundle.trust_domain != settings.trust_domain);
+    let mut cache = Cache::new(settings.trust_domain.clone(), own.chain(foreign));
+    let now = std::time::SystemTime::now();
+    let entries = kept.entries.len();
+    for (entry, svid) in kept.entries {
+        cache.restore(entry, svid, now);
+    }
+    if entries > 0 {
+        tracing::info!(entries, "identities from before are served until the server says otherwise");
+    }
+    cache
+}
+
+fn key_type(configured: ConfiguredKeyType) -> KeyType {
+    match configured {
+        ConfiguredKeyType::EcP256 => KeyType::EcP256,
+        ConfiguredKeyType::EcP384 => KeyType::EcP384,
+        ConfiguredKeyType::Rsa2048 => KeyType::Rsa2048,
+        ConfiguredKeyType::Rsa4096 => KeyType::Rsa4096,
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be received; stop the agent by SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

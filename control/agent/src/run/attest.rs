@@ -1,0 +1,144 @@
+//! The agent's first SVID: from disk, or by attestation, tried until the server answers.
+//!
+//! Owns which failures are worth another try. A server that is away is; one that refuses the token is not.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use svidecar_authority::key::{KeyType, PrivateKey};
+use svidecar_config::agent::AgentSettings;
+use tokio::sync::watch;
+use tonic::Code;
+
+use super::{Attested, address, join_token};
+use crate::{
+    attest::node::{self, JoinToken},
+    bootstrap::{self, Source},
+    error::AgentError,
+    schedule::Backoff,
+    state::{AgentState, Store},
+    status::Status,
+    svid::HeldSvid,
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(15);
+
+/// Gives the agent its identity.
+///
+/// # Errors
+/// When no further try can help.
+pub async fn first_svid(
+    settings: &AgentSettings,
+    store: &Store,
+    state: &mut Option<AgentState>,
+    status: &watch::Sender<Status>,
+) -> Result<Attested, AgentError> {
+    let kept = state.as_ref().and_then(|state| state.svid.clone());
+    let now = SystemTime::now();
+    match kept {
+        Some(svid) if svid.not_after > now => {
+            if let Some(state) = state.take() {
+                tracing::info!(spiffe_id = %svid.spiffe_id, "the agent's SVID is still good; no attestation is needed");
+                return Ok(Attested { state, identity: svid });
+            }
+        }
+        Some(_) => tracing::warn!("the agent's SVID has ended; attesting again"),
+        None => {}
+    }
+    let expired = kept_one(state);
+    let token = match join_token(settings)? {
+        Some(token) => token,
+        None if expired => return Err(AgentError::Expired),
+        None => return Err(AgentError::NoJoinToken),
+    };
+    let source = Source::choose(settings, &token)?;
+    if source.is_insecure() {
+        tracing::warn!(
+            "insecure_bootstrap is on: whoever answers at {} is taken for the server; \
+             use a token of the form TOKEN.HASH instead",
+            address(settings)
+        );
+    }
+    metrics::gauge!("svidecar_agent_insecure_bootstrap").set(f64::from(u8::from(source.is_insecure())));
+    let key = prepared_key(store, state, source.is_insecure())?;
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        let error = match once(settings, &source, &token, key.clone()).await {
+            Ok(agent) => {
+                store.save_agent(&agent.state)?;
+                return Ok(agent);
+            }
+            Err(error) => error,
+        };
+        if !worth_another_try(&error) {
+            return Err(error);
+        }
+        let wait = backoff.next_wait(rand::random());
+        tracing::warn!(
+            %error, code = error.code(), tries = backoff.tries(), retry_in_s = wait.as_secs_f32(),
+            "attestation did not succeed yet"
+        );
+        status.send_modify(|status| status.problem = Some(error.to_string()));
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn kept_one(state: &Option<AgentState>) -> bool {
+    state.as_ref().is_some_and(|state| state.svid.is_some())
+}
+
+/// The key to attest with, on disk before it is used.
+fn prepared_key(
+    store: &Store,
+    state: &mut Option<AgentState>,
+    insecure_bootstrap: bool,
+) -> Result<PrivateKey, AgentError> {
+    if let Some(state) = state {
+        return Ok(state.key.clone());
+    }
+    let key = PrivateKey::generate(KeyType::EcP256).map_err(|error| AgentError::Key(error.to_string()))?;
+    store.save_agent(&AgentState { key: key.clone(), svid: None, bundle: None, insecure_bootstrap })?;
+    Ok(key)
+}
+
+async fn once(
+    settings: &AgentSettings,
+    source: &Source,
+    token: &JoinToken,
+    key: PrivateKey,
+) -> Result<Attested, AgentError> {
+    let address = address(settings);
+    let (channel, bundle) = bootstrap::meet(&address, source).await?;
+    let svid: Arc<HeldSvid> =
+        node::attest(&address, channel, token, key.clone(), SystemTime::now()).await.map(Arc::new)?;
+    tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "node attestation succeeded");
+    let state = AgentState {
+        key,
+        svid: Some(Arc::clone(&svid)),
+        bundle: Some(Arc::new(bundle)),
+        insecure_bootstrap: source.is_insecure(),
+    };
+    Ok(Attested { state, identity: svid })
+}
+
+fn worth_another_try(error: &AgentError) -> bool {
+    match error {
+        AgentError::Unreachable { .. } | AgentError::Late { .. } => true,
+        AgentError::Refused { status, .. } => matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::ResourceExhausted
+                | Code::DeadlineExceeded
+                | Code::Internal
+                | Code::Unknown
+                | Code::Aborted
+                | Code::Cancelled
+        ),
+        // The place that has the bundle may be away for a while too; a file that is missing will not appear.
+        AgentError::Bootstrap { from, .. } => from.starts_with("https://"),
+        _ => false,
+    }
+}

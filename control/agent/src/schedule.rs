@@ -1,0 +1,111 @@
+//! When to renew and when to try again: pure arithmetic over given times.
+//!
+//! Owns the two rules that keep a fleet from acting in step: renewal at half life with a jitter that
+//! belongs to the SVID, and retries that back off. It must never read a clock.
+
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+/// Renewals are spread over this share of the half life, to both sides.
+const RENEWAL_SPREAD: f64 = 0.1;
+
+/// Even an SVID with a lifetime of a second is not renewed more often than this.
+const MIN_RENEWAL_WAIT: Duration = Duration::from_millis(500);
+
+/// When to renew a document that was obtained at `obtained` and ends at `not_after`: at half its life as
+/// we had it (issuers backdate the beginning), moved by up to a tenth of that. The move is a function of
+/// `seed` alone. Drawing it again at each look would make the earliest draw win, which bunches renewals.
+#[must_use]
+pub fn renew_at(obtained: SystemTime, not_after: SystemTime, seed: &[u8]) -> SystemTime {
+    let lifetime = not_after.duration_since(obtained).unwrap_or_default();
+    let wait = (lifetime / 2).mul_f64(1.0 + RENEWAL_SPREAD * (2.0 * fraction(seed) - 1.0));
+    obtained + wait.max(MIN_RENEWAL_WAIT)
+}
+
+/// A number from 0 to 1 that belongs to `seed`.
+fn fraction(seed: &[u8]) -> f64 {
+    let digest = Sha256::digest(seed);
+    let head = digest.iter().take(4).fold(0_u32, |value, byte| (value << 8) | u32::from(*byte));
+    f64::from(head) / f64::from(u32::MAX)
+}
+
+/// Growing waits between tries.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    tries: u32,
+}
+
+impl Backoff {
+    /// Waits that begin at `first` and double up to `longest`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, tries: 0 }
+    }
+
+    /// The next wait. `random`, from 0 to 1, takes away up to half of it.
+    pub fn next_wait(&mut self, random: f64) -> Duration {
+        let whole = self.first.saturating_mul(1 << self.tries.min(16)).min(self.longest);
+        self.tries = self.tries.saturating_add(1);
+        whole.mul_f64(1.0 - 0.5 * random.clamp(0.0, 1.0))
+    }
+
+    /// How many waits there were since the last success.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Starts over after a success.
+    pub fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn renewal_is_around_half_life_and_always_the_same() {
+        let start = SystemTime::UNIX_EPOCH + HOUR;
+        for seed in 0..200_u32 {
+            let seed = seed.to_be_bytes();
+            let at = renew_at(start, start + HOUR, &seed);
+            assert_eq!(at, renew_at(start, start + HOUR, &seed));
+            let share = at.duration_since(start).unwrap().as_secs_f64() / HOUR.as_secs_f64();
+            assert!((0.449..=0.551).contains(&share), "{share}");
+        }
+    }
+
+    #[test]
+    fn renewals_of_a_fleet_are_spread() {
+        let start = SystemTime::UNIX_EPOCH;
+        let waits: Vec<_> = (0..200_u32)
+            .map(|seed| renew_at(start, start + HOUR, &seed.to_be_bytes()).duration_since(start).unwrap())
+            .collect();
+        let (first, last) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(*last - *first > Duration::from_secs(300), "{first:?} to {last:?}");
+    }
+
+    #[test]
+    fn an_expired_or_tiny_lifetime_still_waits() {
+        let now = SystemTime::UNIX_EPOCH + HOUR;
+        assert_eq!(renew_at(now, now - HOUR, b"x"), now + MIN_RENEWAL_WAIT);
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+        let waits: Vec<_> = (0..4).map(|_| backoff.next_wait(0.0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 5]);
+        assert_eq!(backoff.next_wait(1.0), Duration::from_millis(2500));
+        assert_eq!(backoff.tries(), 5);
+        backoff.reset();
+        assert_eq!(backoff.next_wait(0.0), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,149 @@
+//! The way to the server: one channel, dialled with the identity and the bundles of the moment.
+//!
+//! Owns addresses, dialling and the reading of denials. A channel dials again by itself; what it dials with
+//! is asked anew each time, so a renewed SVID or a rotated root needs no restart. It must never decide when
+//! to call.
+
+mod calls;
+mod dial;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use svidecar_api::status::{Reason, permission_denied_reason};
+use svidecar_authority::bundle::BundleSet;
+use svidecar_id::{SpiffeId, TrustDomain};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+pub use calls::{CALL_TIMEOUT, get_bundle};
+pub use dial::Trust;
+
+use crate::{error::AgentError, svid::HeldSvid};
+
+/// Largest answer that is read: the entries and bundles of a very large trust domain.
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// DNS name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Its SVID must be `spiffe://TRUST-DOMAIN/spire/server`.
+    pub trust_domain: TrustDomain,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Where the bundles of the moment come from.
+pub type BundleSource = Arc<dyn Fn() -> Arc<BundleSet> + Send + Sync>;
+
+/// The attested agent's link to its server.
+pub struct Link {
+    address: Address,
+    bundles: BundleSource,
+    identity: watch::Sender<Arc<HeldSvid>>,
+    channel: RwLock<Channel>,
+}
+
+impl Link {
+    /// A link that dials when it is first used.
+    #[must_use]
+    pub fn new(address: Address, identity: Arc<HeldSvid>, bundles: BundleSource) -> Self {
+        let (identity, _) = watch::channel(identity);
+        let channel = dial::lazy(&address, &Trust::Live(Arc::clone(&bundles)), Some(identity.subscribe()));
+        Self { address, bundles, identity, channel: RwLock::new(channel) }
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Our own SVID.
+    #[must_use]
+    pub fn identity(&self) -> Arc<HeldSvid> {
+        Arc::clone(&self.identity.borrow())
+    }
+
+    /// Follows our own SVID.
+    #[must_use]
+    pub fn identities(&self) -> watch::Receiver<Arc<HeldSvid>> {
+        self.identity.subscribe()
+    }
+
+    /// Uses another SVID from now on. Calls in flight end with the old one; the server counts the new one as
+    /// active from its first use.
+    pub fn set_identity(&self, identity: Arc<HeldSvid>) {
+        self.identity.send_replace(identity);
+        self.redial();
+    }
+
+    /// Leaves the connection, so that the next call makes a new one.
+    pub fn redial(&self) {
+        let trust = Trust::Live(Arc::clone(&self.bundles));
+        let channel = dial::lazy(&self.address, &trust, Some(self.identity.subscribe()));
+        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = channel;
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes an error of a failed call: whether the server was reached, and whether it still knows us.
+    #[must_use]
+    pub fn error(&self, what: &'static str, status: tonic::Status) -> AgentError {
+        match eviction(&status) {
+            Some(reason) => AgentError::Evicted { id: self.identity().spiffe_id.clone(), reason },
+            None => call_error(&self.address, what, status),
+        }
+    }
+}
+
+/// A channel for the first contact, without an identity of ours.
+///
+/// # Errors
+/// [`AgentError::Unreachable`] with the reason, also when the server's certificate is not accepted.
+pub async fn dial(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
+    dial::now(address, trust).await
+}
+
+/// Makes an error of a failed call.
+#[must_use]
+pub fn call_error(address: &Address, what: &'static str, status: tonic::Status) -> AgentError {
+    // A status without a source is the server's own answer; with one, the transport made it.
+    match std::error::Error::source(&status) {
+        Some(source) => {
+            AgentError::Unreachable { server: address.to_string(), reason: dial::root_cause(source) }
+        }
+        None => AgentError::Refused { what, status: Box::new(status) },
+    }
+}
+
+/// Why the server does not accept this agent any more, if that is what it says.
+fn eviction(status: &tonic::Status) -> Option<&'static str> {
+    match permission_denied_reason(status)? {
+        Reason::AgentExpired => Some("its SVID has expired"),
+        Reason::AgentNotAttested => Some("it was evicted"),
+        Reason::AgentNotActive => Some("another SVID of this agent is in use; was its data_dir copied?"),
+        Reason::AgentBanned => Some("it is banned"),
+        Reason::AgentMustReattest => Some("it has to attest again"),
+        Reason::Unknown => None,
+    }
+}
+
+/// The ID that every server of a trust domain has.
+fn server_id(trust_domain: &TrustDomain) -> Result<SpiffeId, AgentError> {
+    SpiffeId::new(trust_domain, "/spire/server")
+        .map_err(|error| AgentError::BadAnswer { what: "the trust domain's name", reason: error.to_string() })
+}

@@ -1,0 +1,167 @@
+//! The calls that an attested agent makes, each with a bound on its time.
+
+use std::time::Duration;
+
+use svidecar_api::{
+    spire::api::{
+        server::{
+            agent::v1::{
+                AgentX509svidParams, PostStatusRequest, RenewAgentRequest, agent_client::AgentClient,
+            },
+            bundle::v1::{GetBundleRequest, GetFederatedBundleRequest, bundle_client::BundleClient},
+            entry::v1::entry_client::EntryClient,
+            svid::v1::{
+                BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, batch_new_x509svid_response,
+                svid_client::SvidClient,
+            },
+        },
+        types,
+    },
+    svidecar::server::v1::watch_client::WatchClient,
+};
+use svidecar_authority::bundle::Bundle;
+use tonic::transport::Channel;
+
+use super::{Address, Link, MAX_MESSAGE, call_error};
+use crate::{cache::bundle_from_wire, error::AgentError};
+
+/// A server that does not answer for so long is away.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Waits for an answer, but not for ever.
+async fn bounded<T>(
+    what: &'static str,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    error: impl FnOnce(&'static str, tonic::Status) -> AgentError,
+) -> Result<T, AgentError> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(error(what, status)),
+        Err(_) => Err(AgentError::Late { what, after: CALL_TIMEOUT }),
+    }
+}
+
+/// Asks for the trust domain's bundle over any channel.
+///
+/// # Errors
+/// When the server does not answer, or with something else.
+pub async fn get_bundle(address: &Address, channel: Channel) -> Result<Bundle, AgentError> {
+    let mut client = BundleClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    let call = client.get_bundle(GetBundleRequest::default());
+    let wire = bounded("GetBundle", call, |what, status| call_error(address, what, status)).await?;
+    own_bundle(address, wire)
+}
+
+fn own_bundle(address: &Address, wire: types::Bundle) -> Result<Bundle, AgentError> {
+    let bundle =
+        bundle_from_wire(wire).map_err(|reason| AgentError::BadAnswer { what: "GetBundle", reason })?;
+    if bundle.trust_domain != address.trust_domain {
+        let reason =
+            format!("it is the bundle of `{}`, expected `{}`", bundle.trust_domain, address.trust_domain);
+        return Err(AgentError::BadAnswer { what: "GetBundle", reason });
+    }
+    Ok(bundle)
+}
+
+impl Link {
+    /// The trust domain's bundle.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with something else.
+    pub async fn bundle(&self) -> Result<Bundle, AgentError> {
+        let mut client = BundleClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let call = client.get_bundle(GetBundleRequest::default());
+        let wire = bounded("GetBundle", call, |what, status| self.error(what, status)).await?;
+        own_bundle(&self.address, wire)
+    }
+
+    /// The bundle of another trust domain; none if the server has none.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with something else.
+    pub async fn federated_bundle(&self, trust_domain: &str) -> Result<Option<Bundle>, AgentError> {
+        let what = "GetFederatedBundle";
+        let mut client = BundleClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let request = GetFederatedBundleRequest { trust_domain: trust_domain.to_owned(), output_mask: None };
+        let call = client.get_federated_bundle(request);
+        match bounded(what, call, |what, status| self.error(what, status)).await {
+            Ok(wire) => match bundle_from_wire(wire) {
+                Ok(bundle) => Ok(Some(bundle)),
+                Err(reason) => Err(AgentError::BadAnswer { what, reason }),
+            },
+            Err(AgentError::Refused { status, .. }) if status.code() == tonic::Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A client of the entries.
+    #[must_use]
+    pub fn entries(&self) -> EntryClient<Channel> {
+        EntryClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// A client of the pushed changes.
+    #[must_use]
+    pub fn watch(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Has X.509-SVIDs signed, one result per request, in order.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not with one result per request.
+    pub async fn sign(
+        &self,
+        params: Vec<NewX509svidParams>,
+    ) -> Result<Vec<batch_new_x509svid_response::Result>, AgentError> {
+        let what = "BatchNewX509SVID";
+        let asked = params.len();
+        let mut client = SvidClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let call = client.batch_new_x509svid(BatchNewX509svidRequest { params });
+        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
+        if answer.results.len() != asked {
+            let reason = format!("it has {} results for {asked} requests", answer.results.len());
+            return Err(AgentError::BadAnswer { what, reason });
+        }
+        Ok(answer.results)
+    }
+
+    /// Has a JWT-SVID signed.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub async fn sign_jwt(
+        &self,
+        entry_id: &str,
+        audience: Vec<String>,
+    ) -> Result<types::Jwtsvid, AgentError> {
+        let what = "NewJWTSVID";
+        let mut client = SvidClient::new(self.channel());
+        let call = client.new_jwtsvid(NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience });
+        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
+        answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
+    }
+
+    /// Renews our own SVID for the key of `csr`.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub async fn renew(&self, csr: Vec<u8>) -> Result<types::X509svid, AgentError> {
+        let what = "RenewAgent";
+        let mut client = AgentClient::new(self.channel());
+        let call = client.renew_agent(RenewAgentRequest { params: Some(AgentX509svidParams { csr }) });
+        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
+        answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
+    }
+
+    /// Tells the server which bundle we have and what we are.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn post_status(&self, current_bundle_serial: u64) -> Result<(), AgentError> {
+        let mut client = AgentClient::new(self.channel());
+        let agent_version = format!("svidecar-agent {}", env!("CARGO_PKG_VERSION"));
+        let call = client.post_status(PostStatusRequest { current_bundle_serial, agent_version });
+        bounded("PostStatus", call, |what, status| self.error(what, status)).await.map(|_| ())
+    }
+}

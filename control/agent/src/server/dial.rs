@@ -1,0 +1,136 @@
+//! One connection to the server: TCP, TLS, and the check that it is the server.
+//!
+//! Owns timeouts and what is said when a connection fails. Who is trusted is an argument.
+
+use std::{io, sync::Arc, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, client::danger::ServerCertVerifier};
+use rustls_pki_types::ServerName;
+use svidecar_authority::{
+    bundle::BundleSet,
+    tls::{self, Identity, InsecureVerifier, NoIdentity, SpiffeVerifier, Versions, authorize},
+};
+use tokio::{net::TcpStream, sync::watch};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Address, BundleSource, server_id};
+use crate::{error::AgentError, svid::HeldSvid};
+
+/// Longest wait for TCP and for TLS, each.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that vanished without a word is noticed after 15 + 3 × 5 seconds. Probes are TCP's: SPIRE's
+/// gRPC server takes HTTP/2 pings more often than every five minutes for an attack.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Which server is believed.
+#[derive(Clone)]
+pub enum Trust {
+    /// One whose SVID the bundles of the moment verify.
+    Live(BundleSource),
+    /// One whose SVID this bundle verifies.
+    Bundle(Arc<BundleSet>),
+    /// Any that claims the right ID. What it says has to be checked in another way.
+    Anyone,
+}
+
+/// A channel that dials when used, and again after each loss.
+pub fn lazy(address: &Address, trust: &Trust, identity: Option<watch::Receiver<Arc<HeldSvid>>>) -> Channel {
+    let (address, trust) = (address.clone(), trust.clone());
+    let connector = tower::service_fn(move |_| {
+        let (address, trust) = (address.clone(), trust.clone());
+        let identity = identity.as_ref().map(|identity| Arc::clone(&identity.borrow()));
+        async move { connect(&address, &trust, identity.as_deref()).await.map(TokioIo::new) }
+    });
+    endpoint().connect_with_connector_lazy(connector)
+}
+
+/// A channel that is connected.
+pub async fn now(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
+    let (target, trust) = (address.clone(), trust.clone());
+    let connector = tower::service_fn(move |_| {
+        let (target, trust) = (target.clone(), trust.clone());
+        async move { connect(&target, &trust, None).await.map(TokioIo::new) }
+    });
+    endpoint()
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| AgentError::Unreachable { server: address.to_string(), reason: root_cause(&error) })
+}
+
+/// The URI only names the authority in requests; the connector decides where to go.
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://spire-server").connect_timeout(3 * CONNECT_TIMEOUT)
+}
+
+async fn connect(
+    address: &Address,
+    trust: &Trust,
+    identity: Option<&HeldSvid>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let config = config(address, trust, identity).map_err(io::Error::other)?;
+    let tcp =
+        tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((address.host.as_str(), address.port)))
+            .await
+            .map_err(|_| late("the TCP connection"))??;
+    tcp.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    // The name is only sent, never compared: SPIFFE goes by the ID.
+    let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
+    tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(Arc::new(config)).connect(name, tcp))
+        .await
+        .map_err(|_| late("the TLS handshake"))?
+}
+
+fn late(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{what} took longer than {} s", CONNECT_TIMEOUT.as_secs()),
+    )
+}
+
+fn config(address: &Address, trust: &Trust, identity: Option<&HeldSvid>) -> Result<ClientConfig, AgentError> {
+    let server_id = server_id(&address.trust_domain)?;
+    let verified = |bundles: Arc<BundleSet>| {
+        SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::one_of([server_id.clone()]))
+    };
+    match trust {
+        Trust::Live(source) => with(identity, verified(source())),
+        Trust::Bundle(bundles) => with(identity, verified(Arc::clone(bundles))),
+        Trust::Anyone => with(identity, InsecureVerifier::new(server_id)),
+    }
+}
+
+fn with(
+    identity: Option<&HeldSvid>,
+    verifier: impl ServerCertVerifier + 'static,
+) -> Result<ClientConfig, AgentError> {
+    let alpn: &[&[u8]] = &[b"h2"];
+    match identity {
+        Some(svid) => Identity::new(svid.chain.clone(), svid.key.pkcs8_der())
+            .and_then(|identity| tls::client_config(identity, verifier, alpn, Versions::Tls13)),
+        None => tls::client_config(NoIdentity, verifier, alpn, Versions::Tls13),
+    }
+    .map_err(|error| AgentError::Key(error.to_string()))
+}
+
+/// What is at the bottom of a transport's error: a verifier's reason if there is one, else the innermost text.
+#[must_use]
+pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(failure) = tls::failure_in(error) {
+        return failure.to_string();
+    }
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,73 @@
+//! Secret files: never readable by others, never half written.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use zeroize::Zeroizing;
+
+use crate::error::AgentError;
+
+/// A hundred thousand SVIDs; more was not written by us.
+const MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AgentError {
+    let path = path.to_owned();
+    move |source| AgentError::File { what, path, source }
+}
+
+/// Makes the directory with mode 0700; one that exists must not be writable by others.
+pub fn secure_directory(path: &Path) -> Result<(), AgentError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the directory", path))?;
+    let mode = fs::metadata(path).map_err(failed("read", path))?.mode();
+    if mode & 0o022 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7755))
+            .map_err(failed("take others' write permission from", path))?;
+    }
+    Ok(())
+}
+
+/// Reads a file; none if there is none.
+pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let size = file.metadata().map_err(failed("read", path))?.len();
+    // All of it at once: a growing vector would leave copies of the secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size.min(MAX_BYTES)).unwrap_or(0) + 1));
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(Some(bytes))
+}
+
+/// Replaces a file: written beside it with mode 0600, flushed to disk, renamed over it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
+    let temporary = path.with_extension("tmp");
+    let replace = || -> io::Result<()> {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    replace().map_err(failed("write", path))
+}
+
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> Result<(), AgentError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used)]
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::{
+    entry::tests::entry,
+    testing::{bundle_of, ca_of, held, key, now, trust_domain},
+};
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_agents_state_survives_a_restart_and_is_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = dir.path().join("data");
+    let store = Store::open(&directory, trust_domain()).unwrap();
+    assert!(store.load_agent().unwrap().is_none());
+
+    let ca = ca_of("demo.org");
+    let svid = Arc::new(held(&ca, "/spire/agent/x"));
+    let bundle = Some(Arc::new(bundle_of(&ca)));
+    let state = AgentState { key: svid.key.clone(), svid: Some(svid), bundle, insecure_bootstrap: true };
+    store.save_agent(&state).unwrap();
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("agent.json")), 0o600);
+
+    let again = store.load_agent().unwrap().unwrap();
+    let svid = again.svid.unwrap();
+    assert_eq!(svid.spiffe_id.as_str(), "spiffe://demo.org/spire/agent/x");
+    assert_eq!(svid.obtained, now());
+    assert_eq!(again.key.spki_der(), state.key.spki_der());
+    assert_eq!(again.bundle.unwrap().x509_authorities, [ca.certificate().clone()]);
+    assert!(again.insecure_bootstrap);
+
+    store.forget().unwrap();
+    assert!(store.load_agent().unwrap().is_none());
+}
+
+#[test]
+fn a_key_alone_is_kept_for_the_next_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let key = key();
+    let state = AgentState { key: key.clone(), svid: None, bundle: None, insecure_bootstrap: false };
+    store.save_agent(&state).unwrap();
+    let again = store.load_agent().unwrap().unwrap();
+    assert_eq!(again.key.spki_der(), key.spki_der());
+    assert!(again.svid.is_none());
+}
+
+#[test]
+fn another_trust_domain_and_a_damaged_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let state = AgentState { key: key(), svid: None, bundle: None, insecure_bootstrap: false };
+    store.save_agent(&state).unwrap();
+    let other = Store::open(dir.path(), TrustDomain::parse("other.org").unwrap()).unwrap();
+    assert!(matches!(other.load_agent(), Err(AgentError::OtherTrustDomain { .. })));
+    std::fs::write(dir.path().join("agent.json"), "{").unwrap();
+    assert!(matches!(store.load_agent(), Err(AgentError::Damaged { .. })));
+}
+
+#[test]
+fn workloads_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let ca = ca_of("demo.org");
+    let held_entries = [
+        (Arc::new(entry("e1", "/a", &["uid:1"])), Some(Arc::new(held(&ca, "/a")))),
+        (Arc::new(entry("e2", "/b", &["uid:2"])), None),
+    ];
+    let partner = ca_of("partner.org");
+    store.save_workloads(&held_entries, &[Arc::new(bundle_of(&partner))]).unwrap();
+    assert_eq!(mode(&dir.path().join("workloads.json")), 0o600);
+
+    let again = store.load_workloads().unwrap();
+    assert_eq!(again.entries.len(), 2);
+    assert_eq!(again.entries[0].0, *held_entries[0].0);
+    assert!(again.entries[0].1.is_some() && again.entries[1].1.is_none());
+    assert_eq!(again.bundles[0].trust_domain.as_str(), "partner.org");
+}

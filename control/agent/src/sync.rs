@@ -1,0 +1,206 @@
+//! Brings entries and bundles from the server, for ever.
+//!
+//! Owns the connection's ups and downs: pushed changes where the server has them, polling where not, growing
+//! waits while it is away. The state is applied here and nowhere else, in the order in which the server
+//! said it, so that an older answer never undoes a newer one for good.
+
+mod fetch;
+mod follow;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::AgentError,
+    manager::{Fatal, Manager},
+    schedule::Backoff,
+    status::SyncMode,
+};
+
+/// Waits between tries while the server is away.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(15);
+
+/// How long a server that cannot push is polled before it is asked again whether it can.
+const ASK_FOR_PUSH_AGAIN: Duration = Duration::from_secs(600);
+
+/// A workload's miss makes the server be asked at most this often.
+const LOOKUP_PACE: Duration = Duration::from_millis(250);
+
+/// Those who wait for the server's word.
+pub type Lookups = mpsc::Receiver<oneshot::Sender<()>>;
+
+/// How one round with the server ended.
+enum Ended {
+    /// Shutdown.
+    Stopped,
+    /// The server has no push service.
+    NoPush,
+    /// Our own SVID changed, so the connection is made anew.
+    NewIdentity,
+    /// The stream ended in order, as servers do to spread connections.
+    Closed,
+}
+
+/// Syncs until shutdown, or until the server does not accept this agent any more.
+pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown: CancellationToken) {
+    let mut sync = Sync {
+        manager,
+        lookups,
+        resume_token: String::new(),
+        poll_until: None,
+        looked_up: None,
+        posted: false,
+        backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
+    };
+    loop {
+        match sync.round(&shutdown).await {
+            Ok(Ended::Stopped) => return,
+            Ok(Ended::NewIdentity) => {}
+            Ok(Ended::Closed) => sync.pause(None, &shutdown).await,
+            Ok(Ended::NoPush) => {
+                tracing::info!(
+                    interval_s = sync.manager.options.sync_interval.as_secs_f32(),
+                    "the server does not push changes; it is polled"
+                );
+                sync.poll_until = Some(Instant::now() + ASK_FOR_PUSH_AGAIN);
+            }
+            Err(error @ AgentError::Evicted { .. }) => {
+                // Whoever takes the error ends the agent; a full channel has one already.
+                let _ = fatal.try_send(error);
+                return;
+            }
+            Err(error) => sync.pause(Some(&error), &shutdown).await,
+        }
+        if shutdown.is_cancelled() {
+            return;
+        }
+    }
+}
+
+struct Sync {
+    manager: Arc<Manager>,
+    lookups: Lookups,
+    /// Where the pushed changes stopped.
+    resume_token: String,
+    /// Set while the server is polled.
+    poll_until: Option<Instant>,
+    looked_up: Option<Instant>,
+    /// Whether the server was told our version.
+    posted: bool,
+    backoff: Backoff,
+}
+
+impl Sync {
+    async fn round(&mut self, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
+        match self.poll_until {
+            Some(until) if Instant::now() < until => self.poll(until, shutdown).await,
+            _ => {
+                self.poll_until = None;
+                self.follow(shutdown).await
+            }
+        }
+    }
+
+    /// Polls until it is time to ask for push again.
+    async fn poll(&mut self, until: Instant, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
+        let mut identities = self.manager.link.identities();
+        identities.mark_unchanged();
+        loop {
+            self.fetch().await?;
+            self.connected(SyncMode::Poll).await;
+            // Ten percent to both sides, so that agents that started together do not poll together.
+            let interval = self.manager.options.sync_interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(Ended::Stopped),
+                () = tokio::time::sleep(interval) => {}
+                _ = identities.changed() => {}
+                Some(waiting) = self.lookups.recv() => self.answer(waiting).await?,
+            }
+            if Instant::now() >= until {
+                return Ok(Ended::Closed);
+            }
+        }
+    }
+
+    /// The server said something: whatever was wrong is over.
+    async fn connected(&mut self, mode: SyncMode) {
+        self.backoff.reset();
+        let mut came_back = false;
+        self.manager.status.send_modify(|status| {
+            came_back = !status.connected;
+            status.connected = true;
+            status.problem = None;
+            status.last_sync = Some(std::time::SystemTime::now());
+            status.sync_mode = mode;
+        });
+        if came_back {
+            tracing::info!(server = %self.manager.link.address(), mode = mode.as_str(), "in sync with the server");
+            metrics::gauge!("svidecar_agent_server_connected").set(1.0);
+            self.manager.retry_now();
+        }
+        if !self.posted {
+            let serial = self
+                .manager
+                .bundles()
+                .get(&self.manager.link.address().trust_domain)
+                .map_or(0, |b| b.sequence);
+            self.posted = true;
+            if let Err(error) = self.manager.link.post_status(serial).await {
+                tracing::debug!(%error, "the server did not take our status");
+            }
+        }
+    }
+
+    /// Asks for the state of the moment on behalf of `waiting` and all who wait with it.
+    async fn answer(&mut self, waiting: oneshot::Sender<()>) -> Result<(), AgentError> {
+        let mut all = vec![waiting];
+        while let Ok(another) = self.lookups.try_recv() {
+            all.push(another);
+        }
+        let recently = self.looked_up.is_some_and(|at| at.elapsed() < LOOKUP_PACE);
+        let outcome = if recently { Ok(()) } else { self.fetch().await };
+        self.looked_up = Some(Instant::now());
+        for waiting in all {
+            // One that does not wait any more is no loss.
+            let _ = waiting.send(());
+        }
+        outcome
+    }
+
+    /// Waits after a loss. Those who wait for a lookup meanwhile get their answer from the cache at once.
+    async fn pause(&mut self, error: Option<&AgentError>, shutdown: &CancellationToken) {
+        let wait = self.backoff.next_wait(rand::random());
+        if let Some(error) = error {
+            let was_connected = self.manager.status.borrow().connected;
+            self.manager.status.send_modify(|status| {
+                status.connected = false;
+                status.problem = Some(error.to_string());
+            });
+            metrics::gauge!("svidecar_agent_server_connected").set(0.0);
+            let identity = self.manager.link.identity();
+            let left = identity.not_after.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+            if was_connected || self.backoff.tries().is_power_of_two() {
+                tracing::warn!(
+                    %error, code = error.code(), tries = self.backoff.tries(), retry_in_s = wait.as_secs_f32(),
+                    svid_left_s = left.as_secs(),
+                    "no sync with the server; workloads keep the identities that they have"
+                );
+            }
+        }
+        let over = tokio::time::sleep(wait);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = &mut over => return,
+                Some(waiting) = self.lookups.recv() => drop(waiting),
+            }
+        }
+    }
+}
