@@ -178,12 +178,12 @@ impl<'s> Layers<'s> {
             _ => format!("{key}: …"),
         };
         let help = if key.contains('[') {
-            format!("it has no default; expected {}", shape.expected())
+            schema.get("description").and_then(Value::as_str).map(|meaning| meaning.replace('\n', " "))
         } else {
-            format!("write `{example}`, or set {}", super::environment::variable(prefix, key))
+            Some(format!("write `{example}`, or set {}", super::environment::variable(prefix, key)))
         };
         let message = format!("`{key}` is missing");
-        self.findings.push(Finding { key: key.to_owned(), origin: None, message, help: Some(help) });
+        self.findings.push(Finding { key: key.to_owned(), origin: None, message, help });
     }
 
     /// Fills the types. A value comes back if there is one worth validating.

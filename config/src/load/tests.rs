@@ -221,6 +221,24 @@ fn problems_in_list_items_name_the_item() {
 }
 
 #[test]
+fn one_mistake_is_one_problem() {
+    let error = proxy("inbound:\n  - a\n  - {name: b, listen: 1, forward: 2, polcy: x}\n").unwrap_err();
+    assert_eq!(
+        error,
+        "f.yaml:2:5: `inbound[0]`: expected keys with values, found `a`\n\
+         f.yaml:3:38: unknown key `polcy` in `inbound[1]`\n    help: did you mean `policy`?"
+    );
+    let error = proxy("workers:2\n").unwrap_err();
+    assert!(error.ends_with("help: put a space after the colon: `workers: 2`"), "{error}");
+    let error = proxy("inbound: [{name: b, listen: 1, forward: 2}]\n").unwrap_err();
+    assert_eq!(
+        error,
+        "f.yaml:1:11: `inbound[0].policy` is missing\n    \
+         help: File of the policy; a relative path begins at the directory of this file."
+    );
+}
+
+#[test]
 fn the_environment_alone_is_enough() {
     let loaded = from_environment::<ServerSettings>(
         "SVIDECAR_SERVER",

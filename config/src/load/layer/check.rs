@@ -59,10 +59,11 @@ impl<'s, 'f> Checker<'s, 'f> {
             }
             (Shape::List { items, at_least }, Content::List(nodes)) => {
                 self.check_size(nodes.len(), *at_least, node, key);
-                let checked = nodes.iter().enumerate().filter_map(|(index, node)| {
+                let checked = nodes.iter().enumerate().map(|(index, node)| {
                     let key = keys::item(key, index);
                     self.origins.insert(key.clone(), (self.at)(&key, node.position));
-                    self.check(items, node, &key)
+                    // What was refused keeps its place, so that the items after it keep their index.
+                    self.check(items, node, &key).unwrap_or_default()
                 });
                 Some(Value::Array(checked.collect()))
             }
@@ -146,6 +147,9 @@ impl<'s, 'f> Checker<'s, 'f> {
         let place = if parent.is_empty() { "at the top level".to_owned() } else { format!("in `{parent}`") };
         let message = format!("unknown key `{}` {place}", quoted(&entry.key));
         let help = self.meant(properties, &entry.key, parent);
+        // The key that was meant is not missing as well.
+        let near = keys::nearest(&entry.key, properties.keys().map(String::as_str));
+        self.refused.extend(near.map(|near| keys::child(parent, near)));
         let key = keys::child(parent, &entry.key);
         let origin = (self.at)(&key, entry.key_position);
         self.findings.push(Finding::new(&key, origin, message).help(Some(help)));
@@ -180,6 +184,12 @@ impl<'s, 'f> Checker<'s, 'f> {
         let help = match (shape, &node.content) {
             (Shape::List { .. }, Content::Scalar { text, .. }) if !node.is_null() => {
                 Some(format!("for a list of one write `[{}]`", quoted(text)))
+            }
+            (Shape::Group { .. } | Shape::Table { .. }, Content::Scalar { text, plain: true }) => {
+                let (before, after) = text.split_once(':').unwrap_or_default();
+                let forgotten = !before.is_empty() && !after.starts_with(' ');
+                forgotten
+                    .then(|| format!("put a space after the colon: `{}: {}`", quoted(before), quoted(after)))
             }
             _ => None,
         };
