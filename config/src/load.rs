@@ -10,6 +10,7 @@ mod document;
 mod environment;
 mod keys;
 mod layer;
+mod nodes;
 mod origin;
 mod schema;
 
@@ -25,15 +26,17 @@ use serde_json::Value;
 pub use self::{
     document::{Document, read_document, read_file},
     environment::process_environment,
-    layer::Setting,
-    origin::Origin,
+    origin::{Origin, Setting},
     schema::json_schema,
 };
 pub(crate) use self::{
     keys::child as child_key,
     schema::{Schemas, Shape},
 };
-use self::{layer::Layers, origin::Finding};
+use self::{
+    layer::Layers,
+    origin::{Finding, Origins},
+};
 use crate::{diagnostic::Diagnostics, problems::Problems};
 
 /// The settings of one program.
@@ -131,15 +134,14 @@ impl<T: Settings> Loader<T> {
         layers.add_flags(&self.flags);
         layers.check_required(&self.prefix);
 
-        let (value, findings) = layers.extract::<T>();
-        let Some(mut value) = value else { return Err(layers.diagnose(findings)) };
+        let mut value: T = layers.extract()?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         value.resolve_paths(base);
         let mut problems = Problems::default();
         value.validate(&mut problems);
         layers.report(problems.into_vec().into_iter().map(Finding::from));
         layers.finish()?;
-        Ok(Loaded { value, layers: layers.into_origins(), file })
+        Ok(Loaded { value, origins: layers.into_origins(), file })
     }
 }
 
@@ -148,7 +150,7 @@ impl<T: Settings> Loader<T> {
 pub struct Loaded<T> {
     /// The settings.
     pub value: T,
-    layers: layer::Origins,
+    origins: Origins,
     file: Option<PathBuf>,
 }
 
@@ -167,20 +169,20 @@ impl<T: Settings> Loaded<T> {
     pub fn check(&self, check: impl FnOnce(&T, &mut Problems)) -> Result<(), Diagnostics> {
         let mut problems = Problems::default();
         check(&self.value, &mut problems);
-        self.layers.place(problems)
+        self.origins.place(problems)
     }
 
     /// Where the value of a key, such as `inbound[0].forward`, came from.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
-        self.layers.origin(key)
+        self.origins.origin(key)
     }
 
     /// Every setting with its value and its origin, in the order of the reference. Secrets are hidden.
     #[must_use]
     pub fn effective(&self) -> Vec<Setting> {
         // Settings are plain data with text keys: serializing them cannot fail.
-        serde_json::to_value(&self.value).map(|value| self.layers.settings(&value)).unwrap_or_default()
+        serde_json::to_value(&self.value).map(|value| self.origins.settings(&value)).unwrap_or_default()
     }
 }
 

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    layer::{Layers, Origins},
+    layer::Layers,
+    origin::Origins,
     schema::{Schemas, json_schema},
 };
 use crate::{
@@ -46,13 +47,9 @@ pub fn read_document<T: JsonSchema + DeserializeOwned>(
     let mut layers = Layers::new(Schemas::new(&schema), &[], Some(file));
     layers.add_file(&root);
     layers.check_required("");
-    match layers.extract::<T>() {
-        (Some(value), _) => {
-            layers.finish()?;
-            Ok(Document { value, origins: layers.into_origins() })
-        }
-        (None, findings) => Err(layers.diagnose(findings)),
-    }
+    let value = layers.extract()?;
+    layers.finish()?;
+    Ok(Document { value, origins: layers.into_origins() })
 }
 
 /// Reads a file as YAML.

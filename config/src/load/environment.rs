@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::{
-    keys,
+    keys, nodes,
     origin::{Finding, Origin},
     schema::{Schemas, Shape},
 };
-use crate::yaml::{Content, Node, Position};
+use crate::yaml::Node;
 
 /// The variables of this process. What is not UTF-8 is read with replacement characters.
 #[must_use]
@@ -38,7 +38,7 @@ pub(super) fn aliases(
         .iter()
         .filter_map(|(name, key)| {
             let (_, value) = environment.iter().find(|(variable, _)| variable == name)?;
-            Some(((*key).to_owned(), (*name).to_owned(), scalar(value)))
+            Some(((*key).to_owned(), (*name).to_owned(), nodes::scalar(value)))
         })
         .collect()
 }
@@ -84,8 +84,10 @@ pub(super) fn ours(
             Some((_, key, shape)) if !is_settable(shape, schemas) => {
                 refuse(format!("`{key}` can only be set in the configuration file"), None);
             }
-            Some((_, key, Shape::List { .. })) => values.push((key.clone(), name.clone(), list(value))),
-            Some((_, key, _)) => values.push((key.clone(), name.clone(), scalar(value))),
+            Some((_, key, Shape::List { .. })) => {
+                values.push((key.clone(), name.clone(), nodes::comma_separated(value)))
+            }
+            Some((_, key, _)) => values.push((key.clone(), name.clone(), nodes::scalar(value))),
         }
     }
     (values, findings)
@@ -122,17 +124,6 @@ fn is_service_variable(rest: &str) -> bool {
         }
 }
 
-const NOWHERE: Position = Position { line: 0, column: 0 };
-
-fn scalar(text: &str) -> Node {
-    Node { position: NOWHERE, content: Content::Scalar { text: text.to_owned(), plain: true } }
-}
-
-fn list(text: &str) -> Node {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(scalar);
-    Node { position: NOWHERE, content: Content::List(items.collect()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,11 +152,5 @@ mod tests {
         for name in ["TRUST_DOMAIN", "TRUSTDOMAIN", "PORTS", "PORT_X", "LOG__LEVEL", "SERVICE"] {
             assert!(!is_service_variable(name), "{name}");
         }
-    }
-
-    #[test]
-    fn lists_are_separated_by_commas() {
-        let Content::List(items) = list(" a, b ,,c").content else { panic!("no list") };
-        assert_eq!(items, [scalar("a"), scalar("b"), scalar("c")]);
     }
 }
