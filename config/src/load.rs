@@ -132,7 +132,7 @@ impl<T: Settings> Loader<T> {
         layers.report(unknown);
         layers.add_variables(variables);
         layers.add_flags(&self.flags);
-        layers.check_required(&self.prefix);
+        layers.check_required(Some(&self.prefix));
 
         let mut value: T = layers.extract()?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));

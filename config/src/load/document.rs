@@ -46,7 +46,7 @@ pub fn read_document<T: JsonSchema + DeserializeOwned>(
     let schema = json_schema::<T>();
     let mut layers = Layers::new(Schemas::new(&schema), &[], Some(file));
     layers.add_file(&root);
-    layers.check_required("");
+    layers.check_required(None);
     let value = layers.extract()?;
     layers.finish()?;
     Ok(Document { value, origins: layers.into_origins() })

@@ -116,14 +116,14 @@ impl<'s> Layers<'s> {
         self.findings.extend(findings);
     }
 
-    /// Merges, and notes which required keys no layer has.
-    pub(super) fn check_required(&mut self, prefix: &str) {
+    /// Merges, and notes which required keys no layer has. `prefix` begins the variables that could set them.
+    pub(super) fn check_required(&mut self, prefix: Option<&str>) {
         let Ok(merged) = self.figment.find_value("") else { return };
         self.origins.note_winners(&self.figment, &merged, "");
         self.require(self.schemas.root, &merged, "", prefix);
     }
 
-    fn require(&mut self, schema: &'s Value, merged: &Merged, key: &str, prefix: &str) {
+    fn require(&mut self, schema: &'s Value, merged: &Merged, key: &str, prefix: Option<&str>) {
         match self.schemas.shape(schema) {
             Shape::Group { properties, required } => {
                 let Some(dict) = merged.as_dict() else { return };
@@ -147,16 +147,17 @@ impl<'s> Layers<'s> {
         }
     }
 
-    fn report_missing(&mut self, key: &str, schema: &'s Value, prefix: &str) {
-        let shape = self.schemas.shape(schema);
-        let example = match &shape {
-            Shape::Text { example: Some(example), .. } => format!("{key}: {example}"),
-            _ => format!("{key}: …"),
-        };
-        let help = if key.contains('[') {
-            schema.get("description").and_then(Value::as_str).map(|meaning| meaning.replace('\n', " "))
-        } else {
-            Some(format!("write `{example}`, or set {}", super::environment::variable(prefix, key)))
+    fn report_missing(&mut self, key: &str, schema: &'s Value, prefix: Option<&str>) {
+        let help = match prefix {
+            Some(prefix) if !key.contains('[') => {
+                let example = match self.schemas.shape(schema) {
+                    Shape::Text { example: Some(example), .. } => example,
+                    _ => "…",
+                };
+                let variable = super::environment::variable(prefix, key);
+                Some(format!("write `{key}: {example}`, or set {variable}"))
+            }
+            _ => schema.get("description").and_then(Value::as_str).map(|meaning| meaning.replace('\n', " ")),
         };
         let message = format!("`{key}` is missing");
         self.findings.push(Finding { key: key.to_owned(), origin: None, message, help });

@@ -288,6 +288,20 @@ fn variables_that_look_like_ours_are_errors() {
     assert!(error.contains("such as `SVIDECAR_PROXY_LOG__"), "{error}");
 }
 
+#[test]
+fn documents_are_read_like_settings() {
+    let read = |text: &str| read_document::<crate::proxy::UpstreamSettings>(text, Path::new("u.yaml"));
+    let document = read("endpoints: [a:1]\nserver_id: [\"spiffe://demo.org/a\"]\n").unwrap();
+    let mut problems = Problems::default();
+    problems.add("endpoints[0]", "too far");
+    assert_eq!(document.place(problems).unwrap_err().to_string(), "u.yaml:1:13: too far");
+    assert_eq!(
+        read("endpoints: [a:1]\n").unwrap_err().to_string(),
+        "u.yaml: `server_id` is missing\n    help: Who may answer: SPIFFE IDs or patterns; a whole trust domain is \
+         written out as `spiffe://TRUST-DOMAIN/**`."
+    );
+}
+
 /// I2: the variable of the SPIFFE Workload Endpoint is the default of the setting.
 #[test]
 fn variables_of_the_field_are_below_the_file() {
