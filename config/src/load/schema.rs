@@ -103,7 +103,9 @@ impl<'s> Schemas<'s> {
                 minimum: number("minimum").unwrap_or(0),
                 maximum: number("maximum").unwrap_or_else(|| {
                     match schema.get("format").and_then(Value::as_str) {
-                        Some("uint32") => u64::from(u32::MAX),
+                        Some("uint32") => u32::MAX.into(),
+                        Some("int32") => i32::MAX as u64,
+                        Some("int64") => i64::MAX as u64,
                         _ => u64::MAX,
                     }
                 }),
