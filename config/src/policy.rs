@@ -13,24 +13,23 @@ mod path;
 mod target;
 #[cfg(test)]
 mod tests;
-mod yaml;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_id::SpiffeId;
 
 pub use cases::TestOutcome;
 pub use explain::{Explanation, RuleExplanation};
 
+/// What the listener of a policy speaks. A policy for `tcp` cannot ask what only HTTP answers.
+pub use crate::proxy::ListenerProtocol as Protocol;
+
 use crate::{diagnostic::Diagnostics, pattern::IdPattern};
 use cases::Case;
 use index::IdIndex;
 use target::Target;
 
-/// Longest accepted policy file, in bytes.
-pub const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 /// Most rules in one policy.
 pub const MAX_RULES: usize = 20_000;
 /// Most entries in one list of a rule (`from`, `to`, `methods`, `paths`, `hosts`, `headers`).
@@ -39,17 +38,6 @@ pub const MAX_LIST: usize = 1_000;
 pub const MAX_TESTS: usize = 10_000;
 /// Longest name of a rule or service, in bytes.
 pub const MAX_NAME_BYTES: usize = 100;
-
-/// What a listener speaks. A policy for `tcp` cannot ask what only HTTP answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// HTTP/1.1 and HTTP/2: every request is decided.
-    #[default]
-    Http,
-    /// Bytes: every connection is decided.
-    Tcp,
-}
 
 /// Whether a request may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,9 +128,14 @@ impl<'p> Decision<'p> {
     /// The name for logs and metrics: the rule's, or `default`, or `unauthenticated`. No rule has the latter two.
     #[must_use]
     pub fn rule_name(&self) -> &'p str {
+        self.rule().map_or(self.fallback_name(), RuleName::as_str)
+    }
+
+    /// What [`rule_name`](Self::rule_name) is when no rule decided.
+    #[must_use]
+    pub const fn fallback_name(&self) -> &'static str {
         match self.reason {
-            Reason::Rule(rule) => rule.name.as_str(),
-            Reason::Default => DEFAULT,
+            Reason::Rule(_) | Reason::Default => DEFAULT,
             Reason::Unauthenticated => UNAUTHENTICATED,
         }
     }

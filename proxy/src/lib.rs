@@ -1,1 +1,4 @@
 //! The sidecar: mutual TLS, authorization and identity headers for an unmodified workload.
+
+pub mod headers;
+pub mod record;

@@ -10,18 +10,14 @@ mod test_case;
 use std::{collections::HashMap, path::Path};
 
 use self::fields::{Fields, Reader};
-use super::{
-    IdIndex, MAX_FILE_BYTES, MAX_RULES, MAX_TESTS, Policy, Protocol, Rule, Sources, Verdict,
+use super::{IdIndex, MAX_RULES, MAX_TESTS, Policy, Protocol, Rule, Sources, Verdict};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
     yaml::{self, Node},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics};
 
 pub(super) fn read(text: &str, file: &Path, protocol: Protocol) -> Result<Policy, Diagnostics> {
-    if text.len() > MAX_FILE_BYTES {
-        let problem = format!("the policy has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
-        return Err(Diagnostic::new(problem).at(file, 0, 0).into());
-    }
-    let root = yaml::read(text, file)?;
+    let root = yaml::parse(text, file)?;
     let mut reader = Reader::new(file, protocol);
     let policy = read_policy(&mut reader, &root);
     Diagnostics::check(reader.into_problems())?;
@@ -34,7 +30,11 @@ fn read_policy(reader: &mut Reader<'_>, root: &Node) -> Option<Policy> {
     let service = match fields.get("service") {
         Some(node) => reader.name(node, "a service"),
         None => {
-            reader.missing(root, "service", "name the service that the policy protects: `service: orders`");
+            reader.missing(
+                root.position,
+                "service",
+                "name the service that the policy protects: `service: orders`",
+            );
             None
         }
     };
@@ -71,7 +71,7 @@ fn read_rules(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<Rule> {
         let Some(rule) = rule::read(reader, node) else { continue };
         match lines.insert(rule.name.clone(), rule.line) {
             Some(line) => reader.problem_with_help(
-                node,
+                node.position,
                 format!("the rule `{}` exists already, at line {line}", rule.name),
                 "every decision names its rule, so each rule needs its own name",
             ),

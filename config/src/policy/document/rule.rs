@@ -1,22 +1,22 @@
 //! Reading one rule.
 
-use super::fields::{Fields, Reader};
+use super::fields::{Fields, Reader, text_of};
 use crate::{
     pattern::IdPattern,
     policy::{
         DEFAULT, MAX_LIST, Mode, Protocol, Rule, RuleName, Sources, UNAUTHENTICATED, Verdict,
         path::PathPattern,
         target::{HeaderMatch, HostPattern, Target},
-        yaml::{Node, Value},
     },
+    yaml::{Content, Node},
 };
 
 /// Reads the rule at `node`; `None` when it has a problem, which is noted.
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
     let fields = Fields::of(reader, node, "a rule", &["name", "action", "mode", "from", "to", "when"])?;
-    if let Some((key, _)) = fields.pair("when") {
+    if let Some(entry) = fields.entry("when") {
         reader.problem_with_help(
-            key,
+            entry.key_position,
             "`when` is not supported yet in this version",
             "say it with `methods`, `paths`, `hosts` and `headers` under `to`",
         );
@@ -24,7 +24,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
     let name = match fields.get("name") {
         Some(node) => read_name(reader, node),
         None => {
-            reader.missing(node, "name", "name the rule: the name appears in every decision that it makes");
+            reader.missing(
+                node.position,
+                "name",
+                "name the rule: the name appears in every decision that it makes",
+            );
             None
         }
     };
@@ -34,7 +38,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
     let from = match fields.get("from") {
         Some(node) => read_sources(reader, node),
         None => {
-            reader.missing(node, "from", "list the peers that the rule is about, or write `from: any`");
+            reader.missing(
+                node.position,
+                "from",
+                "list the peers that the rule is about, or write `from: any`",
+            );
             None
         }
     };
@@ -45,27 +53,29 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
         mode: mode?,
         from: from?,
         to: to?.into(),
-        line: node.line,
+        line: node.position.line,
     })
 }
 
 fn read_name<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n str> {
     let name = reader.name(node, "a rule")?;
     if matches!(name, DEFAULT | UNAUTHENTICATED) {
-        reader
-            .problem(node, format!("no rule can be named `{name}`: decisions without a rule have that name"));
+        reader.problem(
+            node.position,
+            format!("no rule can be named `{name}`: decisions without a rule have that name"),
+        );
         return None;
     }
     Some(name)
 }
 
 fn read_sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
-    if node.text() == Some("any") {
+    if text_of(node) == Some("any") {
         return Some(Sources::Any);
     }
-    if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
+    if matches!(&node.content, Content::List(items) if items.is_empty()) {
         reader.problem_with_help(
-            node,
+            node.position,
             "`from` is empty, so the rule could never match",
             "list SPIFFE IDs or patterns, or write `from: any` for every authenticated peer",
         );
@@ -78,25 +88,25 @@ fn read_sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
         match IdPattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),
             Err(_) if matches!(text, "any" | "*" | "**") => reader.problem_with_help(
-                node,
+                node.position,
                 format!("`{text}` is not a SPIFFE ID or pattern"),
                 "for every authenticated peer write `from: any`, alone and without a list",
             ),
-            Err(error) => reader.problem(node, format!("`{text}`: {error}")),
+            Err(error) => reader.problem(node.position, format!("`{text}`: {error}")),
         }
     }
     (patterns.len() == expected).then(|| Sources::Patterns(patterns.into()))
 }
 
 fn read_targets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Target>> {
-    let nodes = match &node.value {
+    let nodes = match &node.content {
         // One entry need not be a list.
-        Value::Mapping(_) => std::slice::from_ref(node),
-        Value::Scalar(_) | Value::Sequence(_) => reader.list(node, "to", MAX_LIST)?,
+        Content::Map(_) => std::slice::from_ref(node),
+        Content::Scalar { .. } | Content::List(_) => reader.list(node, "to", MAX_LIST)?,
     };
     if nodes.is_empty() {
         reader.problem_with_help(
-            node,
+            node.position,
             "`to` is empty, so the rule could never match",
             "leave `to` out to match every request",
         );
@@ -109,18 +119,19 @@ fn read_targets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Target>> {
 fn read_target(reader: &mut Reader<'_>, node: &Node) -> Option<Target> {
     let known = ["methods", "paths", "hosts", "headers"];
     let fields = Fields::of(reader, node, "an entry of `to`", &known)?;
-    if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
-        reader.problem_with_help(node, "an entry of `to` is empty", "leave `to` out to match every request");
+    if matches!(&node.content, Content::Map(entries) if entries.is_empty()) {
+        reader.problem_with_help(
+            node.position,
+            "an entry of `to` is empty",
+            "leave `to` out to match every request",
+        );
         return None;
     }
     if reader.protocol() == Protocol::Tcp {
-        for (key, _) in known.iter().filter_map(|name| fields.pair(name)) {
+        for entry in known.iter().filter_map(|name| fields.entry(name)) {
             reader.problem_with_help(
-                key,
-                format!(
-                    "`{}` asks what only HTTP can answer, but the listener speaks tcp",
-                    key.text().unwrap_or("to")
-                ),
+                entry.key_position,
+                format!("`{}` asks what only HTTP can answer, but the listener speaks tcp", entry.key),
                 "set `protocol: http` on the listener, or decide by `from` alone",
             );
         }
@@ -158,21 +169,21 @@ fn read_methods(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Box<str>>> {
 }
 
 fn read_headers(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<HeaderMatch>> {
-    let Value::Mapping(pairs) = &node.value else {
-        reader.problem(node, "`headers` maps a header's name to its value, or to a list of values");
+    let Content::Map(entries) = &node.content else {
+        reader.problem(node.position, "`headers` maps a header's name to its value, or to a list of values");
         return None;
     };
-    if pairs.is_empty() || pairs.len() > MAX_LIST {
-        reader.problem(node, format!("`headers` has 1 to {MAX_LIST} entries"));
+    if entries.is_empty() || entries.len() > MAX_LIST {
+        reader.problem(node.position, format!("`headers` has 1 to {MAX_LIST} entries"));
         return None;
     }
     let mut headers = Vec::new();
-    for (key, value) in pairs {
-        let name = http::HeaderName::from_bytes(key.text().unwrap_or_default().as_bytes());
+    for entry in entries {
+        let name = http::HeaderName::from_bytes(entry.key.as_bytes());
         if name.is_err() {
-            reader.problem(key, "this is not the name of a header");
+            reader.problem(entry.key_position, "this is not the name of a header");
         }
-        let values = each(reader, value, "headers", |text| match http::HeaderValue::from_str(text) {
+        let values = each(reader, &entry.value, "headers", |text| match http::HeaderValue::from_str(text) {
             Ok(_) => Ok(Box::from(text)),
             Err(_) => Err("a header's value has visible ASCII characters and spaces only".to_owned()),
         });
@@ -180,7 +191,7 @@ fn read_headers(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<HeaderMatch>
             headers.push(HeaderMatch { name, values: values.into() });
         }
     }
-    (headers.len() == pairs.len()).then_some(headers)
+    (headers.len() == entries.len()).then_some(headers)
 }
 
 /// Every text of a list, parsed; `None` when one of them has a problem.
@@ -196,7 +207,7 @@ fn each<T>(
     for (node, text) in texts {
         match parse(text) {
             Ok(item) => items.push(item),
-            Err(message) => reader.problem(node, format!("`{text}`: {message}")),
+            Err(message) => reader.problem(node.position, format!("`{text}`: {message}")),
         }
     }
     (items.len() == expected).then_some(items)

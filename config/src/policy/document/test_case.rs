@@ -3,10 +3,9 @@
 use svidecar_id::SpiffeId;
 
 use super::fields::{Fields, Reader};
-use crate::policy::{
-    DEFAULT, Protocol, Rule, UNAUTHENTICATED,
-    cases::Case,
-    yaml::{Node, Value},
+use crate::{
+    policy::{DEFAULT, Protocol, Rule, UNAUTHENTICATED, cases::Case},
+    yaml::{Content, Node},
 };
 
 /// Reads the test at `node`; `None` when it has a problem, which is noted.
@@ -16,29 +15,33 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Opti
     let peer = match fields.get("peer") {
         Some(node) => read_peer(reader, node),
         None => {
-            reader.missing(node, "peer", "write the peer's SPIFFE ID, or `none` for a peer without one");
+            reader.missing(
+                node.position,
+                "peer",
+                "write the peer's SPIFFE ID, or `none` for a peer without one",
+            );
             None
         }
     };
     let expect = match fields.get("expect") {
         Some(node) => reader.verdict(node),
         None => {
-            reader.missing(node, "expect", "write `expect: allow` or `expect: deny`");
+            reader.missing(node.position, "expect", "write `expect: allow` or `expect: deny`");
             None
         }
     };
     let request = match (reader.protocol(), fields.get("request")) {
         (Protocol::Http, Some(node)) => read_request(reader, node).map(Some),
         (Protocol::Http, None) => {
-            reader.missing(node, "request", "write method and path: `request: GET /orders`");
+            reader.missing(node.position, "request", "write method and path: `request: GET /orders`");
             None
         }
         (Protocol::Tcp, _) => Some(None),
     };
     if reader.protocol() == Protocol::Tcp {
-        for (key, _) in ["request", "host", "headers"].iter().filter_map(|name| fields.pair(name)) {
+        for entry in ["request", "host", "headers"].iter().filter_map(|name| fields.entry(name)) {
             reader.problem(
-                key,
+                entry.key_position,
                 "a test of a tcp listener has no request: a connection is decided by its peer alone",
             );
         }
@@ -54,8 +57,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, rules: &[Rule]) -> Opti
         headers: headers?,
         expect: expect?,
         rule: rule?.map(Into::into),
-        line: node.line,
-        column: node.column,
+        line: node.position.line,
+        column: node.position.column,
     })
 }
 
@@ -67,7 +70,7 @@ fn read_peer(reader: &mut Reader<'_>, node: &Node) -> Option<Option<SpiffeId>> {
     match SpiffeId::parse(text) {
         Ok(id) => Some(Some(id)),
         Err(error) => {
-            reader.problem(node, format!("`{text}` is not a SPIFFE ID: {error}"));
+            reader.problem(node.position, format!("`{text}` is not a SPIFFE ID: {error}"));
             None
         }
     }
@@ -84,7 +87,7 @@ fn read_request(reader: &mut Reader<'_>, node: &Node) -> Option<(Box<str>, Box<s
         }
         _ => {
             reader.problem(
-                node,
+                node.position,
                 format!("`{text}` is not a request; write method and path, such as `GET /orders`"),
             );
             None
@@ -93,16 +96,16 @@ fn read_request(reader: &mut Reader<'_>, node: &Node) -> Option<(Box<str>, Box<s
 }
 
 fn read_headers(reader: &mut Reader<'_>, node: &Node) -> Option<http::HeaderMap> {
-    let Value::Mapping(pairs) = &node.value else {
-        reader.problem(node, "`headers` maps a header's name to its value");
+    let Content::Map(entries) = &node.content else {
+        reader.problem(node.position, "`headers` maps a header's name to its value");
         return None;
     };
     let mut headers = http::HeaderMap::new();
-    for (key, value) in pairs {
-        let name = http::HeaderName::from_bytes(key.text().unwrap_or_default().as_bytes());
-        let value = http::HeaderValue::from_str(reader.text(value, "a header's value")?);
+    for entry in entries {
+        let name = http::HeaderName::from_bytes(entry.key.as_bytes());
+        let value = http::HeaderValue::from_str(reader.text(&entry.value, "a header's value")?);
         let (Ok(name), Ok(value)) = (name, value) else {
-            reader.problem(key, "this is not a header");
+            reader.problem(entry.key_position, "this is not a header");
             return None;
         };
         headers.append(name, value);
@@ -115,6 +118,6 @@ fn read_rule<'n>(reader: &mut Reader<'_>, node: &'n Node, rules: &[Rule]) -> Opt
     if matches!(name, DEFAULT | UNAUTHENTICATED) || rules.iter().any(|rule| rule.name.as_str() == name) {
         return Some(name);
     }
-    reader.problem(node, format!("the policy has no rule named `{name}`"));
+    reader.problem(node.position, format!("the policy has no rule named `{name}`"));
     None
 }

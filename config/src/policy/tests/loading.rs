@@ -73,10 +73,10 @@ fn rules_that_could_never_match_are_errors() {
             "exists already, at line 2",
         ),
         ("rules: []".into(), "`service` is missing"),
-        ("service: s\nservice: t".into(), "the key `service` appears twice"),
+        ("service: s\nservice: t".into(), "the key `service` is here for the second time"),
         ("- a".into(), "expected a policy with the keys"),
-        (String::new(), "the file is empty"),
-        ("service: [".into(), "not valid YAML"),
+        (String::new(), "`service` is missing"),
+        ("service: [".into(), "this is not YAML"),
     ] {
         let printed = problems(&text, Protocol::Http);
         assert!(printed.contains(message), "{text}\ngives {printed}\nwithout {message}");
@@ -147,7 +147,7 @@ fn mistakes_in_tests_are_explained() {
 
 #[test]
 fn inputs_have_bounds() {
-    let long = format!("service: s\n#{}", "x".repeat(MAX_FILE_BYTES));
+    let long = format!("service: s\n#{}", "x".repeat(crate::yaml::MAX_BYTES));
     assert!(problems(&long, Protocol::Http).contains("at most"));
     let entries = vec!["spiffe://d.org/a"; MAX_LIST + 1].join(", ");
     assert!(problems(&rule(&format!("from: [{entries}]")), Protocol::Http).contains("at most 1000"));

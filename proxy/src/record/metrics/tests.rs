@@ -1,0 +1,116 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, SystemTime};
+
+use svidecar_config::policy::{Policy, Protocol, Request};
+use svidecar_id::SpiffeId;
+
+use super::*;
+use crate::record::{Decided, Direction, HttpFacts, codes};
+
+fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a Decided>) -> Record<'a> {
+    Record {
+        direction: Direction::Inbound,
+        listener,
+        service: "orders",
+        started: SystemTime::UNIX_EPOCH,
+        duration: Duration::from_millis(3),
+        client: None,
+        peer,
+        http: Some(HttpFacts {
+            method: "GET",
+            host: "secret-host",
+            path: "/secret-path",
+            version: http::Version::HTTP_2,
+            status: Some(http::StatusCode::FORBIDDEN),
+            grpc_status: None,
+        }),
+        received: 5,
+        sent: 7,
+        upstream: None,
+        decided,
+        code: Some(codes::DENIED_BY_RULE),
+        detail: None,
+    }
+}
+
+#[test]
+fn a_request_is_counted_once_under_bounded_labels() {
+    let policy = "service: orders\nrules: [{name: later, mode: audit, from: any}, {name: no, action: deny, from: any}]";
+    let policy = Policy::parse(policy, "p.yaml".as_ref(), Protocol::Http).unwrap();
+    let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
+    let decided = Decided::of(&policy.decide(&Request { peer: Some(&peer), ..Request::default() }));
+    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
+    for _ in 0..2 {
+        cache.count(&metrics, &record("web", Some(&peer), Some(&decided)));
+    }
+    let text = metrics.render();
+    for line in [
+        "svidecar_requests_total{direction=\"inbound\",listener=\"web\",service=\"orders\",rule=\"no\",\
+         peer_trust_domain=\"demo.org\",status=\"4xx\",code=\"denied_by_rule\"} 2",
+        "svidecar_duration_seconds_count{direction=\"inbound\",listener=\"web\"} 2",
+        "svidecar_received_bytes_total{direction=\"inbound\",listener=\"web\"} 10",
+        "svidecar_sent_bytes_total{direction=\"inbound\",listener=\"web\"} 14",
+        "svidecar_audited_total{service=\"orders\",rule=\"later\"} 2",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("secret"), "a host or a path became a label:\n{text}");
+    assert!(!text.contains("/shop"), "an ID became a label:\n{text}");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_connection_is_counted_apart_from_requests() {
+    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
+    cache.count(&metrics, &Record { http: None, code: Some(codes::EXPIRED), ..record("web", None, None) });
+    let text = metrics.render();
+    assert!(text.contains("svidecar_connections_total{"), "{text}");
+    assert!(!text.contains("svidecar_requests_total{"), "{text}");
+}
+
+#[test]
+fn the_number_of_series_has_a_hard_bound() {
+    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
+    let count = MAX_SERIES + 50;
+    for at in 0..count {
+        let peer = SpiffeId::parse(&format!("spiffe://td{at}.org/x")).unwrap();
+        cache.count(&metrics, &record("web", Some(&peer), None));
+    }
+    assert_eq!(cache.0.lock().unwrap().len(), MAX_SERIES + 1);
+    let text = metrics.render();
+    assert_eq!(text.matches("svidecar_requests_total{").count(), MAX_SERIES + 1);
+    let other = text.lines().find(|line| line.contains("peer_trust_domain=\"other\"")).unwrap();
+    assert!(other.ends_with(" 50"), "{other}");
+}
+
+#[test]
+fn workers_share_the_series_and_not_the_cache() {
+    let metrics = Metrics::new();
+    let (one, two) = (SeriesCache::default(), SeriesCache::default());
+    one.count(&metrics, &record("web", None, None));
+    two.count(&metrics, &record("web", None, None));
+    let text = metrics.render();
+    assert_eq!(text.matches("svidecar_requests_total{").count(), 1);
+    assert!(text.contains("svidecar_sent_bytes_total{direction=\"inbound\",listener=\"web\"} 14"));
+}
+
+#[test]
+fn state_is_rendered() {
+    let metrics = Metrics::new();
+    let state = metrics.state();
+    state.open_connections(Direction::Outbound, "orders").inc();
+    state.set_bundles([("demo.org".parse().unwrap(), 2)]);
+    state.set_bundles([("other.org".parse().unwrap(), 1)]);
+    state.count_reload(false);
+    let text = metrics.render();
+    for line in [
+        "svidecar_open_connections{direction=\"outbound\",listener=\"orders\"} 1",
+        "svidecar_bundle_authorities{trust_domain=\"other.org\"} 1",
+        "svidecar_config_reloads_total{outcome=\"refused\"} 1",
+        "svidecar_config_current 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("trust_domain=\"demo.org\""));
+}
