@@ -15,7 +15,7 @@ use rustls::{
     sign::CertifiedKey,
     version,
 };
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     AuthorityError,
@@ -68,13 +68,16 @@ impl Identity {
     /// # Errors
     /// [`AuthorityError::Tls`] when the key cannot be used, [`AuthorityError::KeyMismatch`] when it is not the leaf's.
     pub fn new(chain: Vec<CertificateDer<'static>>, pkcs8_der: &[u8]) -> Result<Self, AuthorityError> {
-        let key = PrivatePkcs8KeyDer::from(pkcs8_der.to_vec());
-        CertifiedKey::from_der(chain, key.into(), &provider()).map(|key| Self(Arc::new(key))).map_err(
-            |error| match error {
-                rustls::Error::InconsistentKeys(_) => AuthorityError::KeyMismatch,
-                other => AuthorityError::Tls { reason: other.to_string() },
-            },
-        )
+        // Borrowed, because rustls would not wipe a copy of its own.
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8_der));
+        let refuse = |error: rustls::Error| AuthorityError::Tls { reason: error.to_string() };
+        let signer = aws_lc_rs::sign::any_supported_type(&key).map_err(refuse)?;
+        let certified = CertifiedKey::new(chain, signer);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self(Arc::new(certified))),
+            Err(rustls::Error::InconsistentKeys(_)) => Err(AuthorityError::KeyMismatch),
+            Err(other) => Err(refuse(other)),
+        }
     }
 
     /// In rustls' form, shared.
