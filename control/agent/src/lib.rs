@@ -7,6 +7,7 @@
 pub mod attest;
 pub mod bootstrap;
 pub mod cache;
+pub mod cli;
 pub mod endpoints;
 pub mod entry;
 pub mod error;

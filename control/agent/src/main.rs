@@ -1,3 +1,7 @@
 //! The `svidecar-agent` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    svidecar_agent::cli::main(std::env::args_os())
+}

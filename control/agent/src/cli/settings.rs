@@ -1,0 +1,208 @@
+//! `run`, `validate`, `config`: the commands that read the settings.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use svidecar_config::{
+    agent::AgentSettings,
+    load::{Loaded, Loader, process_environment},
+    log, show,
+};
+
+use super::{
+    console::{Console, Format, OutputArgs},
+    error::CliError,
+};
+use crate::run;
+
+/// What begins the names of our environment variables.
+pub const ENV_PREFIX: &str = "SVIDECAR_AGENT";
+
+/// The file of the settings, and SPIRE's flags over it. Every flag is a key of the file too.
+#[derive(Args, Debug, Default)]
+pub struct SettingsArgs {
+    /// The file of the settings (YAML)
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the agent keeps its key, SVID and cache
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// DNS name or IP address of the server
+    #[arg(long, value_name = "HOST")]
+    server_address: Option<String>,
+    /// TCP port of the server
+    #[arg(long, value_name = "PORT")]
+    server_port: Option<u16>,
+    /// The trust domain
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<String>,
+    /// The token of the first contact, TOKEN or TOKEN.HASH
+    #[arg(long, value_name = "TOKEN")]
+    join_token: Option<String>,
+    /// A file with that token
+    #[arg(long, value_name = "FILE")]
+    join_token_file: Option<String>,
+    /// A file with the server's bundle, for the first contact
+    #[arg(long, value_name = "FILE")]
+    trust_bundle: Option<String>,
+    /// An https address of the server's bundle, for the first contact
+    #[arg(long, value_name = "URL")]
+    trust_bundle_url: Option<String>,
+    /// The format of that bundle: pem or spiffe
+    #[arg(long, value_name = "FORMAT")]
+    trust_bundle_format: Option<String>,
+    /// Take whoever answers first for the server
+    #[arg(long)]
+    insecure_bootstrap: bool,
+    /// Let processes without an identity fetch bundles and validate JWT-SVIDs
+    #[arg(long)]
+    allow_unauthenticated_verifiers: bool,
+    /// The Workload API's Unix socket
+    #[arg(long, value_name = "PATH")]
+    socket_path: Option<String>,
+    /// The operator's Unix socket
+    #[arg(long, value_name = "PATH")]
+    admin_socket_path: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// `config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints every setting with its value and where it comes from
+    Show {
+        #[command(flatten)]
+        settings: Box<SettingsArgs>,
+        /// Accepted for clarity: what is in effect is what is shown
+        #[arg(long)]
+        effective: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Prints the JSON Schema of the file, for editors
+    Schema,
+}
+
+impl SettingsArgs {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn load(&self) -> Result<Loaded<AgentSettings>, CliError> {
+        let mut loader = Loader::new(ENV_PREFIX).env(process_environment()).flags(self.flags());
+        if let Some(file) = &self.config {
+            loader = loader.file(file);
+        }
+        Ok(loader.load()?)
+    }
+
+    /// `null` is a flag that was not given.
+    fn flags(&self) -> Vec<(String, Value)> {
+        let switch = |on: bool| if on { Value::Bool(true) } else { Value::Null };
+        let flags: [(&str, Value); 15] = [
+            ("data_dir", self.data_dir.clone().into()),
+            ("server_address", self.server_address.clone().into()),
+            ("server_port", self.server_port.into()),
+            ("trust_domain", self.trust_domain.clone().into()),
+            ("join_token", self.join_token.clone().into()),
+            ("join_token_file", self.join_token_file.clone().into()),
+            ("trust_bundle_path", self.trust_bundle.clone().into()),
+            ("trust_bundle_url", self.trust_bundle_url.clone().into()),
+            ("trust_bundle_format", self.trust_bundle_format.clone().into()),
+            ("insecure_bootstrap", switch(self.insecure_bootstrap)),
+            ("allow_unauthenticated_verifiers", switch(self.allow_unauthenticated_verifiers)),
+            ("socket_path", self.socket_path.clone().into()),
+            ("admin_socket_path", self.admin_socket_path.clone().into()),
+            ("log.level", self.log_level.clone().into()),
+            ("log.format", self.log_format.clone().into()),
+        ];
+        flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// `run`
+///
+/// # Errors
+/// When the settings are not right, or the agent cannot go on.
+pub fn run(args: &SettingsArgs) -> Result<(), CliError> {
+    let settings = args.load()?.value;
+    log::init(&settings.log)?;
+    // Two threads: one process per node must not take a node's cores.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(run::run(settings, run::stop_signal()));
+    if let Err(error) = &outcome {
+        tracing::error!(%error, code = error.code(), "the agent ends");
+    }
+    // An attestation that hangs in the kernel must not keep the process from ending.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+/// `validate`
+///
+/// # Errors
+/// What `run` would not accept.
+pub fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliError> {
+    let loaded = args.load()?;
+    run::validate(&loaded.value)?;
+    let name = loaded.file().map_or_else(|| "The configuration".into(), |file| file.display().to_string());
+    Ok(writeln!(console, "{name} is valid.")?)
+}
+
+/// `config …`
+///
+/// # Errors
+/// When the settings are not right.
+pub fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliError> {
+    match command {
+        ConfigCommand::Show { settings, output, .. } => {
+            let effective = settings.load()?.effective();
+            match output.output {
+                Format::Pretty => show::write_text(&effective, console)?,
+                Format::Json => show::write_json(&effective, console)?,
+            }
+        }
+        ConfigCommand::Schema => show::write_schema::<AgentSettings>(console)?,
+    }
+    Ok(())
+}
+
+/// Which running agent a command is about, by its admin socket.
+#[derive(Args, Debug)]
+pub struct AdminSocket {
+    /// The operator's Unix socket
+    #[arg(long, value_name = "PATH", env = "SVIDECAR_AGENT_ADMIN_SOCKET_PATH")]
+    admin_socket_path: Option<PathBuf>,
+    /// The running agent's data directory, where that socket is by default
+    #[arg(long, value_name = "DIR", env = "SVIDECAR_AGENT_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The running agent's settings, which say where the socket is
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AdminSocket {
+    /// Where the socket is.
+    ///
+    /// # Errors
+    /// When nothing says it.
+    pub fn path(&self) -> Result<PathBuf, CliError> {
+        match (&self.admin_socket_path, &self.config, &self.data_dir) {
+            (Some(path), ..) => Ok(path.clone()),
+            (None, Some(config), _) => {
+                let args = SettingsArgs { config: Some(config.clone()), ..SettingsArgs::default() };
+                Ok(args.load()?.value.admin_socket())
+            }
+            (None, None, Some(data_dir)) => Ok(data_dir.join("admin.sock")),
+            (None, None, None) => Err(CliError::message(
+                "which agent? Give its `--config FILE`, its `--data-dir DIR` or its `--admin-socket-path PATH`",
+            )),
+        }
+    }
+}
