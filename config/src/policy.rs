@@ -324,6 +324,12 @@ impl Policy {
         self.default
     }
 
+    /// Whether a decision can depend on headers. If not, they need not be kept for deciding again.
+    #[must_use]
+    pub fn reads_headers(&self) -> bool {
+        self.rules.iter().flat_map(|rule| &rule.to).any(|target| !target.headers.is_empty())
+    }
+
     /// The rules, in the order of the file.
     #[must_use]
     pub const fn rules(&self) -> &[Rule] {

@@ -117,6 +117,12 @@ fn headers_given_twice_never_help() {
 }
 
 #[test]
+fn a_policy_knows_whether_it_reads_headers() {
+    assert!(http_policy(ORDERS).reads_headers());
+    assert!(!http_policy("service: s\nrules: [{name: r, from: any, to: {methods: [GET]}}]").reads_headers());
+}
+
+#[test]
 fn hosts_ignore_case_port_and_final_dot() {
     let policy = http_policy(
         "service: s\nrules: [{name: r, from: any, to: {hosts: [orders.example.org, '*.shop.org', '[::1]']}}]",
