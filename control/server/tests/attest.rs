@@ -1,0 +1,219 @@
+//! Joining by token, renewing, banning: what happens to an agent between its first contact and its end.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Credentials, TestServer, attest, entry, id_field};
+use svidecar_api::{
+    spire::api::{
+        server::{
+            agent::v1::{
+                AgentX509svidParams, BanAgentRequest, CreateJoinTokenRequest, DeleteAgentRequest,
+                GetAgentRequest, ListAgentsRequest, PostStatusRequest, RenewAgentRequest,
+                agent_client::AgentClient,
+            },
+            entry::v1::{GetAuthorizedEntriesRequest, entry_client::EntryClient},
+        },
+        types::Agent,
+    },
+    status::{Reason, permission_denied_reason},
+};
+use svidecar_authority::{
+    csr,
+    key::{KeyType, PrivateKey},
+};
+use tonic::{Code, Status};
+
+const SPENT: &str = "failed to attest: join token does not exist or has already been used";
+
+fn new_key() -> PrivateKey {
+    PrivateKey::generate(KeyType::EcP256).unwrap()
+}
+
+/// One call that only an active agent may make.
+async fn call_as_agent(server: &TestServer, pin: &str, credentials: &Credentials) -> Result<usize, Status> {
+    let mut client = EntryClient::new(server.with(pin, credentials).await);
+    let answer = client.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await?;
+    Ok(answer.into_inner().entries.len())
+}
+
+async fn get(server: &TestServer, id: &str) -> Agent {
+    let request = GetAgentRequest { id: Some(id_field(id)), output_mask: None };
+    AgentClient::new(server.local().await).get_agent(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_token_lets_one_agent_join_and_names_it() {
+    let server = TestServer::start().await;
+    let (token, pin) = server.token(Some("spiffe://demo.org/node")).await;
+    let bare = token.split_once('.').unwrap().0;
+    let key = new_key();
+    let svid = attest(server.anonymous(&pin).await, &token, &key).await.unwrap();
+    let credentials = Credentials::new(&svid, key);
+    assert_eq!(credentials.id, format!("spiffe://demo.org/spire/agent/join_token/{bare}"));
+
+    // The alias entry that the token asked for is there, and what is below it is the agent's.
+    server.create_entry(entry("spiffe://demo.org/shop", "spiffe://demo.org/node", 1000)).await;
+    assert_eq!(call_as_agent(&server, &pin, &credentials).await.unwrap(), 2);
+
+    let agent = get(&server, &credentials.id).await;
+    assert_eq!(
+        (agent.attestation_type.as_str(), agent.banned, agent.can_reattest),
+        ("join_token", false, false)
+    );
+    assert_eq!(agent.x509svid_expires_at, svid.expires_at);
+}
+
+#[tokio::test]
+async fn a_wrong_pin_meets_no_server() {
+    let server = TestServer::start().await;
+    let config = svidecar_authority::tls::client_config(
+        svidecar_authority::tls::NoIdentity,
+        svidecar_authority::tls::PinnedRootVerifier::new(
+            &"0".repeat(64),
+            svidecar_id::SpiffeId::parse("spiffe://demo.org/spire/server").unwrap(),
+        ),
+        &[b"h2"],
+        svidecar_authority::tls::Versions::Tls13,
+    );
+    assert!(server.dial(config.unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_same_key_may_repeat_and_either_answer_is_good() {
+    let server = TestServer::start().await;
+    let (token, pin) = server.token(None).await;
+    let key = new_key();
+    let first = attest(server.anonymous(&pin).await, &token, &key).await.unwrap();
+    let second = attest(server.anonymous(&pin).await, &token, &key).await.unwrap();
+    let (first, second) = (Credentials::new(&first, key.clone()), Credentials::new(&second, key));
+    assert_eq!(first.id, second.id);
+    // The answer that the agent has seen is the first; the second was lost on the way.
+    assert!(call_as_agent(&server, &pin, &first).await.is_ok());
+    // Or it uses the second; from then on that one counts.
+    assert!(call_as_agent(&server, &pin, &second).await.is_ok());
+    let refused = call_as_agent(&server, &pin, &first).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentNotActive));
+}
+
+#[tokio::test]
+async fn another_key_never_gets_in() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    for token in [agent.token.as_str(), agent.token.split_once('.').unwrap().0] {
+        let refused = attest(server.anonymous(&agent.pin).await, token, &new_key()).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, SPENT));
+    }
+    // And the first agent is none the worse for it.
+    assert!(call_as_agent(&server, &agent.pin, &agent.credentials).await.is_ok());
+}
+
+#[tokio::test]
+async fn tokens_that_are_unknown_or_expired_or_nonsense_are_refused() {
+    let server = TestServer::start().await;
+    let (token, pin) = server.token(None).await;
+    for nonsense in ["", "a/../../b", "\u{0}", "nosuchtoken", &"x".repeat(300)] {
+        let refused = attest(server.anonymous(&pin).await, nonsense, &new_key()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{nonsense:?}: {refused}");
+    }
+    server.pass(Duration::from_secs(601));
+    let refused = attest(server.anonymous(&pin).await, &token, &new_key()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "join token expired"));
+}
+
+#[tokio::test]
+async fn a_token_of_the_operators_choice_is_handed_out_as_it_is() {
+    let server = TestServer::start().await;
+    let mut admin = AgentClient::new(server.local().await);
+    let request = |token: &str, ttl| CreateJoinTokenRequest { ttl, token: token.to_owned(), agent_id: None };
+    let made = admin.create_join_token(request("my-token", 60)).await.unwrap().into_inner();
+    assert_eq!(made.value, "my-token");
+    assert_eq!(
+        admin.create_join_token(request("my-token", 60)).await.unwrap_err().code(),
+        Code::AlreadyExists
+    );
+    assert_eq!(admin.create_join_token(request("a b", 60)).await.unwrap_err().code(), Code::InvalidArgument);
+    let no_ttl = admin.create_join_token(request("other", 0)).await.unwrap_err();
+    assert_eq!(no_ttl.message(), "ttl is required, you must provide one");
+}
+
+#[tokio::test]
+async fn a_renewed_svid_becomes_the_active_one_at_its_first_use() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let key = new_key();
+    let csr = csr::create(&key, None, &[]).unwrap();
+    let request = RenewAgentRequest { params: Some(AgentX509svidParams { csr }) };
+    let renewed = agent.agents(&server).await.renew_agent(request).await.unwrap().into_inner().svid.unwrap();
+    let renewed = Credentials::new(&renewed, key);
+    assert_eq!(renewed.id, agent.credentials.id);
+
+    assert!(call_as_agent(&server, &agent.pin, &agent.credentials).await.is_ok());
+    assert!(call_as_agent(&server, &agent.pin, &renewed).await.is_ok());
+    let refused = call_as_agent(&server, &agent.pin, &agent.credentials).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentNotActive));
+    assert_eq!(
+        refused.message(),
+        "authorization denied for method /spire.api.server.entry.v1.Entry/GetAuthorizedEntries"
+    );
+}
+
+#[tokio::test]
+async fn an_open_connection_does_not_outlive_the_svid() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let mut client = agent.entries(&server).await;
+    assert!(client.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await.is_ok());
+    server.pass(Duration::from_secs(3601));
+    let refused = client.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentExpired));
+}
+
+#[tokio::test]
+async fn a_banned_agent_stays_out_until_it_is_evicted() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let id = Some(id_field(&agent.credentials.id));
+    let mut admin = AgentClient::new(server.local().await);
+    admin.ban_agent(BanAgentRequest { id: id.clone() }).await.unwrap();
+    let refused = call_as_agent(&server, &agent.pin, &agent.credentials).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentBanned));
+    // The token is of no use to it either, although it is bound to this key.
+    let again = attest(server.anonymous(&agent.pin).await, &agent.token, &agent.credentials.key).await;
+    assert_eq!(again.unwrap_err().message(), "failed to attest: agent is banned");
+    assert!(get(&server, &agent.credentials.id).await.banned);
+
+    admin.delete_agent(DeleteAgentRequest { id: id.clone() }).await.unwrap();
+    let refused = call_as_agent(&server, &agent.pin, &agent.credentials).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentNotAttested));
+    let gone = admin.delete_agent(DeleteAgentRequest { id }).await.unwrap_err();
+    assert_eq!((gone.code(), gone.message()), (Code::NotFound, "agent not found"));
+}
+
+#[tokio::test]
+async fn agents_are_listed_with_what_they_report() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let report = PostStatusRequest { agent_version: "1.2.3".to_owned(), current_bundle_serial: 0 };
+    agent.agents(&server).await.post_status(report).await.unwrap();
+    let listed =
+        AgentClient::new(server.local().await).list_agents(ListAgentsRequest::default()).await.unwrap();
+    let listed = listed.into_inner().agents;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].agent_version, "1.2.3");
+
+    let long = PostStatusRequest { agent_version: "x".repeat(256), current_bundle_serial: 0 };
+    let refused = agent.agents(&server).await.post_status(long).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn what_an_unknown_caller_sends_is_bounded() {
+    let server = TestServer::start().await;
+    let (_, pin) = server.token(None).await;
+    let refused = attest(server.anonymous(&pin).await, &"x".repeat(300 << 10), &new_key()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+}

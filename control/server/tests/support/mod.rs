@@ -1,0 +1,281 @@
+//! A whole server in this process, on a free port and a socket in a temporary directory, and clients of it
+//! that bring whatever identity a test gives them.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use hyper_util::rt::TokioIo;
+use svidecar_api::{
+    spire::api::{
+        server::{
+            agent::v1::{
+                AgentX509svidParams, AttestAgentRequest, CreateJoinTokenRequest, agent_client::AgentClient,
+                attest_agent_request, attest_agent_response,
+            },
+            bundle::v1::bundle_client::BundleClient,
+            entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient},
+            svid::v1::{MintX509svidRequest, svid_client::SvidClient},
+        },
+        types::{AttestationData, Entry, Selector, Spiffeid, X509svid},
+    },
+    svidecar::server::v1::watch_client::WatchClient,
+    transport::uds,
+};
+use svidecar_authority::{
+    CertificateDer, csr,
+    key::{KeyType, PrivateKey},
+    tls::{self, Identity, NoIdentity, PinnedRootVerifier, Versions},
+};
+use svidecar_config::server::ServerSettings;
+use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_server::{clock::Clock, run::Server};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tower::service_fn;
+
+/// A server and the directory that it lives in.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub socket: PathBuf,
+    pub settings: ServerSettings,
+    /// Seconds that the server's clock is ahead.
+    ahead: Arc<AtomicU64>,
+    server: Option<Server>,
+    shutdown: CancellationToken,
+    _dir: Option<TempDir>,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let mut settings = ServerSettings::new(TrustDomain::parse("demo.org").unwrap(), data);
+        settings.bind_port = 0;
+        settings.socket_path = dir.path().join("run/api.sock");
+        change(&mut settings);
+        let mut server = Self {
+            address: settings.bind(),
+            socket: settings.socket_path.clone(),
+            settings,
+            ahead: Arc::default(),
+            server: None,
+            shutdown: CancellationToken::new(),
+            _dir: Some(dir),
+        };
+        server.begin().await;
+        server
+    }
+
+    async fn begin(&mut self) {
+        self.shutdown = CancellationToken::new();
+        let ahead = Arc::clone(&self.ahead);
+        let clock =
+            Clock::from_fn(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed)));
+        let server = Server::start(self.settings.clone(), clock, None, self.shutdown.clone()).await.unwrap();
+        self.address = server.address;
+        self.server = Some(server);
+    }
+
+    /// Stops the server; everything it does is done when this returns.
+    pub async fn stop(&mut self) {
+        self.shutdown.cancel();
+        self.server.take().unwrap().wait().await.unwrap();
+    }
+
+    /// Starts it again in the same directory, maybe on another port.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.begin().await;
+    }
+
+    /// Lets the server's clock jump.
+    pub fn pass(&self, time: Duration) {
+        self.ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
+    }
+
+    /// A connection to the administrators' socket.
+    pub async fn local(&self) -> Channel {
+        uds::connect(&self.socket).await.unwrap()
+    }
+
+    /// A TLS connection without an identity to the server that `pin` names.
+    pub async fn anonymous(&self, pin: &str) -> Channel {
+        let config = tls::client_config(NoIdentity, verifier(pin), &[b"h2"], Versions::Tls13).unwrap();
+        self.dial(config).await.unwrap()
+    }
+
+    /// A TLS connection with an identity.
+    pub async fn with(&self, pin: &str, identity: &Credentials) -> Channel {
+        self.try_with(pin, identity).await.unwrap()
+    }
+
+    /// The same, for identities that may be refused.
+    pub async fn try_with(
+        &self,
+        pin: &str,
+        identity: &Credentials,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let config = tls::client_config(identity.identity(), verifier(pin), &[b"h2"], Versions::Tls13);
+        self.dial(config.unwrap()).await
+    }
+
+    /// Dials with any TLS settings.
+    pub async fn dial(&self, config: rustls::ClientConfig) -> Result<Channel, tonic::transport::Error> {
+        let (address, connector) = (self.address, TlsConnector::from(Arc::new(config)));
+        let connect = service_fn(move |_| {
+            let connector = connector.clone();
+            async move {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let name = address.ip().into();
+                connector.connect(name, stream).await.map(TokioIo::new)
+            }
+        });
+        Endpoint::from_static("http://localhost").connect_with_connector(connect).await
+    }
+
+    /// A new token, as it is handed out, and the pin in it.
+    pub async fn token(&self, alias: Option<&str>) -> (String, String) {
+        let request =
+            CreateJoinTokenRequest { ttl: 600, token: String::new(), agent_id: alias.map(id_field) };
+        let token =
+            AgentClient::new(self.local().await).create_join_token(request).await.unwrap().into_inner().value;
+        let pin = token.rsplit_once('.').unwrap().1.to_owned();
+        (token, pin)
+    }
+
+    /// An agent that has joined with a fresh token.
+    pub async fn agent(&self) -> Agent {
+        let (token, pin) = self.token(None).await;
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let svid = attest(self.anonymous(&pin).await, &token, &key).await.unwrap();
+        Agent { credentials: Credentials::new(&svid, key), pin, token }
+    }
+
+    /// Any identity of the trust domain.
+    pub async fn mint(&self, id: &str) -> Credentials {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let csr = csr::create(&key, Some(&SpiffeId::parse(id).unwrap()), &[]).unwrap();
+        let mut client = SvidClient::new(self.local().await);
+        let minted = client.mint_x509svid(MintX509svidRequest { csr, ttl: 0 }).await.unwrap();
+        Credentials::new(&minted.into_inner().svid.unwrap(), key)
+    }
+
+    /// Creates an entry and returns it with its ID.
+    pub async fn create_entry(&self, entry: Entry) -> Entry {
+        let request = BatchCreateEntryRequest { entries: vec![entry], output_mask: None };
+        let created = EntryClient::new(self.local().await).batch_create_entry(request).await.unwrap();
+        let result = created.into_inner().results.remove(0);
+        assert_eq!(result.status.unwrap().code, 0);
+        result.entry.unwrap()
+    }
+}
+
+fn verifier(pin: &str) -> PinnedRootVerifier {
+    PinnedRootVerifier::new(pin, SpiffeId::parse("spiffe://demo.org/spire/server").unwrap())
+}
+
+/// Asks for the SVID of an agent.
+pub async fn attest(channel: Channel, token: &str, key: &PrivateKey) -> Result<X509svid, Status> {
+    let csr = csr::create(key, None, &[]).unwrap();
+    let params = attest_agent_request::Params {
+        data: Some(AttestationData { r#type: "join_token".into(), payload: token.as_bytes().to_vec() }),
+        params: Some(AgentX509svidParams { csr }),
+    };
+    let request = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
+    let mut answers = AgentClient::new(channel).attest_agent(tokio_stream::once(request)).await?.into_inner();
+    match answers.message().await?.unwrap().step.unwrap() {
+        attest_agent_response::Step::Result(result) => {
+            assert!(!result.reattestable);
+            Ok(result.svid.unwrap())
+        }
+        attest_agent_response::Step::Challenge(_) => Err(Status::internal("a challenge for a join token")),
+    }
+}
+
+/// An SVID with its key.
+#[derive(Clone)]
+pub struct Credentials {
+    pub id: String,
+    pub chain: Vec<Vec<u8>>,
+    pub key: PrivateKey,
+}
+
+impl Credentials {
+    pub fn new(svid: &X509svid, key: PrivateKey) -> Self {
+        let id = svid.id.as_ref().unwrap();
+        Self { id: format!("spiffe://{}{}", id.trust_domain, id.path), chain: svid.cert_chain.clone(), key }
+    }
+
+    fn identity(&self) -> Identity {
+        let chain = self.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        Identity::new(chain, self.key.pkcs8_der()).unwrap()
+    }
+}
+
+/// An agent that has joined.
+pub struct Agent {
+    pub credentials: Credentials,
+    pub pin: String,
+    pub token: String,
+}
+
+impl Agent {
+    pub async fn channel(&self, server: &TestServer) -> Channel {
+        server.with(&self.pin, &self.credentials).await
+    }
+
+    pub async fn entries(&self, server: &TestServer) -> EntryClient<Channel> {
+        EntryClient::new(self.channel(server).await)
+    }
+
+    pub async fn agents(&self, server: &TestServer) -> AgentClient<Channel> {
+        AgentClient::new(self.channel(server).await)
+    }
+
+    pub async fn bundles(&self, server: &TestServer) -> BundleClient<Channel> {
+        BundleClient::new(self.channel(server).await)
+    }
+
+    pub async fn svids(&self, server: &TestServer) -> SvidClient<Channel> {
+        SvidClient::new(self.channel(server).await)
+    }
+
+    pub async fn watch(&self, server: &TestServer) -> WatchClient<Channel> {
+        WatchClient::new(self.channel(server).await)
+    }
+}
+
+/// An ID as it is sent.
+pub fn id_field(id: &str) -> Spiffeid {
+    (&SpiffeId::parse(id).unwrap()).into()
+}
+
+/// An entry for a workload of one user.
+pub fn entry(id: &str, parent: &str, uid: u32) -> Entry {
+    Entry {
+        spiffe_id: Some(id_field(id)),
+        parent_id: Some(id_field(parent)),
+        selectors: vec![Selector { r#type: "unix".into(), value: format!("uid:{uid}") }],
+        ..Entry::default()
+    }
+}
