@@ -54,8 +54,10 @@ const fn key_type(setting: server::KeyType) -> KeyType {
 
 /// One kind of authority.
 pub(super) trait Authority: Clone + Send + Sync + Sized + 'static {
-    /// Its name in key files and logs.
+    /// Its name in key files.
     const KIND: &'static str;
+    /// Its name in logs.
+    const NAME: &'static str;
 
     /// Makes a new one with a fresh key. Blocks for seconds when the key is RSA.
     fn create(recipe: &Recipe, now: UnixTime) -> Result<Self, CaError>;
@@ -71,6 +73,7 @@ pub(super) trait Authority: Clone + Send + Sync + Sized + 'static {
 
 impl Authority for Arc<X509Ca> {
     const KIND: &'static str = "x509";
+    const NAME: &'static str = "X.509";
 
     fn create(recipe: &Recipe, now: UnixTime) -> Result<Self, CaError> {
         let params = CaParams {
@@ -116,6 +119,7 @@ pub struct JwtAuthority {
 
 impl Authority for Arc<JwtAuthority> {
     const KIND: &'static str = "jwt";
+    const NAME: &'static str = "JWT";
 
     fn create(recipe: &Recipe, now: UnixTime) -> Result<Self, CaError> {
         let signer = JwtSigner::new(new_kid()?, PrivateKey::generate(recipe.jwt_key)?)?;

@@ -89,25 +89,23 @@ impl<A: Authority> Slots<A> {
     pub(super) fn report(&self, step: Step, recovered: bool) {
         let (active, prepared) = (self.active.as_ref(), self.prepared.as_ref());
         let Some(slot) = (if step == Step::Prepare { prepared } else { active }) else { return };
-        let (kind, authority_id) = (A::KIND, slot.authority.id());
+        let (name, authority_id) = (A::NAME, slot.authority.id());
         let not_after = rfc3339(slot.life.not_after);
         match step {
             Step::None => {}
             Step::Start if recovered => tracing::error!(
-                kind,
                 authority_id,
                 not_after,
-                "The authority had expired with no successor, so a new one signs at once. Peers refuse what it signs \
-                 until they have the new bundle"
+                "The {name} authority had expired with no successor, so a new one signs at once. Peers refuse what it \
+                 signs until they have the new bundle"
             ),
-            Step::Start => tracing::info!(kind, authority_id, not_after, "Made a new authority"),
+            Step::Start => tracing::info!(authority_id, not_after, "Made a new {name} authority"),
             Step::Prepare => tracing::info!(
-                kind,
                 authority_id,
                 not_after,
-                "Prepared the next authority and published it in the bundle"
+                "Prepared the next {name} authority and published it in the bundle"
             ),
-            Step::Activate => tracing::info!(kind, authority_id, not_after, "Activated the next authority"),
+            Step::Activate => tracing::info!(authority_id, not_after, "Activated the next {name} authority"),
         }
     }
 
@@ -142,11 +140,11 @@ impl<A: Authority> Slot<A> {
         let name = key_name::<A>(&entry.id);
         let Some(key) = keys.load(&name)? else {
             tracing::error!(
-                kind = A::KIND,
                 authority_id = entry.id,
                 file = %keys.file(&name).display(),
-                "The key of this authority is gone from disk, so it cannot sign any more. If there is a backup, stop the \
-                 server and put it back; otherwise another authority takes over"
+                "The key of this {} authority is gone from disk, so it cannot sign any more. If there is a backup, stop the \
+                 server and put it back; otherwise another authority takes over",
+                A::NAME
             );
             return Ok(None);
         };
