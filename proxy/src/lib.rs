@@ -1,4 +1,37 @@
-//! The sidecar: mutual TLS, authorization and identity headers for an unmodified workload.
+//! The data plane of svidecar: mutual TLS by SPIFFE, authorization, identity headers, forwarding.
+//!
+//! A request's way is the list of modules: [`accept`] → [`handshake`] → [`peer`] → [`decide`] → [`forward`] → [`record`];
+//! [`inbound`] and [`outbound`] walk it. What changes while the proxy runs is one [`snapshot`], made of an
+//! [`identity`] and a [`plan`]. [`workers`] move data; [`run`] is everything else.
 
+pub mod accept;
+pub mod admin;
+pub mod body;
+pub mod child;
+pub mod connections;
+pub mod decide;
+pub mod drain;
+pub mod error;
+pub mod forward;
+pub mod handshake;
 pub mod headers;
+pub mod identity;
+pub mod inbound;
+pub mod listeners;
+pub mod net;
+pub mod outbound;
+pub mod peer;
+pub mod plan;
+pub mod proxy;
+pub mod ready;
 pub mod record;
+pub mod refusal;
+pub mod reload;
+pub mod run;
+pub mod shared;
+pub mod snapshot;
+pub mod sockets;
+pub mod upstream;
+pub mod workers;
+
+pub use record::codes;

@@ -1,0 +1,151 @@
+//! Accepts connections and hands each to its listener's way of a request. Waits when the limit is reached instead of
+//! accepting what it cannot serve.
+
+use std::{io, sync::Arc, time::Duration};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    drain::{Direction, LiveGuard, reaches},
+    inbound,
+    net::{PeerAddress, Stream},
+    outbound,
+    sockets::ListenSocket,
+    workers::Worker,
+};
+
+/// When the process is out of descriptors, accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// One worker's part of a listener.
+pub struct Listener {
+    /// The listener's name in the settings.
+    pub name: Arc<str>,
+    /// Which list of the settings it is in.
+    pub direction: Direction,
+    /// This worker's socket.
+    pub socket: ListenSocket,
+    /// The limit of connections, shared by all workers.
+    pub limit: Arc<Semaphore>,
+    /// Ends this listener alone.
+    pub stop: CancellationToken,
+}
+
+/// A connection as it was accepted.
+pub struct Accepted {
+    /// The bytes.
+    pub stream: Stream,
+    /// The other end.
+    pub address: PeerAddress,
+    /// Its place among the live connections.
+    pub life: Life,
+}
+
+/// Kept until the last byte of a connection has gone through, even when it outlives its HTTP.
+pub struct Life {
+    _live: LiveGuard,
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Accepts until the listener is stopped or its direction drains.
+pub async fn run(worker: Arc<Worker>, listener: Listener) {
+    let socket = match register(listener.socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            warn!(listener = %listener.name, %error, "A worker cannot use its listening socket");
+            return;
+        }
+    };
+    let mut phase = worker.shared.drain.subscribe();
+    let direction = listener.direction;
+    let open = worker.shared.telemetry.state().open_connections(direction, &listener.name);
+    loop {
+        let accepted = tokio::select! {
+            () = listener.stop.cancelled() => return,
+            _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
+            accepted = accept(&socket, &listener.limit, &listener.name) => accepted,
+        };
+        let (stream, address, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !is_of_one_connection(&error) {
+                    warn!(listener = %listener.name, %error, "Cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        open.inc();
+        let life = Life { _live: worker.shared.drain.enter(direction), _permit: permit, open: open.clone() };
+        let accepted = Accepted { stream, address, life };
+        let (this, name) = (Arc::clone(&worker), Arc::clone(&listener.name));
+        match direction {
+            Direction::Inbound => worker.spawn(inbound::serve(this, name, accepted)),
+            Direction::Outbound => worker.spawn(outbound::serve(this, name, accepted)),
+        }
+    }
+}
+
+async fn accept(
+    socket: &Socket,
+    limit: &Arc<Semaphore>,
+    name: &str,
+) -> io::Result<(Stream, PeerAddress, OwnedSemaphorePermit)> {
+    let permit = match Arc::clone(limit).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            warn!(
+                listener = name,
+                code = crate::codes::TOO_MANY_CONNECTIONS,
+                "max_connections is reached; new connections wait"
+            );
+            let permit = Arc::clone(limit).acquire_owned().await.map_err(io::Error::other)?;
+            info!(listener = name, "Accepting connections again");
+            permit
+        }
+    };
+    match socket {
+        Socket::Tcp(socket) => {
+            let (stream, address) = socket.accept().await?;
+            Ok((Stream::tcp(stream), PeerAddress::Tcp(address), permit))
+        }
+        Socket::Unix(socket) => {
+            let (stream, _) = socket.accept().await?;
+            let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
+            Ok((Stream::Unix(stream), PeerAddress::Unix(pid), permit))
+        }
+    }
+}
+
+fn register(socket: ListenSocket) -> io::Result<Socket> {
+    match socket {
+        ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Socket::Tcp),
+        ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Socket::Unix),
+    }
+}
+
+/// Errors that concern only the connection that was about to be accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

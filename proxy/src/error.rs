@@ -1,0 +1,103 @@
+//! What can stop the proxy as a whole. What goes wrong with one connection or one request is in
+//! [`handshake`](crate::handshake) and [`refusal`](crate::refusal).
+
+use std::{ffi::OsString, io, path::PathBuf};
+
+use svidecar_config::diagnostic::Diagnostics;
+
+/// Why the proxy does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The settings, or a policy that they name, are not valid.
+    #[error("{0}")]
+    Config(#[from] Diagnostics),
+    /// A file that the settings name cannot be read.
+    #[error("cannot read {path}: {source}")]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A listener's address cannot be bound.
+    #[error(
+        "listener `{listener}` cannot listen on {address}: {source}; free the address or change `listen`"
+    )]
+    Bind {
+        /// The listener's name in the settings.
+        listener: String,
+        /// The address that was asked for.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address of the Workload API is not one.
+    #[error("workload_api: {0}")]
+    WorkloadApi(String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// Logging cannot be set up.
+    #[error("log: {0}")]
+    Log(String),
+    /// Something that a process needs from the system was refused.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// `run --` without a command behind it.
+    #[error("there is no command after `--`; write `svidecar run -- COMMAND [ARGUMENT…]`")]
+    NoCommand,
+    /// The app cannot be started.
+    #[error("cannot start {}: {source}", program.to_string_lossy())]
+    StartChild {
+        /// The program.
+        program: OsString,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The app's end cannot be learned.
+    #[error("cannot wait for the app: {source}")]
+    WaitChild {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A worker thread ended although nobody asked it to.
+    #[error("worker {index} ended unexpectedly; this is a defect of svidecar, please report it")]
+    WorkerEnded {
+        /// Which worker.
+        index: usize,
+    },
+}
+
+impl ProxyError {
+    /// The stable name of the error, for logs and scripts.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "invalid_config",
+            Self::ReadFile { .. } => "unreadable_file",
+            Self::Bind { .. } => "cannot_listen",
+            Self::WorkloadApi(_) => "invalid_workload_api",
+            Self::Tls(_) => "tls_setup_failed",
+            Self::Log(_) => "invalid_log",
+            Self::System { .. } => "system_refused",
+            Self::NoCommand => "no_command",
+            Self::StartChild { .. } => "cannot_start_app",
+            Self::WaitChild { .. } => "cannot_wait_for_app",
+            Self::WorkerEnded { .. } => "worker_ended",
+        }
+    }
+
+    /// Whether the configuration is at fault, which an exit code of its own (64) tells scripts.
+    #[must_use]
+    pub const fn is_config(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_) | Self::ReadFile { .. } | Self::WorkloadApi(_) | Self::Log(_) | Self::NoCommand
+        )
+    }
+}

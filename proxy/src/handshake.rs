@@ -1,0 +1,275 @@
+//! TLS handshakes in both directions, each under a deadline, and what to say when one fails.
+//!
+//! The verifiers are the authority's; this module runs them and keeps both sides' facts of a failure. It decides
+//! nothing about what a peer may do.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use rustls::{
+    AlertDescription, ClientConfig, InvalidMessage, ProtocolVersion, ServerConfig, pki_types::ServerName,
+    server::Acceptor,
+};
+use svidecar_authority::{tls::failure_of, x509::X509Error};
+use svidecar_id::SpiffeId;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
+
+use crate::{codes, net::Stream, peer::Peer};
+
+/// The content type of a TLS handshake record (RFC 8446 §5.1): the first byte of every TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a client that spoke HTTP to a TLS port gets to read.
+const PLAINTEXT_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+    content-length: 76\r\n\r\nThis port speaks mutual TLS with SPIFFE identities; plain HTTP got no answer";
+
+/// The longest SNI that is kept for a log line.
+const MAX_SNI: usize = 255;
+
+/// A finished inbound handshake.
+pub struct AcceptedTls {
+    /// The encrypted stream.
+    pub stream: server::TlsStream<Stream>,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Whether the peer chose HTTP/2.
+    pub http2: bool,
+    /// The server name that it asked for.
+    pub sni: Option<String>,
+    /// The version of TLS.
+    pub version: Option<ProtocolVersion>,
+}
+
+/// Why a handshake failed, with both sides' facts.
+#[derive(Debug)]
+pub struct HandshakeFailure {
+    /// The stable code.
+    pub code: &'static str,
+    /// The sentence: expected, actual, what to do.
+    pub detail: String,
+    /// The ID that the peer presented, verified or not.
+    pub presented: Option<SpiffeId>,
+    /// The server name that the peer asked for.
+    pub sni: Option<String>,
+}
+
+impl HandshakeFailure {
+    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), presented: None, sni: None }
+    }
+
+    fn from_x509(error: &X509Error) -> Self {
+        Self { presented: error.presented_id().cloned(), ..Self::new(error.code(), error.to_string()) }
+    }
+}
+
+impl fmt::Display for HandshakeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// Terminates a peer's TLS.
+///
+/// # Errors
+/// Why there is no authenticated peer.
+pub async fn accept(
+    mut stream: Stream,
+    config: Arc<ServerConfig>,
+    timeout: Duration,
+) -> Result<AcceptedTls, HandshakeFailure> {
+    let accepting = async {
+        refuse_plaintext(&mut stream).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
+            .await
+            .map_err(|error| explain(&error, Side::Client))?;
+        let sni = start.client_hello().server_name().map(|name| name.chars().take(MAX_SNI).collect());
+        match start.into_stream(config).await {
+            Ok(stream) => finish(stream, sni),
+            Err(error) => Err(HandshakeFailure { sni, ..explain(&error, Side::Client) }),
+        }
+    };
+    match tokio::time::timeout(timeout, accepting).await {
+        Ok(result) => result,
+        Err(_) => Err(HandshakeFailure::new(
+            codes::HANDSHAKE_TIMEOUT,
+            format!("the peer did not finish the TLS handshake within {timeout:?}"),
+        )),
+    }
+}
+
+fn finish(stream: server::TlsStream<Stream>, sni: Option<String>) -> Result<AcceptedTls, HandshakeFailure> {
+    let (_, session) = stream.get_ref();
+    let chain = session.peer_certificates().unwrap_or_default();
+    let peer = Peer::of_handshake(chain)
+        .map_err(|error| HandshakeFailure { sni: sni.clone(), ..HandshakeFailure::from_x509(&error) })?;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let version = session.protocol_version();
+    Ok(AcceptedTls { stream, peer, http2, sni, version })
+}
+
+/// Starts TLS toward a server whose ID the verifier in `config` checks.
+///
+/// # Errors
+/// Why the server is not who was expected.
+pub async fn connect(
+    stream: Stream,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    timeout: Duration,
+) -> Result<(client::TlsStream<Stream>, Peer), HandshakeFailure> {
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    let stream = match tokio::time::timeout(timeout, connecting).await {
+        Ok(result) => result.map_err(|error| explain(&error, Side::Server))?,
+        Err(_) => {
+            return Err(HandshakeFailure::new(
+                codes::HANDSHAKE_TIMEOUT,
+                format!("the server did not finish the TLS handshake within {timeout:?}"),
+            ));
+        }
+    };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = Peer::of_handshake(chain).map_err(|error| HandshakeFailure::from_x509(&error))?;
+    Ok((stream, peer))
+}
+
+/// A client that does not speak TLS is told so in words that its log will show.
+async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeFailure> {
+    let first = stream.peek_first().await.map_err(|error| explain(&error, Side::Client))?;
+    match first {
+        None if matches!(stream, Stream::Tcp(_)) => Err(HandshakeFailure::new(
+            codes::PEER_CLOSED,
+            "the peer closed the connection before it sent anything (a TCP health check does that)",
+        )),
+        Some(first) if first != TLS_HANDSHAKE => {
+            if first.is_ascii_uppercase() {
+                // Best effort: it failed anyway, and the close below says so too.
+                let _ = stream.write_all(PLAINTEXT_ANSWER).await;
+                let _ = stream.shutdown().await;
+                discard(stream).await;
+            }
+            Err(HandshakeFailure::new(
+                codes::PEER_SPOKE_PLAINTEXT,
+                format!(
+                    "the peer's first byte was 0x{first:02x}, not a TLS handshake: it speaks plaintext to an mTLS port; \
+                     send its traffic through a sidecar"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a little of what the peer still sends, so that closing does not reset our answer away.
+async fn discard(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let mut buffer = [0_u8; 4096];
+    for _ in 0..16 {
+        match tokio::io::AsyncReadExt::read(stream, &mut buffer).await {
+            Ok(count) if count > 0 => {}
+            _ => return,
+        }
+    }
+}
+
+/// Whose certificate we look at.
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// Turns what rustls says into what an operator needs to hear.
+fn explain(error: &io::Error, side: Side) -> HandshakeFailure {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return explain_io(error, side);
+    };
+    if let Some(error) = failure_of(tls) {
+        return HandshakeFailure::from_x509(error);
+    }
+    let other = match side {
+        Side::Client => "peer",
+        Side::Server => "server",
+    };
+    match tls {
+        rustls::Error::NoCertificatesPresented => HandshakeFailure::new(
+            codes::NO_CLIENT_CERT,
+            "the peer presented no certificate; it must connect with its X.509-SVID, for example through a sidecar",
+        ),
+        rustls::Error::AlertReceived(alert) => HandshakeFailure::new(
+            codes::PEER_REJECTED_US,
+            format!("the {other} ended the handshake with the alert {alert:?}{}", hint_for(*alert)),
+        ),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeFailure::new(
+            codes::PEER_SPOKE_PLAINTEXT,
+            format!("the {other} does not speak TLS there"),
+        ),
+        rustls::Error::NoApplicationProtocol => HandshakeFailure::new(
+            codes::NO_COMMON_PROTOCOL,
+            format!("the {other} offers neither HTTP/1.1 nor HTTP/2 by ALPN"),
+        ),
+        rustls::Error::PeerIncompatible(why) => HandshakeFailure::new(
+            codes::TLS_INCOMPATIBLE,
+            format!("the {other}'s TLS has nothing in common with ours ({why:?}); we speak TLS 1.3"),
+        ),
+        rustls::Error::General(why) => HandshakeFailure::new(codes::NO_IDENTITY, why.clone()),
+        tls => HandshakeFailure::new(codes::TLS_FAILED, format!("the TLS handshake failed: {tls}")),
+    }
+}
+
+fn explain_io(error: &io::Error, side: Side) -> HandshakeFailure {
+    let closed = matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    );
+    match (closed, side) {
+        (true, Side::Client) => HandshakeFailure::new(
+            codes::PEER_CLOSED,
+            "the peer closed the connection in the middle of the handshake; its own log says why it does not accept us",
+        ),
+        (true, Side::Server) => HandshakeFailure::new(
+            codes::PEER_CLOSED,
+            "the server closed the connection in the middle of the handshake; its own log says why it does not accept us",
+        ),
+        (false, _) => HandshakeFailure::new(
+            codes::TLS_FAILED,
+            format!("the connection failed in the handshake: {error}"),
+        ),
+    }
+}
+
+/// What an alert usually means between members of trust domains.
+const fn hint_for(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::UnknownCA => {
+            ": it does not trust the root of our SVID; its bundle for our trust domain is missing or old"
+        }
+        AlertDescription::CertificateExpired => ": it finds our SVID expired; compare the two clocks",
+        AlertDescription::CertificateRequired => ": it wants a client certificate and we presented none",
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => ": it does not accept our SPIFFE ID or its chain",
+        AlertDescription::NoApplicationProtocol => ": it does not speak the protocol that we offered by ALPN",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plaintext_answer_has_the_length_that_it_says() {
+        let text = std::str::from_utf8(PLAINTEXT_ANSWER).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    }
+
+    #[test]
+    fn alerts_are_explained() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let failure = explain(&io::Error::other(alert), Side::Server);
+        assert_eq!(failure.code, codes::PEER_REJECTED_US);
+        assert!(failure.detail.contains("bundle for our trust domain"), "{failure}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The listeners that are open, and how they follow the plan: one is opened or closed only when its own address
+//! changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use svidecar_config::address::ListenAddress;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    accept::Listener,
+    drain::Direction,
+    error::ProxyError,
+    plan::Plan,
+    sockets::{self, BoundListener, ListenSocket, SocketFile},
+    workers::Workers,
+};
+
+type Key = (Direction, Arc<str>);
+
+/// Listeners by direction and name.
+#[derive(Default)]
+pub struct Listeners {
+    open: HashMap<Key, Open>,
+}
+
+/// A listener that is open.
+struct Open {
+    /// What the settings say; port 0 stays 0.
+    wanted: ListenAddress,
+    max_connections: u32,
+    /// Where it really listens.
+    address: ListenAddress,
+    stop: CancellationToken,
+    _file: Option<SocketFile>,
+}
+
+/// Listeners that are bound and not yet in use.
+pub struct Opened(Vec<(Key, Wanted, BoundListener)>);
+
+struct Wanted {
+    address: ListenAddress,
+    max_connections: u32,
+}
+
+impl Listeners {
+    /// Binds what the plan wants and is not open yet. Changes nothing else.
+    ///
+    /// # Errors
+    /// The first address that cannot be had.
+    pub fn open_new(&self, plan: &Plan, workers: usize) -> Result<Opened, ProxyError> {
+        let mut opened = Vec::new();
+        for (key, wanted) in wanted(plan) {
+            let is_open = self.open.get(&key).is_some_and(|open| {
+                open.wanted == wanted.address && open.max_connections == wanted.max_connections
+            });
+            if is_open {
+                continue;
+            }
+            let rebinds = self.open.get(&key).filter(|open| open.wanted == wanted.address);
+            if let Some(same_address) = rebinds {
+                // Only the limit changed: the sockets must go before they can be bound again.
+                same_address.stop.cancel();
+            }
+            let bound = sockets::bind(&key.1, &wanted.address, workers)?;
+            opened.push((key, wanted, bound));
+        }
+        Ok(Opened(opened))
+    }
+
+    /// Puts new listeners to work and stops those that the plan no longer has.
+    ///
+    /// # Errors
+    /// [`ProxyError::WorkerEnded`] when a worker is gone.
+    pub async fn take_over(
+        &mut self,
+        opened: Opened,
+        plan: &Plan,
+        workers: &Workers,
+    ) -> Result<(), ProxyError> {
+        let keep: Vec<Key> = wanted(plan).map(|(key, _)| key).collect();
+        self.open.retain(|key, open| {
+            let stays = keep.contains(key);
+            if !stays {
+                info!(listener = %key.1, direction = key.0.as_str(), address = %open.address, "Stopped listening");
+                open.stop.cancel();
+            }
+            stays
+        });
+        for (key, wanted, bound) in opened.0 {
+            let (direction, name) = key.clone();
+            info!(listener = %name, direction = direction.as_str(), address = %bound.address, "Listening");
+            let stop = CancellationToken::new();
+            let limit = Arc::new(Semaphore::new(wanted.max_connections as usize));
+            let BoundListener { address, sockets, file } = bound;
+            let open = Open {
+                wanted: wanted.address,
+                max_connections: wanted.max_connections,
+                address,
+                stop: stop.clone(),
+                _file: file,
+            };
+            if let Some(old) = self.open.insert(key, open) {
+                old.stop.cancel();
+            }
+            let part = |socket: ListenSocket| Listener {
+                name: Arc::clone(&name),
+                direction,
+                socket,
+                limit: Arc::clone(&limit),
+                stop: stop.clone(),
+            };
+            workers.listen(sockets.into_iter().map(part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a listener really listens.
+    #[must_use]
+    pub fn address(&self, direction: Direction, name: &str) -> Option<ListenAddress> {
+        self.open.get(&(direction, Arc::from(name))).map(|open| open.address.clone())
+    }
+
+    /// All listeners, for the admin.
+    pub fn all(&self) -> impl Iterator<Item = (Direction, &str, &ListenAddress)> {
+        self.open.iter().map(|((direction, name), open)| (*direction, &**name, &open.address))
+    }
+}
+
+fn wanted(plan: &Plan) -> impl Iterator<Item = (Key, Wanted)> {
+    let inbound = plan.inbound.iter().map(|listener| {
+        let limits = &listener.settings.limits;
+        let wanted =
+            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
+        ((Direction::Inbound, Arc::clone(&listener.name)), wanted)
+    });
+    let outbound = plan.outbound.iter().map(|listener| {
+        let limits = &listener.settings.limits;
+        let wanted =
+            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
+        ((Direction::Outbound, Arc::clone(&listener.name)), wanted)
+    });
+    inbound.chain(outbound)
+}

@@ -1,0 +1,65 @@
+//! The verified peer of a connection: what the handshake has proven, and whether it still holds.
+//!
+//! Comes from a finished handshake alone; nothing that a peer says in HTTP gets in here.
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use svidecar_authority::{
+    bundle::BundleSet,
+    x509::{
+        X509Error,
+        verify::{VerifiedPeer, facts_of_accepted, verify_peer},
+    },
+};
+use svidecar_id::SpiffeId;
+
+/// A peer whose chain our verifier accepted.
+pub struct Peer {
+    facts: VerifiedPeer,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Peer {
+    /// Reads the facts of the chain that a handshake accepted, leaf first.
+    ///
+    /// # Errors
+    /// [`X509Error::NoCertificate`] for an empty chain; never for one that was accepted.
+    pub fn of_handshake(chain: &[CertificateDer<'_>]) -> Result<Self, X509Error> {
+        let leaf = chain.first().ok_or(X509Error::NoCertificate)?;
+        let facts = facts_of_accepted(leaf)?;
+        Ok(Self { facts, chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect() })
+    }
+
+    /// Its SPIFFE ID.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.facts.id
+    }
+
+    /// What its leaf says.
+    #[must_use]
+    pub const fn facts(&self) -> &VerifiedPeer {
+        &self.facts
+    }
+
+    /// The chain that it presented, leaf first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Whether its SVID has expired.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixTime) -> bool {
+        now > self.facts.not_after
+    }
+
+    /// Verifies the chain again, against the bundles of now. Expiry is not asked: what that means for a live
+    /// connection is a setting (`on_peer_expiry`).
+    ///
+    /// # Errors
+    /// Why the chain would not be accepted any more.
+    pub fn still_trusted(&self, bundles: &BundleSet, now: UnixTime) -> Result<(), X509Error> {
+        let at = now.min(self.facts.not_after);
+        verify_peer(&self.chain, bundles, at).map(|_| ())
+    }
+}

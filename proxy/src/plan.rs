@@ -1,0 +1,313 @@
+//! The settings, compiled: listeners with their policies, headers, TLS and upstreams, ready to be used by every
+//! connection.
+//!
+//! Built whole or not at all. What did not change is taken over from the plan before, so that a change of one
+//! listener does not touch the connections of another.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use rustls_pki_types::UnixTime;
+use svidecar_authority::{
+    AuthorityError,
+    bundle::BundleSet,
+    tls::{self, Authorizer, SpiffeVerifier, Versions, authorize},
+    x509::X509Error,
+};
+use svidecar_config::{
+    diagnostic::{Diagnostic, Diagnostics},
+    pattern::IdPattern,
+    policy::{Policy, Protocol},
+    proxy::{
+        ForwardProtocol, InboundSettings, ListenerProtocol, OnPeerExpiry, OutboundSettings, ProxySettings,
+    },
+};
+
+use crate::{
+    error::ProxyError,
+    headers::IdentityHeaders,
+    snapshot::Current,
+    upstream::{HttpChoice, UpstreamSpec, dial::UpstreamTls},
+};
+
+/// Toward the app: shorter than any app's own keep-alive, so that it never closes a connection under our request.
+const APP_IDLE: Duration = Duration::from_secs(3);
+
+/// The longest policy; the parser says so when it gets one byte more.
+const MAX_POLICY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Settings and policies, compiled.
+pub struct Plan {
+    /// What they were compiled from.
+    pub settings: ProxySettings,
+    /// Listeners for peers.
+    pub inbound: Vec<Arc<Inbound>>,
+    /// Listeners for our workload.
+    pub outbound: Vec<Arc<Outbound>>,
+}
+
+/// A listener for peers.
+pub struct Inbound {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The settings it was compiled from.
+    pub settings: InboundSettings,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// What the app gets to know of the peer.
+    pub headers: Arc<IdentityHeaders>,
+    /// mTLS.
+    pub tls: Arc<ServerConfig>,
+    /// The app.
+    pub app: Arc<UpstreamSpec>,
+    policy_text: String,
+}
+
+/// A listener for our workload.
+pub struct Outbound {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The settings it was compiled from.
+    pub settings: OutboundSettings,
+    /// Where it leads.
+    pub upstream: Arc<UpstreamSpec>,
+}
+
+/// Where handshakes find the identity of the moment. Weak, because the snapshot holds the plan that holds this.
+#[derive(Clone, Default)]
+pub struct TlsSource(Arc<OnceLock<Weak<Current>>>);
+
+impl TlsSource {
+    /// Ties the source to the snapshot, once.
+    pub fn attach(&self, current: &Arc<Current>) {
+        // A second attach would be of the same snapshot.
+        let _ = self.0.set(Arc::downgrade(current));
+    }
+
+    fn current(&self) -> Option<Arc<Current>> {
+        self.0.get().and_then(Weak::upgrade)
+    }
+
+    /// The identity to present: none before the first SVID, and none after the last has expired.
+    fn identity(&self) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        let current = self.current()?;
+        let snapshot = current.load();
+        snapshot.identity.valid_svid(UnixTime::now()).map(|svid| Arc::clone(&svid.certified_key))
+    }
+
+    fn bundles(&self) -> Arc<BundleSet> {
+        self.current().map(|current| Arc::clone(&current.load().identity.bundles)).unwrap_or_default()
+    }
+
+    fn server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let (identity, bundles) = (self.clone(), self.clone());
+        // Whoever is verified may connect; what it may do is the policy's to say, and a denial can be explained.
+        let verifier = SpiffeVerifier::new(move || bundles.bundles(), authorize::any());
+        tls::server_config(move || identity.identity(), verifier, alpn, Versions::default()).map(Arc::new)
+    }
+
+    fn client(
+        &self,
+        server_ids: &Arc<[IdPattern]>,
+        alpn: &[&[u8]],
+    ) -> Result<Arc<rustls::ClientConfig>, AuthorityError> {
+        let (identity, bundles) = (self.clone(), self.clone());
+        let verifier = SpiffeVerifier::new(move || bundles.bundles(), expecting(server_ids));
+        tls::client_config(move || identity.identity(), verifier, alpn, Versions::default()).map(Arc::new)
+    }
+}
+
+/// Accepts servers whose ID fits one of the patterns.
+fn expecting(server_ids: &Arc<[IdPattern]>) -> Authorizer {
+    let patterns = Arc::clone(server_ids);
+    Arc::new(move |peer| {
+        if patterns.iter().any(|pattern| pattern.matches(&peer.id)) {
+            return Ok(());
+        }
+        let expected = patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Err(X509Error::IdNotAllowed { id: peer.id.clone(), expected })
+    })
+}
+
+impl Plan {
+    /// Compiles settings, reading the policies that they name. `before` is the plan in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong, all at once, with file, line and column.
+    pub fn compile(
+        settings: ProxySettings,
+        source: &TlsSource,
+        before: Option<&Self>,
+    ) -> Result<Self, ProxyError> {
+        let mut problems: Vec<Diagnostic> = Vec::new();
+        let mut inbound = Vec::with_capacity(settings.inbound.len());
+        for one in &settings.inbound {
+            let same = before.and_then(|plan| plan.inbound(&one.name));
+            match compile_inbound(one, source, same) {
+                Ok(listener) => inbound.push(listener),
+                Err(ProxyError::Config(diagnostics)) => problems.extend(diagnostics.iter().cloned()),
+                Err(error) => return Err(error),
+            }
+        }
+        Diagnostics::check(problems)?;
+        let mut outbound = Vec::with_capacity(settings.outbound.len());
+        for one in &settings.outbound {
+            let same = before.and_then(|plan| plan.outbound(&one.name));
+            outbound.push(compile_outbound(one, source, same)?);
+        }
+        Ok(Self { settings, inbound, outbound })
+    }
+
+    /// The inbound listener of that name.
+    #[must_use]
+    pub fn inbound(&self, name: &str) -> Option<&Arc<Inbound>> {
+        self.inbound.iter().find(|listener| &*listener.name == name)
+    }
+
+    /// The outbound listener of that name.
+    #[must_use]
+    pub fn outbound(&self, name: &str) -> Option<&Arc<Outbound>> {
+        self.outbound.iter().find(|listener| &*listener.name == name)
+    }
+
+    /// How long a connection may go on after its peer's SVID has ended; `None` for as long as it likes.
+    #[must_use]
+    pub fn expiry_grace(&self) -> Option<Duration> {
+        match self.settings.on_peer_expiry {
+            OnPeerExpiry::Close => Some(Duration::ZERO),
+            OnPeerExpiry::Drain => Some(self.settings.drain_timeout.get()),
+            OnPeerExpiry::Ignore => None,
+        }
+    }
+
+    /// Whether nothing differs from `other`.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && self.inbound.iter().zip(&other.inbound).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// The policy files, for the watch.
+    pub fn policy_files(&self) -> impl Iterator<Item = &Path> {
+        self.inbound.iter().map(|listener| listener.settings.policy.as_path())
+    }
+}
+
+fn compile_inbound(
+    settings: &InboundSettings,
+    source: &TlsSource,
+    same: Option<&Arc<Inbound>>,
+) -> Result<Arc<Inbound>, ProxyError> {
+    let policy_text = read_policy(&settings.policy)?;
+    if let Some(same) = same
+        && same.settings == *settings
+        && same.policy_text == policy_text
+    {
+        return Ok(Arc::clone(same));
+    }
+    let protocol = match settings.protocol {
+        ListenerProtocol::Http => Protocol::Http,
+        ListenerProtocol::Tcp => Protocol::Tcp,
+    };
+    let policy = Policy::parse(&policy_text, &settings.policy, protocol)?;
+    let name: Arc<str> = settings.name.as_str().into();
+    // A new policy alone keeps the connections to the app.
+    let unchanged = same.filter(|same| same.settings == *settings);
+    let (app, tls) = match unchanged {
+        Some(same) => (Arc::clone(&same.app), Arc::clone(&same.tls)),
+        None => {
+            let alpn: &[&[u8]] = match settings.protocol {
+                ListenerProtocol::Http => &[b"h2", b"http/1.1"],
+                ListenerProtocol::Tcp => &[],
+            };
+            (app_spec(&name, settings), source.server(alpn).map_err(tls_error)?)
+        }
+    };
+    let headers = match unchanged {
+        Some(same) => Arc::clone(&same.headers),
+        None => Arc::new(compile_headers(settings)?),
+    };
+    let policy = Arc::new(policy);
+    Ok(Arc::new(Inbound { name, settings: settings.clone(), policy, headers, tls, app, policy_text }))
+}
+
+fn compile_headers(settings: &InboundSettings) -> Result<IdentityHeaders, ProxyError> {
+    IdentityHeaders::compile(&settings.identity_headers).map_err(|error| {
+        let message = format!("the identity headers of `{}`: {error}", settings.name);
+        let problem = Diagnostic::new(message).path("identity_headers");
+        // A list of one problem is never empty, so there is always an error to give.
+        match Diagnostics::check(vec![problem]) {
+            Err(diagnostics) => diagnostics.into(),
+            Ok(()) => ProxyError::Tls(error.to_string()),
+        }
+    })
+}
+
+fn app_spec(name: &Arc<str>, settings: &InboundSettings) -> Arc<UpstreamSpec> {
+    Arc::new(UpstreamSpec {
+        name: Arc::clone(name),
+        endpoints: vec![settings.forward.clone()],
+        tls: None,
+        http: match settings.forward_protocol {
+            ForwardProtocol::Auto => HttpChoice::ForGrpcHttp2,
+            ForwardProtocol::Http1 => HttpChoice::Http1,
+            ForwardProtocol::Http2 => HttpChoice::Http2,
+        },
+        connect_timeout: settings.timeouts.connect.get(),
+        handshake_timeout: settings.timeouts.handshake.get(),
+        idle_timeout: APP_IDLE,
+        max_header_bytes: settings.limits.max_header_bytes.as_usize(),
+        max_headers: usize::from(settings.limits.max_headers),
+    })
+}
+
+fn compile_outbound(
+    settings: &OutboundSettings,
+    source: &TlsSource,
+    same: Option<&Arc<Outbound>>,
+) -> Result<Arc<Outbound>, ProxyError> {
+    if let Some(same) = same.filter(|same| same.settings == *settings) {
+        return Ok(Arc::clone(same));
+    }
+    let name: Arc<str> = settings.name.as_str().into();
+    let server_ids: Arc<[IdPattern]> = settings.upstream.server_id.clone().into();
+    let config = |alpn: &[&[u8]]| source.client(&server_ids, alpn).map_err(tls_error);
+    let tls = UpstreamTls {
+        http1: config(&[b"http/1.1"])?,
+        http2: config(&[b"h2", b"http/1.1"])?,
+        plain: config(&[])?,
+        server_ids: Arc::clone(&server_ids),
+    };
+    let upstream = Arc::new(UpstreamSpec {
+        name: Arc::clone(&name),
+        endpoints: settings.upstream.endpoints.clone(),
+        tls: Some(tls),
+        http: HttpChoice::AsRequested,
+        connect_timeout: settings.timeouts.connect.get(),
+        handshake_timeout: settings.timeouts.handshake.get(),
+        // Half of what our own inbound side waits, so that it is this side that closes.
+        idle_timeout: settings.timeouts.idle.get() / 2,
+        max_header_bytes: settings.limits.max_header_bytes.as_usize(),
+        max_headers: usize::from(settings.limits.max_headers),
+    });
+    Ok(Arc::new(Outbound { name, settings: settings.clone(), upstream }))
+}
+
+/// At most what a policy may have; one byte more is read, so that the parser can say that it is too long.
+fn read_policy(path: &PathBuf) -> Result<String, ProxyError> {
+    let failed = |source| ProxyError::ReadFile { path: path.clone(), source };
+    let file = fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    file.take(MAX_POLICY_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+fn tls_error(error: AuthorityError) -> ProxyError {
+    ProxyError::Tls(error.to_string())
+}

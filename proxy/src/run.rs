@@ -1,0 +1,238 @@
+//! The proxy as a process: start in order, follow signals, stop in order.
+//!
+//! Everything that is not the data path lives on the thread that calls [`run`].
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use nix::sys::signal::Signal;
+use rustls_pki_types::UnixTime;
+use svidecar_config::{
+    load::{Loader, process_environment},
+    log,
+    proxy::ProxySettings,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::{info, warn};
+
+use crate::{child::Child, error::ProxyError, proxy::Proxy, ready::Readiness};
+
+/// The prefix of our environment variables.
+pub const ENVIRONMENT_PREFIX: &str = "SVIDECAR_PROXY";
+
+/// What the command line says.
+#[derive(Default)]
+pub struct ProxyOptions {
+    /// The file of settings.
+    pub config: Option<PathBuf>,
+    /// Settings by flags: dotted key and value.
+    pub overrides: Vec<(String, serde_json::Value)>,
+    /// The app to start when ready (`run -- CMD`).
+    pub child: Option<Vec<OsString>>,
+}
+
+impl ProxyOptions {
+    /// Reads settings from the file, the environment and the flags.
+    #[must_use]
+    pub fn loader(&self) -> Loader<ProxySettings> {
+        let loader = Loader::new(ENVIRONMENT_PREFIX).env(process_environment()).flags(self.overrides.clone());
+        match &self.config {
+            Some(file) => loader.file(file.clone()),
+            None => loader,
+        }
+    }
+}
+
+/// Runs the proxy until a signal, or the end of the app, ends it.
+///
+/// # Errors
+/// What keeps it from starting or going on.
+pub fn run(options: ProxyOptions) -> Result<ExitCode, ProxyError> {
+    let loader = options.loader();
+    let settings = loader.load()?.value;
+    log::init(&settings.log).map_err(|error| ProxyError::Log(error.to_string()))?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|source| ProxyError::System { what: "start the control runtime", source })?;
+    let code = runtime.block_on(supervise(loader, settings, options.child));
+    runtime.shutdown_background();
+    code.map(ExitCode::from)
+}
+
+/// Why the proxy begins to stop.
+enum Reason {
+    Signal(Signal),
+    AppEnded(u8),
+}
+
+async fn supervise(
+    loader: Loader<ProxySettings>,
+    settings: ProxySettings,
+    command: Option<Vec<OsString>>,
+) -> Result<u8, ProxyError> {
+    let drain_timeout = settings.drain_timeout.get();
+    let mut signals = Signals::new()?;
+    let (reload, reload_requests) = mpsc::channel(1);
+    let proxy = Proxy::start(loader, settings, reload_requests).await?;
+    let mut app = None;
+
+    let reason = loop {
+        let to_start = command.as_ref().filter(|_| app.is_none());
+        tokio::select! {
+            command = when_ready(&proxy, to_start) => app = Some(Child::start(command, &app_environment(&proxy))?),
+            code = app_end(&mut app) => break Reason::AppEnded(code?),
+            () = proxy.worker_failed() => return Err(ProxyError::WorkerEnded { index: 0 }),
+            signal = signals.next() => match signal {
+                Signal::SIGHUP => {
+                    proxy.shared().telemetry.reopen();
+                    // A reload that waits already will see the newest files.
+                    let _ = reload.try_send(());
+                }
+                signal @ (Signal::SIGUSR1 | Signal::SIGUSR2) => pass_on(app.as_ref(), signal),
+                signal => {
+                    pass_on(app.as_ref(), signal);
+                    break Reason::Signal(signal);
+                }
+            },
+        }
+    };
+    let mut code = match reason {
+        Reason::AppEnded(code) => code,
+        Reason::Signal(signal) => {
+            info!(%signal, "Stopping; a second signal ends everything at once");
+            0
+        }
+    };
+    let drain = proxy.shared().drain.clone();
+    let stopping = async {
+        // The app finishes first: it still needs its outbound connections.
+        if app.is_some() {
+            match tokio::time::timeout(drain_timeout, app_end(&mut app)).await {
+                Ok(ended) => code = ended?,
+                Err(_) => warn!("The app did not end within the drain timeout"),
+            }
+        }
+        drain.run(drain_timeout).await;
+        Ok::<_, ProxyError>(())
+    };
+    tokio::select! {
+        stopped = stopping => stopped?,
+        signal = signals.next_of_termination() => {
+            warn!(%signal, "A second signal: cutting what is left");
+            drain.force();
+        }
+    }
+    if let Some(app) = app.as_mut().filter(|app| app.is_running()) {
+        app.signal(Signal::SIGKILL);
+        code = app.wait().await?;
+    }
+    proxy.stop();
+    info!("Stopped");
+    Ok(code)
+}
+
+/// Gives the command back when the proxy is ready; pends forever when there is none.
+async fn when_ready<'c>(proxy: &Proxy, command: Option<&'c Vec<OsString>>) -> &'c [OsString] {
+    let Some(command) = command else { return std::future::pending().await };
+    let shared = proxy.shared();
+    let mut changes = shared.current.subscribe();
+    loop {
+        let readiness = Readiness::of(shared, UnixTime::now());
+        if readiness.ready {
+            info!("Ready; starting the app");
+            return command;
+        }
+        info!(missing = readiness.missing(), "The app waits until the proxy is ready");
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Pends forever while there is no app.
+async fn app_end(app: &mut Option<Child>) -> Result<u8, ProxyError> {
+    match app {
+        Some(child) if child.is_running() => child.wait().await,
+        _ => std::future::pending().await,
+    }
+}
+
+fn pass_on(app: Option<&Child>, signal: Signal) {
+    // A terminal sends its interrupt to the app as well as to us.
+    let sent_by_terminal = signal == Signal::SIGINT && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    if let Some(app) = app.filter(|_| !sent_by_terminal) {
+        app.signal(signal);
+    }
+}
+
+/// What tells the app about the proxy beside it.
+fn app_environment(proxy: &Proxy) -> Vec<(&'static str, String)> {
+    let mut environment = Vec::new();
+    if let Some(address) = proxy.admin_address() {
+        environment.push(("SVIDECAR_ADMIN", format!("http://{address}")));
+    }
+    environment
+}
+
+/// The signals that a daemon listens to.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    user1: tokio::signal::unix::Signal,
+    user2: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, ProxyError> {
+        let listen =
+            |kind| signal(kind).map_err(|source| ProxyError::System { what: "listen to signals", source });
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
+            user1: listen(SignalKind::user_defined1())?,
+            user2: listen(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::SIGTERM,
+            _ = self.interrupt.recv() => Signal::SIGINT,
+            _ = self.hangup.recv() => Signal::SIGHUP,
+            _ = self.quit.recv() => Signal::SIGQUIT,
+            _ = self.user1.recv() => Signal::SIGUSR1,
+            _ = self.user2.recv() => Signal::SIGUSR2,
+        }
+    }
+
+    async fn next_of_termination(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Each connection needs two descriptors; the soft limit of most systems is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        warn!("Cannot raise the limit of open files");
+    }
+}
+
+/// How long the last log lines may take.
+pub const LOG_DEADLINE: Duration = Duration::from_secs(1);

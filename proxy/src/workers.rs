@@ -1,0 +1,193 @@
+//! The threads that move data. Each has its own single-threaded runtime, its own listening sockets and its own
+//! connections to upstreams; a request never changes threads.
+
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use svidecar_config::proxy::Workers as WorkerCount;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
+
+use crate::{
+    accept::{self, Listener},
+    drain::Phase,
+    error::ProxyError,
+    record::Recorder,
+    shared::Shared,
+    upstream::{Upstream, UpstreamSpec},
+};
+
+/// Commands wait only while a worker is busy with the ones before.
+const COMMANDS: usize = 64;
+
+/// More threads than this help nobody who has not said so.
+const MOST_AUTOMATIC: usize = 4;
+
+/// What belongs to one thread.
+pub struct Worker {
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// Writes this thread's records.
+    pub recorder: Recorder,
+    /// Every task of this thread.
+    pub tracker: TaskTracker,
+    upstreams: Mutex<Vec<Arc<Upstream>>>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Arc<Self> {
+        let recorder = shared.telemetry.recorder();
+        Arc::new(Self { shared, recorder, tracker: TaskTracker::new(), upstreams: Mutex::default() })
+    }
+
+    /// This thread's connections for `spec`. The first use after a change of the settings drops what they no longer
+    /// name; requests that run over it finish.
+    pub fn upstream(&self, spec: &Arc<UpstreamSpec>) -> Arc<Upstream> {
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.spec(), spec)) {
+            return Arc::clone(known);
+        }
+        let snapshot = self.shared.current.load();
+        let plan = &snapshot.plan;
+        upstreams.retain(|upstream| {
+            let is_mine = |spec: &Arc<UpstreamSpec>| Arc::ptr_eq(spec, upstream.spec());
+            plan.inbound.iter().any(|listener| is_mine(&listener.app))
+                || plan.outbound.iter().any(|listener| is_mine(&listener.upstream))
+        });
+        let new = Arc::new(Upstream::new(Arc::clone(spec), self));
+        upstreams.push(Arc::clone(&new));
+        new
+    }
+
+    /// Runs a task that belongs to this thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(task);
+    }
+}
+
+/// A running worker thread.
+struct Thread {
+    commands: mpsc::Sender<Listener>,
+    handle: JoinHandle<()>,
+}
+
+/// All worker threads.
+pub struct Workers {
+    threads: Mutex<Vec<Thread>>,
+    count: usize,
+    stop: CancellationToken,
+    /// Cancelled when a thread ends without having been told to.
+    failed: CancellationToken,
+}
+
+impl Workers {
+    /// Starts `count` threads that do nothing yet.
+    ///
+    /// # Errors
+    /// [`ProxyError::System`] when the system gives no thread or no epoll.
+    pub fn start(count: usize, shared: &Arc<Shared>) -> Result<Self, ProxyError> {
+        let stop = CancellationToken::new();
+        let failed = CancellationToken::new();
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .thread_name("svidecar-dns")
+                .max_blocking_threads(2)
+                .build()
+                .map_err(|source| ProxyError::System { what: "start a worker's runtime", source })?;
+            let (commands, receiver) = mpsc::channel(COMMANDS);
+            let worker = Worker::new(Arc::clone(shared));
+            let (stop, alarm) = (stop.clone(), failed.clone().drop_guard());
+            let handle = thread::Builder::new()
+                .name(format!("svidecar-{index}"))
+                .spawn(move || {
+                    runtime.block_on(run(worker, receiver, stop));
+                    // Tasks that outlive the deadline are dropped with the runtime; lookups are not waited for.
+                    runtime.shutdown_background();
+                    alarm.disarm();
+                })
+                .map_err(|source| ProxyError::System { what: "start a worker thread", source })?;
+            threads.push(Thread { commands, handle });
+        }
+        Ok(Self { threads: Mutex::new(threads), count, stop, failed })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Hands each worker its socket of a listener.
+    ///
+    /// # Errors
+    /// [`ProxyError::WorkerEnded`] when a worker is gone.
+    pub async fn listen(&self, listeners: impl IntoIterator<Item = Listener>) -> Result<(), ProxyError> {
+        let commands: Vec<_> = self.lock().iter().map(|thread| thread.commands.clone()).collect();
+        for (index, (commands, listener)) in commands.into_iter().zip(listeners).enumerate() {
+            commands.send(listener).await.map_err(|_| ProxyError::WorkerEnded { index })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a worker to fail, which should never happen.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Ends all threads and waits for them. What is still open is cut: drain first.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        let threads = std::mem::take(&mut *self.lock());
+        for thread in threads {
+            drop(thread.commands);
+            if thread.handle.join().is_err() {
+                error!("A worker ended by a panic; this is a defect of svidecar, please report it");
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One worker's life: takes listeners until told to stop.
+async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Listener>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            command = commands.recv() => match command {
+                Some(listener) => worker.spawn(accept::run(Arc::clone(&worker), listener)),
+                None => break,
+            },
+        }
+    }
+    worker.tracker.close();
+    if worker.shared.drain.phase() < Phase::Force {
+        worker.shared.drain.force();
+    }
+    worker.tracker.wait().await;
+}
+
+/// How many threads to start.
+#[must_use]
+pub fn count(setting: WorkerCount) -> usize {
+    match setting {
+        WorkerCount::Count(count) => count.get(),
+        WorkerCount::Auto => cpu_quota().clamp(1, MOST_AUTOMATIC),
+    }
+}
+
+/// CPUs that we may use: the smaller of the affinity mask and the cgroup's quota, which the standard library reads.
+fn cpu_quota() -> usize {
+    thread::available_parallelism().map_or_else(|_: io::Error| 1, std::num::NonZero::get)
+}
