@@ -4,6 +4,7 @@
 
 mod bundles;
 pub mod ca;
+pub mod cli;
 pub mod clock;
 pub mod entries;
 pub mod error;

@@ -1,3 +1,7 @@
-//! The `svidecar-server` binary.
+//! The `svidecar-server` binary. Everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    svidecar_server::cli::main(std::env::args_os())
+}

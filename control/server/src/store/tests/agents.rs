@@ -81,7 +81,7 @@ async fn listing_filters_and_pruning() {
     }
     let page = f.store.list_agents(of(), PageRequest { size: 2, token: String::new() }).await.unwrap();
     let rest = f.store.list_agents(of(), PageRequest { size: 2, token: page.next }).await.unwrap();
-    assert_eq!(rest.items, [three.clone()]);
+    assert_eq!(rest.items, std::slice::from_ref(&three));
     assert_eq!(f.store.prune_agents(NOW, false).await.unwrap(), [three]);
     f.store.set_agent_version(&one.id, "1.2.3".to_owned()).await.unwrap();
     assert_eq!(f.store.get_agent(&one.id).await.unwrap().unwrap().agent_version, "1.2.3");

@@ -105,7 +105,7 @@ async fn deleting_and_ending() {
     let results = f.store.delete_entries(vec!["none".to_owned(), running.id.clone()]).await.unwrap();
     assert!(matches!(results[0], Err(StoreError::NotFound { .. })));
     assert_eq!(results[1].as_ref().unwrap(), &running);
-    assert_eq!(f.store.snapshot().await.unwrap().entries, [forever.clone()]);
+    assert_eq!(f.store.snapshot().await.unwrap().entries, std::slice::from_ref(&forever));
     assert_eq!(f.store.delete_entry(&forever.id).await.unwrap(), forever);
 }
 

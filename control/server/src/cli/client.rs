@@ -1,0 +1,98 @@
+//! The way to the server: its administration socket.
+
+use clap::Args;
+use svidecar_api::{
+    spire::api::server::{
+        agent::v1::agent_client::AgentClient, bundle::v1::bundle_client::BundleClient,
+        entry::v1::entry_client::EntryClient, svid::v1::svid_client::SvidClient,
+    },
+    transport::uds,
+};
+use tonic::transport::Channel;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::error::CliError;
+
+/// SPIRE's default, so that scripts find us.
+const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";
+
+/// Largest answer in bytes: a page of entries with a thousand selectors each is larger than gRPC's default.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Which server is meant.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServerSocket {
+    /// The server's administration socket
+    #[arg(long, value_name = "PATH", env = "SPIRE_SERVER_PRIVATE_SOCKET", default_value = DEFAULT_SOCKET)]
+    socket_path: String,
+    /// Name of the instance, put in place of %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Where the sockets of named instances are
+    #[arg(long, env = "SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE", hide = true)]
+    socket_template: Option<String>,
+}
+
+impl ServerSocket {
+    fn path(&self) -> Result<String, CliError> {
+        let Some(instance) = &self.instance else {
+            let path = self.socket_path.strip_prefix("unix:").unwrap_or(&self.socket_path);
+            return Ok(path.strip_prefix("//").unwrap_or(path).to_owned());
+        };
+        match &self.socket_template {
+            Some(template) if template.contains("%i") => Ok(template.replace("%i", instance)),
+            Some(_) => Err(CliError::message("failed to find %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE")),
+            None => Err(CliError::message(
+                "you must define SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE to use the instance flag",
+            )),
+        }
+    }
+
+    async fn connect(&self) -> Result<Channel, CliError> {
+        Ok(uds::connect(self.path()?).await?)
+    }
+
+    pub(super) async fn agents(&self) -> Result<AgentClient<Channel>, CliError> {
+        Ok(AgentClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) async fn bundles(&self) -> Result<BundleClient<Channel>, CliError> {
+        Ok(BundleClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) async fn entries(&self) -> Result<EntryClient<Channel>, CliError> {
+        Ok(EntryClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) async fn svids(&self) -> Result<SvidClient<Channel>, CliError> {
+        Ok(SvidClient::new(self.connect().await?))
+    }
+
+    pub(super) async fn health(&self) -> Result<HealthClient<Channel>, CliError> {
+        Ok(HealthClient::new(self.connect().await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_a_path_a_uri_or_an_instance() {
+        let socket = |path: &str, instance: Option<&str>, template: Option<&str>| {
+            ServerSocket {
+                socket_path: path.to_owned(),
+                instance: instance.map(str::to_owned),
+                socket_template: template.map(str::to_owned),
+            }
+            .path()
+            .ok()
+        };
+        assert_eq!(socket("/a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
+        assert_eq!(socket("unix:///a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
+        assert_eq!(socket("unix:/a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
+        assert_eq!(socket("/a", Some("x"), Some("/run/%i/api.sock")).as_deref(), Some("/run/x/api.sock"));
+        assert_eq!(socket("/a", Some("x"), Some("/run/api.sock")), None);
+        assert_eq!(socket("/a", Some("x"), None), None);
+    }
+}
