@@ -318,12 +318,6 @@ impl Policy {
         self.protocol
     }
 
-    /// Whether any rule asks for a header: who decides a request again later keeps its headers only then.
-    #[must_use]
-    pub fn reads_headers(&self) -> bool {
-        self.rules.iter().flat_map(|rule| &rule.to).any(|target| !target.headers.is_empty())
-    }
-
     /// What happens when no rule matches.
     #[must_use]
     pub const fn default_verdict(&self) -> Verdict {
