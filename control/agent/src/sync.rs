@@ -54,6 +54,7 @@ pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown
         lookups,
         resume_token: String::new(),
         poll_until: None,
+        waiting: Vec::new(),
         looked_up: None,
         posted: false,
         backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
@@ -90,6 +91,8 @@ struct Sync {
     resume_token: String,
     /// Set while the server is polled.
     poll_until: Option<Instant>,
+    /// Workloads that wait for the next lookup.
+    waiting: Vec<oneshot::Sender<()>>,
     looked_up: Option<Instant>,
     /// Whether the server was told our version.
     posted: bool,
@@ -110,17 +113,21 @@ impl Sync {
     /// Polls until it is time to ask for push again.
     async fn poll(&mut self, until: Instant, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
         let mut identities = self.manager.link.identities();
-        identities.mark_unchanged();
+        let mut next = Instant::now();
         loop {
-            self.fetch().await?;
-            self.connected(SyncMode::Poll).await;
-            // Ten percent to both sides, so that agents that started together do not poll together.
-            let interval = self.manager.options.sync_interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+            let lookup = self.next_lookup();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Ended::Stopped),
-                () = tokio::time::sleep(interval) => {}
-                _ = identities.changed() => {}
-                Some(waiting) = self.lookups.recv() => self.answer(waiting).await?,
+                () = tokio::time::sleep_until(next) => {
+                    self.fetch().await?;
+                    self.connected(SyncMode::Poll).await;
+                    // Ten percent to both sides, so that agents that started together do not poll together.
+                    let spread = 0.9 + 0.2 * rand::random::<f64>();
+                    next = Instant::now() + self.manager.options.sync_interval.mul_f64(spread);
+                }
+                _ = identities.changed() => return Ok(Ended::NewIdentity),
+                Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
+                () = at(lookup) => self.look_up().await?,
             }
             if Instant::now() >= until {
                 return Ok(Ended::Closed);
@@ -157,18 +164,20 @@ impl Sync {
         }
     }
 
-    /// Asks for the state of the moment on behalf of `waiting` and all who wait with it.
-    async fn answer(&mut self, waiting: oneshot::Sender<()>) -> Result<(), AgentError> {
-        let mut all = vec![waiting];
-        while let Ok(another) = self.lookups.try_recv() {
-            all.push(another);
-        }
-        let recently = self.looked_up.is_some_and(|at| at.elapsed() < LOOKUP_PACE);
-        let outcome = if recently { Ok(()) } else { self.fetch().await };
+    /// When those who wait are to be served; none while nobody waits.
+    fn next_lookup(&self) -> Option<Instant> {
+        let now = Instant::now();
+        (!self.waiting.is_empty()).then(|| self.looked_up.map_or(now, |last| last + LOOKUP_PACE))
+    }
+
+    /// Asks for the state of the moment on behalf of all who wait.
+    async fn look_up(&mut self) -> Result<(), AgentError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let outcome = self.fetch().await;
         self.looked_up = Some(Instant::now());
-        for waiting in all {
+        for one in waiting {
             // One that does not wait any more is no loss.
-            let _ = waiting.send(());
+            let _ = one.send(());
         }
         outcome
     }
@@ -176,6 +185,7 @@ impl Sync {
     /// Waits after a loss. Those who wait for a lookup meanwhile get their answer from the cache at once.
     async fn pause(&mut self, error: Option<&AgentError>, shutdown: &CancellationToken) {
         let wait = self.backoff.next_wait(rand::random());
+        self.waiting.clear();
         if let Some(error) = error {
             let was_connected = self.manager.status.borrow().connected;
             self.manager.status.send_modify(|status| {
@@ -202,5 +212,13 @@ impl Sync {
                 Some(waiting) = self.lookups.recv() => drop(waiting),
             }
         }
+    }
+}
+
+/// Resolves at a time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

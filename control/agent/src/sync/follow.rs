@@ -6,7 +6,7 @@ use svidecar_api::svidecar::server::v1::{WatchRequest, WatchResponse};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::{Ended, Sync, fetch::read_entries};
+use super::{Ended, Sync, at, fetch::read_entries};
 use crate::{
     cache::{Change, bundle_from_wire},
     error::AgentError,
@@ -23,7 +23,6 @@ impl Sync {
     /// Follows pushed changes until the stream ends.
     pub(super) async fn follow(&mut self, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
         let mut identities = self.manager.link.identities();
-        identities.mark_unchanged();
         let mut client = self.manager.link.watch();
         let request = WatchRequest { resume_token: self.resume_token.clone() };
         let answer = tokio::select! {
@@ -42,6 +41,7 @@ impl Sync {
         }
         let mut pending = Pending::default();
         loop {
+            let lookup = self.next_lookup();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Ended::Stopped),
                 _ = identities.changed() => return Ok(Ended::NewIdentity),
@@ -52,9 +52,10 @@ impl Sync {
                     Err(status) if status.code() == Code::Unimplemented => return Ok(Ended::NoPush),
                     Err(status) => return Err(self.manager.link.error(WHAT, status)),
                 },
+                Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
                 // Asked on the same task that applies changes: what the stream still has to say is newer
                 // or the same, and comes after.
-                Some(waiting) = self.lookups.recv(), if pending.is_empty() => self.answer(waiting).await?,
+                () = at(lookup), if pending.is_empty() => self.look_up().await?,
             }
         }
     }

@@ -1,0 +1,126 @@
+//! The first contact with the server.
+
+use std::sync::atomic::Ordering;
+
+use svidecar_agent::error::AgentError;
+use svidecar_api::{
+    svidecar::agent::v1::{GetStatusRequest, WhyRequest},
+    workload::X509svidRequest,
+};
+use svidecar_authority::pem;
+use tonic::Code;
+
+use crate::{
+    harness::{Bed, my_uid, next, request, secret, soon},
+    server::{TOKEN, new_ca},
+};
+
+#[tokio::test]
+async fn a_token_pins_the_server_by_its_root() {
+    let bed = Bed::new(true);
+    let agent = bed.agent().await;
+    let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.agent_id, format!("spiffe://demo.org/spire/agent/join_token/{TOKEN}"));
+    assert!(!status.insecure_bootstrap);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn another_server_never_sees_the_token() {
+    let bed = Bed::new(true);
+    let mut settings = bed.settings();
+    settings.join_token = Some(secret(&format!("{TOKEN}.{}", "ab".repeat(32))));
+    let error = bed.start(settings).ended().await;
+    assert!(matches!(error, AgentError::PinMismatch { .. }), "{error}");
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_bundle_file_names_the_server() {
+    let bed = Bed::new(true);
+    let path = bed.dir.path().join("bundle.pem");
+    let root = bed.world.ca.lock().unwrap().certificate().clone();
+    std::fs::write(&path, pem::encode_certificates([&root])).unwrap();
+    let mut settings = bed.settings();
+    settings.join_token = Some(secret(TOKEN));
+    settings.trust_bundle_path = Some(path.clone());
+    let agent = bed.start(settings.clone());
+    agent.ready().await;
+    agent.stop().await;
+
+    // With another root in the file the server is not believed, and the token is not sent.
+    let foreign = new_ca("demo.org").certificate().clone();
+    std::fs::write(&path, pem::encode_certificates([&foreign])).unwrap();
+    settings.data_dir = bed.dir.path().join("other");
+    let before = bed.world.attestations.load(Ordering::Relaxed);
+    let agent = bed.start(settings);
+    let mut client = agent.client().await;
+    let refused = loop {
+        let refused = client.fetch_x509svid(request(X509svidRequest {})).await.unwrap_err();
+        if !refused.message().contains("not attested yet") {
+            break refused;
+        }
+        tokio::task::yield_now().await;
+    };
+    // H7: not ready is Unavailable, with the reason.
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("cannot reach the server"), "{}", refused.message());
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), before);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn insecure_bootstrap_works_and_is_told() {
+    let bed = Bed::new(true);
+    let mut settings = bed.settings();
+    settings.join_token = Some(secret(TOKEN));
+    let error = bed.start(settings.clone()).ended().await;
+    assert!(matches!(error, AgentError::NoBootstrap), "{error}");
+    settings.insecure_bootstrap = true;
+    let agent = bed.start(settings);
+    agent.ready().await;
+    let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert!(status.insecure_bootstrap);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_another_key_used_ends_the_agent_with_the_servers_words() {
+    let bed = Bed::new(true);
+    bed.agent().await.stop().await;
+    let mut settings = bed.settings();
+    settings.data_dir = bed.dir.path().join("other");
+    let error = bed.start(settings).ended().await;
+    assert!(error.to_string().contains("has already been used"), "{error}");
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_before_its_server_waits_and_says_so() {
+    let mut bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    bed.stop_server().await;
+    let agent = bed.start(bed.settings());
+    let refused = agent.fetch().await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    bed.start_server();
+    agent.ready().await;
+    next(&mut agent.fetch().await.unwrap()).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn why_says_what_a_process_lacks() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    bed.world.create_entry("e2", "/almost", &[&my_uid(), "unix:path:/nowhere"]);
+    let agent = bed.agent().await;
+    next(&mut agent.fetch().await.unwrap()).await;
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let answer = soon(agent.admin().await.why(WhyRequest { pid })).await.unwrap().into_inner();
+    assert_eq!(answer.matched[0].spiffe_id, "spiffe://demo.org/mine");
+    assert_eq!(answer.closest[0].missing[0].value, "path:/nowhere");
+    assert_eq!(answer.total_entries, 2);
+    let gone = soon(agent.admin().await.why(WhyRequest { pid: i32::MAX })).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    agent.stop().await;
+}

@@ -1,0 +1,93 @@
+//! Renewal, restarts, a server that is away, rotation, eviction.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use svidecar_agent::error::AgentError;
+use svidecar_authority::bundle::Bundle;
+
+use crate::harness::{Bed, ids, my_uid, next, soon};
+
+/// A restart needs no token, and cached identities are served while the server is away.
+#[tokio::test]
+async fn a_restart_serves_from_disk_while_the_server_is_away() {
+    let mut bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let before = next(&mut agent.fetch().await.unwrap()).await;
+    agent.stop().await;
+    bed.stop_server().await;
+
+    let mut settings = bed.settings();
+    settings.join_token = None;
+    let agent = bed.start(settings);
+    agent.ready().await;
+    let mut stream = agent.fetch().await.unwrap();
+    assert_eq!(next(&mut stream).await, before);
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 1);
+
+    // The server comes back, and what is new arrives in the stream that was open all the while.
+    bed.world.create_entry("e2", "/new", &[&my_uid()]);
+    bed.start_server();
+    assert_eq!(ids(&next(&mut stream).await), ["spiffe://demo.org/mine", "spiffe://demo.org/new"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_agent_renews_itself_and_goes_on_with_the_new_svid() {
+    let bed = Bed::new(true);
+    *bed.world.agent_ttl.lock().unwrap() = Duration::from_secs(2);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let mut renewals = bed.world.renewals.subscribe();
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    soon(renewals.wait_for(|count| *count >= 2)).await.unwrap();
+    bed.world.create_entry("e2", "/new", &[&my_uid()]);
+    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_workloads_svid_is_renewed_before_it_ends() {
+    let bed = Bed::new(true);
+    *bed.world.svid_ttl.lock().unwrap() = Duration::from_secs(2);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    let first = next(&mut stream).await;
+    let second = next(&mut stream).await;
+    assert_eq!(ids(&first), ids(&second));
+    assert_ne!(first.svids[0].x509_svid, second.svids[0].x509_svid);
+    // A new key, too.
+    assert_ne!(first.svids[0].x509_svid_key, second.svids[0].x509_svid_key);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_root_reaches_workloads_and_the_agent_follows_it() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    bed.world.rotate();
+    let message = next(&mut stream).await;
+    assert_eq!(Bundle::certificates_from_der(&message.svids[0].bundle).unwrap().len(), 2);
+    // Signed by the new root now.
+    bed.world.create_entry("e2", "/new", &[&my_uid()]);
+    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_evicted_agent_ends_and_leaves_no_identities_behind() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    next(&mut agent.fetch().await.unwrap()).await;
+    bed.world.evict();
+    let error = agent.ended().await;
+    assert!(matches!(error, AgentError::Evicted { .. }), "{error}");
+    let left: Vec<_> = std::fs::read_dir(bed.settings().data_dir).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}

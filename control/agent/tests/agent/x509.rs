@@ -1,0 +1,198 @@
+//! X.509-SVIDs and bundles through the Workload API.
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use svidecar_api::{
+    spire::api::types,
+    workload::{X509BundlesRequest, X509svidRequest},
+};
+use svidecar_authority::{
+    bundle::{Bundle, BundleSet},
+    x509::verify_peer,
+};
+use tonic::{Code, Request};
+
+use crate::{
+    harness::{Bed, ids, my_uid, next, request, soon},
+    server::{new_ca, now},
+};
+
+/// H13, H14, H16, H18: the first message is there at once and is whole; each later one is whole too.
+#[tokio::test]
+async fn an_entry_reaches_an_open_stream() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/first", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    let message = next(&mut stream).await;
+    assert_eq!(ids(&message), ["spiffe://demo.org/first"]);
+    let svid = &message.svids[0];
+    let chain = Bundle::certificates_from_der(&svid.x509_svid).unwrap();
+    let set = BundleSet::of(bed.world.bundle.lock().unwrap().clone());
+    assert_eq!(verify_peer(&chain, &set, now()).unwrap().id.as_str(), "spiffe://demo.org/first");
+
+    bed.world.create_entry("e2", "/second", &[&my_uid()]);
+    let message = next(&mut stream).await;
+    // H24: the identity that was the default stays it.
+    assert_eq!(ids(&message), ["spiffe://demo.org/first", "spiffe://demo.org/second"]);
+    // What did not change is the same bytes: no certificate was signed anew.
+    assert_eq!(message.svids[0], *svid);
+    agent.stop().await;
+}
+
+/// H13, H14: no message without a change, and entries of others are not a change.
+#[tokio::test]
+async fn other_workloads_entries_are_not_told() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    bed.world.create_entry("e2", "/others", &["unix:uid:4000000"]);
+    bed.world.changed();
+    // The next message that arrives is the one after this change, with nothing in between.
+    bed.world.create_entry("e3", "/mine-too", &[&my_uid()]);
+    assert_eq!(ids(&next(&mut stream).await), ["spiffe://demo.org/mine", "spiffe://demo.org/mine-too"]);
+    agent.stop().await;
+}
+
+/// H8: no entry, no identity; when the last one goes, so does the stream.
+#[tokio::test]
+async fn without_an_entry_there_is_no_identity() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/others", &["unix:uid:4000000"]);
+    let agent = bed.agent().await;
+    let denied = agent.fetch().await.unwrap_err();
+    assert_eq!((denied.code(), denied.message()), (Code::PermissionDenied, "no identity issued"));
+
+    bed.world.create_entry("e2", "/mine", &[&my_uid()]);
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    bed.world.delete_entry("e2");
+    assert_eq!(soon(stream.message()).await.unwrap_err().code(), Code::PermissionDenied);
+    agent.stop().await;
+}
+
+/// A server that cannot push is asked on a miss, and its pages are followed.
+#[tokio::test]
+async fn a_miss_asks_the_server_before_it_is_an_answer() {
+    let bed = Bed::new(false);
+    let agent = bed.agent().await;
+    for number in 0..7 {
+        bed.world.create_entry(&format!("e{number}"), &format!("/x{number}"), &[&my_uid()]);
+    }
+    let before = bed.world.syncs.load(Ordering::Relaxed);
+    let mut stream = agent.fetch().await.unwrap();
+    assert_eq!(next(&mut stream).await.svids.len(), 7);
+    assert!(bed.world.syncs.load(Ordering::Relaxed) > before);
+    agent.stop().await;
+}
+
+/// H4, over the wire and for every method.
+#[tokio::test]
+async fn a_request_without_the_header_is_refused() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut client = agent.client().await;
+    let refused = client.fetch_x509svid(Request::new(X509svidRequest {})).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let refused = client.fetch_x509_bundles(Request::new(X509BundlesRequest {})).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    agent.stop().await;
+}
+
+/// H12: calls of the WIT profile are not implemented.
+#[tokio::test]
+async fn wit_calls_are_unimplemented() {
+    let bed = Bed::new(true);
+    let agent = bed.agent().await;
+    for method in ["/SpiffeWorkloadAPI/FetchWITSVID", "/SpiffeWorkloadAPI/FetchWITBundles"] {
+        let mut client = tonic::client::Grpc::new(agent.channel().await);
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidRequest>::default();
+        let path = http::uri::PathAndQuery::from_static(method);
+        let answer = client.unary(request(X509svidRequest {}), path, codec).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented, "{method}");
+    }
+    agent.stop().await;
+}
+
+/// H9
+#[tokio::test]
+async fn reflection_names_the_services() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let bed = Bed::new(true);
+    let agent = bed.agent().await;
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(agent.channel().await);
+    let mut answers =
+        client.server_reflection_info(futures_util::stream::iter([list])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(services) = answer else { panic!() };
+    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    for name in ["SpiffeWorkloadAPI", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|found| found == name), "{names:?}");
+    }
+    agent.stop().await;
+}
+
+/// H19, H23: bundles for those who have an identity, the own trust domain and those they federate with.
+#[tokio::test]
+async fn bundles_are_for_those_who_are_entitled() {
+    let bed = Bed::new(true);
+    let partner = new_ca("partner.org");
+    let mut bundle = Bundle::empty(partner.trust_domain().clone());
+    bundle.x509_authorities.push(partner.certificate().clone());
+    bed.world.federated.lock().unwrap().insert("partner.org".into(), bundle);
+    let agent = bed.agent().await;
+    let mut client = agent.client().await;
+    let denied = client.fetch_x509_bundles(request(X509BundlesRequest {})).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let entry = bed.world.entries.lock().unwrap()["e1"].clone();
+    let mut stream = client.fetch_x509_bundles(request(X509BundlesRequest {})).await.unwrap().into_inner();
+    let message = soon(stream.message()).await.unwrap().unwrap();
+    assert_eq!(message.bundles.keys().collect::<Vec<_>>(), ["spiffe://demo.org"]);
+    let federates_with = vec!["partner.org".into()];
+    bed.world.put_entry(types::Entry { federates_with, revision_number: 1, ..entry });
+    let message = soon(stream.message()).await.unwrap().unwrap();
+    assert_eq!(message.bundles["spiffe://partner.org"], partner.certificate().as_ref());
+    agent.stop().await;
+}
+
+/// H3: loopback TCP by option; the caller is found by its socket.
+#[tokio::test]
+async fn loopback_tcp_attests_its_callers() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut settings = bed.settings();
+    settings.tcp_listen = format!("127.0.0.1:{port}").parse().unwrap();
+    let agent = bed.start(settings);
+    agent.ready().await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://127.0.0.1:{port}"));
+    let mut client = crate::harness::Client::new(channel.unwrap().connect().await.unwrap());
+    let mut stream = client.fetch_x509svid(request(X509svidRequest {})).await.unwrap().into_inner();
+    assert_eq!(ids(&next(&mut stream).await), ["spiffe://demo.org/mine"]);
+    agent.stop().await;
+}
+
+/// H2, H5, H6: a Unix socket, no TLS, nothing asked of the workload, and open to everyone on the node.
+#[tokio::test]
+async fn the_socket_is_open_to_every_local_user() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bed = Bed::new(true);
+    let agent = bed.agent().await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&bed.settings().socket_path), 0o777);
+    assert_eq!(mode(&bed.settings().admin_socket()), 0o600);
+    agent.stop().await;
+}
