@@ -80,6 +80,8 @@ impl Gate {
             Peer::Local { .. } => return if access.local { Ok(caller) } else { Err(denied()) },
             Peer::Remote { svid, .. } => svid.as_ref().ok_or_else(denied)?,
         };
+        // What was granted or taken away before this call counts for it.
+        self.state.entries.current().await;
         // A connection may outlive the SVID that it was opened with.
         let expired = svid.not_after < self.state.clock.now();
         if !expired {
@@ -115,13 +117,6 @@ impl Gate {
         if expired {
             return Err(Refusal::Reason(Reason::AgentExpired));
         }
-        match self.agent_serial(svid) {
-            Serial::Active => return Ok(()),
-            Serial::New => return self.activate(svid).await,
-            Serial::Refused(_) => {}
-        }
-        // The agent may have attested or renewed a moment ago.
-        self.state.entries.current().await;
         match self.agent_serial(svid) {
             Serial::Active => Ok(()),
             Serial::New => self.activate(svid).await,

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     ca::{CaError, JwtParams},
     ids,
+    store::EntryRecord,
 };
 
 /// Most requests of one batch, as in SPIRE.
@@ -119,8 +120,7 @@ impl Svid for SvidService {
         let request = request.into_inner();
         self.0.limits.sign(&agent.id, 1).await?;
         self.0.entries.current().await;
-        let entry = self.0.entries.entry_of_agent(&agent.id, &request.entry_id);
-        let entry = entry.ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
+        let entry = self.authorized_entry(&agent, &request.entry_id)?;
         let ttl = ttl(entry.jwt_svid_ttl, self.0.default_jwt_svid_ttl)?;
         let svid =
             self.sign_jwt(&entry.spiffe_id, request.audience, ttl, entry.jwt_svid_include_jti, &entry.hint)?;
@@ -137,6 +137,15 @@ impl Svid for SvidService {
 }
 
 impl SvidService {
+    /// The entry, if the agent may issue for it, and it has not ended.
+    fn authorized_entry(&self, agent: &Agent, id: &str) -> Result<Arc<EntryRecord>, Status> {
+        self.0
+            .entries
+            .entry_of_agent(&agent.id, id)
+            .filter(|entry| entry.expires_at == 0 || entry.expires_at > self.0.clock.unix())
+            .ok_or_else(|| Status::not_found("entry not found or not authorized"))
+    }
+
     fn new_x509(&self, agent: &Agent, params: &NewX509svidParams) -> Result<types::X509svid, Status> {
         if params.entry_id.is_empty() {
             return Err(Status::invalid_argument("missing entry ID"));
@@ -144,8 +153,7 @@ impl SvidService {
         if params.csr.is_empty() {
             return Err(Status::invalid_argument("missing CSR"));
         }
-        let entry = self.0.entries.entry_of_agent(&agent.id, &params.entry_id);
-        let entry = entry.ok_or_else(|| Status::not_found("entry not found or not authorized"))?;
+        let entry = self.authorized_entry(agent, &params.entry_id)?;
         let csr = Csr::parse(&params.csr).map_err(|error| status::invalid("malformed CSR", error))?;
         let ttl = ttl(entry.x509_svid_ttl, self.0.default_x509_svid_ttl)?;
         let mut wanted = SvidParams::new(entry.spiffe_id.clone(), csr.spki_der(), ttl);
