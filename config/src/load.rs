@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub use self::{
-    document::{Document, read_document, read_file},
+    document::{Document, read_document, read_file, read_text},
     environment::process_environment,
     origin::{Origin, Setting},
     schema::json_schema,

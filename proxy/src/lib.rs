@@ -8,6 +8,7 @@ pub mod accept;
 pub mod admin;
 pub mod body;
 pub mod child;
+pub mod cli;
 pub mod connections;
 pub mod decide;
 pub mod drain;

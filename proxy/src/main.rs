@@ -1,3 +1,7 @@
 //! The `svidecar` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    svidecar::cli::main(std::env::args_os())
+}

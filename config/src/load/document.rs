@@ -61,7 +61,10 @@ pub fn read_file(file: &Path) -> Result<Node, Diagnostics> {
 }
 
 /// The text of a file, at most [`yaml::MAX_BYTES`] and one more byte, by which the parser sees that it is too large.
-fn read_text(file: &Path) -> Result<String, Diagnostics> {
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8.
+pub fn read_text(file: &Path) -> Result<String, Diagnostics> {
     let failed = |message: String| Diagnostics::from(Diagnostic::new(message).at(file, 0, 0));
     let mut bytes = Vec::new();
     let limit = yaml::MAX_BYTES as u64 + 1;
