@@ -24,14 +24,14 @@ use crate::{
 };
 
 pub mod authorize;
-mod pin;
+mod insecure;
 mod resolve;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
 pub use authorize::Authorizer;
-pub use pin::{InsecureVerifier, PinnedRootVerifier};
+pub use insecure::InsecureVerifier;
 pub use verifier::{ClientCertificate, SpiffeVerifier};
 
 /// Where the current identity comes from, asked at every handshake; `None` refuses the handshake.

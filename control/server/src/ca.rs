@@ -216,7 +216,7 @@ impl CaManager {
     }
 }
 
-/// The server presents its own SVID, with the root behind it, so that a pinned token can recognize it.
+/// The server presents its own SVID.
 impl IdentitySource for CaManager {
     fn identity(&self) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load().server_svid.identity().certified_key())

@@ -70,16 +70,8 @@ async fn a_token_lets_one_agent_join_and_names_it() {
 #[tokio::test]
 async fn a_wrong_pin_meets_no_server() {
     let server = TestServer::start().await;
-    let config = svidecar_authority::tls::client_config(
-        svidecar_authority::tls::NoIdentity,
-        svidecar_authority::tls::PinnedRootVerifier::new(
-            &"0".repeat(64),
-            svidecar_id::SpiffeId::parse("spiffe://demo.org/spire/server").unwrap(),
-        ),
-        &[b"h2"],
-        svidecar_authority::tls::Versions::Tls13,
-    );
-    assert!(server.dial(config.unwrap()).await.is_err());
+    let stranger = server.mint("spiffe://demo.org/x").await;
+    assert!(server.try_with(&"0".repeat(64), &stranger).await.is_err());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_id::SpiffeId;
 
 use crate::x509::{VerifiedPeer, X509Error};
 
@@ -28,19 +28,5 @@ pub fn one_of(ids: impl IntoIterator<Item = SpiffeId>) -> Authorizer {
             return Ok(());
         }
         Err(X509Error::IdNotAllowed { id: peer.id.clone(), expected: expected.clone() })
-    })
-}
-
-/// Accepts every member of a trust domain.
-#[must_use]
-pub fn member_of(trust_domain: TrustDomain) -> Authorizer {
-    Arc::new(move |peer| {
-        if peer.id.is_member_of(&trust_domain) {
-            return Ok(());
-        }
-        Err(X509Error::IdNotAllowed {
-            id: peer.id.clone(),
-            expected: format!("any member of the trust domain `{trust_domain}`"),
-        })
     })
 }

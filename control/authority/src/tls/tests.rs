@@ -152,51 +152,6 @@ fn an_optional_certificate_may_be_absent_but_not_bad() {
 }
 
 #[test]
-fn a_pinned_root_authenticates_the_server_at_first_contact() {
-    let ca = ca_now("demo.org");
-    let server_id = id("spiffe://demo.org/spire/server");
-    let with_root = |uri: &str| {
-        let key = key();
-        let params = crate::x509::SvidParams::new(id(uri), key.spki_der(), HOUR);
-        let mut chain = ca.sign_svid(&params, rustls_pki_types::UnixTime::now()).unwrap().chain;
-        chain.push(ca.certificate().clone());
-        Identity::new(chain, key.pkcs8_der()).unwrap()
-    };
-    let connect = |identity: Identity, pin: &str| {
-        let optional =
-            verifier(trusting(&ca), authorize::any()).client_certificate(ClientCertificate::Optional);
-        let server = server_config(identity, optional, &[], Versions::Tls13).unwrap();
-        let pinned = PinnedRootVerifier::new(pin, server_id.clone());
-        handshake(client_config(NoIdentity, pinned, &[], Versions::Tls13).unwrap(), server)
-    };
-    let code = |result: Result<_, (rustls::Error, _)>| {
-        let (error, _): (rustls::Error, &str) =
-            result.map(|_: (rustls::ClientConnection, rustls::ServerConnection)| ()).unwrap_err();
-        failure_of(&error).unwrap().code()
-    };
-    let pin = crate::bundle::root_hash(ca.certificate());
-
-    connect(with_root(server_id.as_str()), &pin.to_uppercase()).unwrap();
-    assert_eq!(code(connect(with_root(server_id.as_str()), &"0".repeat(64))), "pin_mismatch");
-    assert_eq!(code(connect(with_root("spiffe://demo.org/shop"), &pin)), "id_not_allowed");
-    // Without the root in the chain there is nothing to compare the pin with.
-    assert_eq!(code(connect(svid_now(&ca, server_id.as_str()), &pin)), "pin_mismatch");
-}
-
-/// A pin must not make an attacker's own leaf trusted because the right root rides along in the chain.
-#[test]
-fn a_pinned_root_that_did_not_sign_the_leaf_is_of_no_use() {
-    let (ca, attacker) = (ca("demo.org"), ca("demo.org"));
-    let (mut svid, _) = svid(&attacker, "spiffe://demo.org/spire/server");
-    svid.chain.push(ca.certificate().clone());
-    let pinned = PinnedRootVerifier::new(
-        &crate::bundle::root_hash(ca.certificate()),
-        id("spiffe://demo.org/spire/server"),
-    );
-    assert!(pinned.check(&svid.chain, now()).is_err());
-}
-
-#[test]
 fn insecure_bootstrap_checks_the_id_and_nothing_else() {
     let stranger = ca_now("demo.org");
     let connect = |expected: &str| {

@@ -51,19 +51,14 @@ impl SpiffeVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let chain = chain_of(end_entity, intermediates);
+        let chain = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|der| CertificateDer::from(der.as_ref()))
+            .collect::<Vec<_>>();
         verify_peer(&chain, &self.bundles.bundles(), now)
             .and_then(|peer| (self.authorizer)(&peer))
             .map_err(reject)
     }
-}
-
-/// The whole chain, borrowed.
-pub(super) fn chain_of<'a>(
-    end_entity: &'a CertificateDer<'_>,
-    intermediates: &'a [CertificateDer<'_>],
-) -> Vec<CertificateDer<'a>> {
-    std::iter::once(end_entity).chain(intermediates).map(|der| CertificateDer::from(der.as_ref())).collect()
 }
 
 /// The signature algorithms of handshakes.

@@ -148,16 +148,6 @@ pub enum X509Error {
         /// Who would be accepted.
         expected: String,
     },
-    /// First contact with a pinned root: it is not in the chain.
-    #[error(
-        "the server's chain does not lead to the root that the token pins (sha256 {pinned}; presented were {presented}). Either this is another server, or its root has been rotated since the token was made: make a new token"
-    )]
-    PinMismatch {
-        /// Hex of the pinned hash.
-        pinned: String,
-        /// Hex of the hashes of what was presented, separated by commas.
-        presented: String,
-    },
 }
 
 /// The facts of [`X509Error::UntrustedRoot`].
@@ -203,7 +193,6 @@ impl X509Error {
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::InvalidChain { .. } => "invalid_chain",
             Self::IdNotAllowed { .. } => "id_not_allowed",
-            Self::PinMismatch { .. } => "pin_mismatch",
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) struct ServerSvid {
 }
 
 impl ServerSvid {
-    /// Signs a new one. The root rides along behind the chain, for agents whose token pins it.
+    /// Signs a new one.
     pub(super) fn sign(ca: &X509Ca, ttl: Duration, now: UnixTime) -> Result<Self, CaError> {
         let trust_domain = ca.trust_domain();
         let id = SpiffeId::new(trust_domain, "/spire/server").map_err(|error| {
@@ -32,11 +32,9 @@ impl ServerSvid {
         })?;
         let key = PrivateKey::generate(KeyType::EcP256)?;
         let svid = ca.sign_svid(&SvidParams::new(id, key.spki_der(), ttl), now)?;
-        let mut chain = svid.chain;
-        chain.push(ca.certificate().clone());
         Ok(Self {
-            identity: Identity::new(chain, key.pkcs8_der())?,
             renew_at: plus(now, between(now, svid.not_after) / 2),
+            identity: Identity::new(svid.chain, key.pkcs8_der())?,
         })
     }
 

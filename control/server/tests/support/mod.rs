@@ -21,7 +21,7 @@ use svidecar_api::{
                 AgentX509svidParams, AttestAgentRequest, CreateJoinTokenRequest, agent_client::AgentClient,
                 attest_agent_request, attest_agent_response,
             },
-            bundle::v1::bundle_client::BundleClient,
+            bundle::v1::{GetBundleRequest, bundle_client::BundleClient},
             entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient},
             svid::v1::{MintX509svidRequest, svid_client::SvidClient},
         },
@@ -31,9 +31,11 @@ use svidecar_api::{
     transport::uds,
 };
 use svidecar_authority::{
-    CertificateDer, csr,
+    CertificateDer,
+    bundle::{Bundle, BundleSet, root_hash},
+    csr,
     key::{KeyType, PrivateKey},
-    tls::{self, Identity, NoIdentity, PinnedRootVerifier, Versions},
+    tls::{self, Identity, NoIdentity, SpiffeVerifier, Versions, authorize},
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
@@ -119,7 +121,8 @@ impl TestServer {
 
     /// A TLS connection without an identity to the server that `pin` names.
     pub async fn anonymous(&self, pin: &str) -> Channel {
-        let config = tls::client_config(NoIdentity, verifier(pin), &[b"h2"], Versions::Tls13).unwrap();
+        let config =
+            tls::client_config(NoIdentity, self.verifier(pin).await, &[b"h2"], Versions::Tls13).unwrap();
         self.dial(config).await.unwrap()
     }
 
@@ -134,8 +137,22 @@ impl TestServer {
         pin: &str,
         identity: &Credentials,
     ) -> Result<Channel, tonic::transport::Error> {
-        let config = tls::client_config(identity.identity(), verifier(pin), &[b"h2"], Versions::Tls13);
+        let config =
+            tls::client_config(identity.identity(), self.verifier(pin).await, &[b"h2"], Versions::Tls13);
         self.dial(config.unwrap()).await
+    }
+
+    /// Believes the server whose root has the hash that a token pins, as an agent does: the bundle may come from
+    /// anywhere, the hash makes it trustworthy.
+    async fn verifier(&self, pin: &str) -> SpiffeVerifier {
+        let mut client = BundleClient::new(self.local().await);
+        let bundle = client.get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
+        let mut roots = bundle.x509_authorities.into_iter().map(|root| CertificateDer::from(root.asn1));
+        let mut pinned = Bundle::empty(self.settings.trust_domain.clone());
+        pinned.x509_authorities.extend(roots.find(|root| root_hash(root) == pin));
+        let pinned = Arc::new(BundleSet::of(pinned));
+        let server_id = SpiffeId::parse("spiffe://demo.org/spire/server").unwrap();
+        SpiffeVerifier::new(move || Arc::clone(&pinned), authorize::one_of([server_id]))
     }
 
     /// Dials with any TLS settings.
@@ -188,10 +205,6 @@ impl TestServer {
         assert_eq!(result.status.unwrap().code, 0);
         result.entry.unwrap()
     }
-}
-
-fn verifier(pin: &str) -> PinnedRootVerifier {
-    PinnedRootVerifier::new(pin, SpiffeId::parse("spiffe://demo.org/spire/server").unwrap())
 }
 
 /// Asks for the SVID of an agent.
