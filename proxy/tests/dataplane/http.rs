@@ -1,0 +1,335 @@
+//! HTTP through one sidecar and through two: identity headers, policy, bodies, upgrades, gRPC's trailers.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    agent::{Agent, Says},
+    app,
+    authority::Authority,
+    client::{ask, get, http1, http2, mtls, plain_get, read},
+    sidecar::Sidecar,
+    soon,
+};
+
+/// An inbound sidecar in front of `app`.
+fn inbound(app: std::net::SocketAddr) -> String {
+    format!(
+        "inbound:\n  - {{name: orders, listen: \"127.0.0.1:0\", forward: \"{app}\", policy: policy.yaml}}\n"
+    )
+}
+
+/// An outbound sidecar that leads to `peer`.
+pub fn outbound(peer: std::net::SocketAddr) -> String {
+    format!(
+        "outbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    upstream: {{endpoints: [\"{peer}\"], server_id: [\"spiffe://demo.org/orders\"]}}\n"
+    )
+}
+
+async fn agent(authority: &Authority, path: &str) -> Agent {
+    Agent::start(Says::Gives(authority.response(path, &[]))).await
+}
+
+/// The main job: an unmodified client and an unmodified server with two sidecars between them.
+#[tokio::test]
+async fn a_request_goes_through_two_sidecars_with_the_clients_identity() {
+    let authority = Authority::new("demo.org");
+    let (orders, shop) = (agent(&authority, "/orders").await, agent(&authority, "/shop").await);
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+
+    let response = plain_get(client.outbound("orders"), "/api/hello?x=1").await;
+    assert_eq!(response.status, StatusCode::OK, "{}", response.body);
+    assert!(response.body.starts_with("GET /api/hello?x=1\n"), "{}", response.body);
+    assert!(response.body.contains("x-spiffe-id: spiffe://demo.org/shop\n"), "{}", response.body);
+    assert!(response.body.contains("URI=spiffe://demo.org/shop"), "{}", response.body);
+    assert!(!response.headers.contains_key("server") && !response.headers.contains_key("x-svidecar-error"));
+}
+
+#[tokio::test]
+async fn spoofed_identity_headers_do_not_get_through() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let stream = mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+        .await
+        .unwrap();
+    let request = Request::builder()
+        .uri("/")
+        .header("host", "orders")
+        .header("x-spiffe-id", "spiffe://demo.org/root")
+        .header("X_Spiffe_Id", "spiffe://demo.org/root")
+        .header("x-forwarded-client-cert", "URI=spiffe://demo.org/root")
+        .header("connection", "x-spiffe-id, x-forwarded-client-cert")
+        .body(Full::default())
+        .unwrap();
+    let response = ask(&mut http1(stream).await, request).await;
+    assert!(!response.body.contains("demo.org/root"), "{}", response.body);
+    assert!(response.body.contains("x-spiffe-id: spiffe://demo.org/shop\n"), "{}", response.body);
+}
+
+#[tokio::test]
+async fn a_denied_request_gets_403_and_its_code_and_the_connection_goes_on() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let connect = |path| mtls(server.inbound("orders"), &authority, authority.identity(path), &[b"http/1.1"]);
+
+    let mut shop = http1(connect("/shop").await.unwrap()).await;
+    for path in ["/admin", "/x/../admin", "//admin/keys", "/%61dmin"] {
+        let response = ask(&mut shop, get(path)).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(response.headers["x-svidecar-error"], "denied_by_rule");
+    }
+    for path in ["/a%2fb", "/%2561dmin", "/../etc", "/a\\b"] {
+        let response = ask(&mut shop, get(path)).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(response.headers["x-svidecar-error"], "ambiguous_path");
+    }
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+
+    let mut stranger = http1(connect("/stranger").await.unwrap()).await;
+    assert_eq!(ask(&mut stranger, get("/orders")).await.status, StatusCode::FORBIDDEN);
+
+    let mut grpc = http2(
+        mtls(server.inbound("orders"), &authority, authority.identity("/stranger"), &[b"h2"]).await.unwrap(),
+    )
+    .await;
+    let request = Request::post("http://orders/pkg.Service/Method")
+        .header("content-type", "application/grpc")
+        .body(Full::default())
+        .unwrap();
+    let response = read(grpc.send_request(request).await.unwrap()).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.headers["grpc-status"], "7");
+}
+
+/// What is forwarded is what was decided about.
+#[tokio::test]
+async fn the_app_sees_the_normalized_path() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let stream = mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+        .await
+        .unwrap();
+    let response = ask(&mut http1(stream).await, get("/a/./b/../%63//d?q=%2e")).await;
+    assert!(response.body.starts_with("GET /a/c/d?q=%2e\n"), "{}", response.body);
+}
+
+/// Both framings in one request are the classic of request smuggling (RFC 9112 §6.3).
+#[tokio::test]
+async fn two_framings_are_never_forwarded() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    for head in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n",
+    ] {
+        let mut stream =
+            mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+                .await
+                .unwrap();
+        let body = "0\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n";
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // One answer, then the end: what follows the ambiguous request is nobody's (RFC 9112 §6.1).
+        soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        let (_, seen_by_app) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(seen_by_app.starts_with("POST /\n"), "{answer}");
+        assert!(!seen_by_app.contains("content-length") && !seen_by_app.contains("/admin"), "{answer}");
+    }
+    for bad in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n",
+    ] {
+        let mut stream =
+            mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+                .await
+                .unwrap();
+        stream.write_all(bad.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        soon("an answer", stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 400", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn header_case_and_large_bodies_survive() {
+    let authority = Authority::new("demo.org");
+    let (orders, shop) = (agent(&authority, "/orders").await, agent(&authority, "/shop").await);
+    let raw = app::tcp(|mut stream: TcpStream| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nX-Seen-Case: {}\r\nContent-Length: 0\r\n\r\n",
+            String::from_utf8_lossy(&head).contains("X-OddCase: yes")
+        );
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let server = Sidecar::ready(&orders, &inbound(raw)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+    let mut stream = TcpStream::connect(client.outbound("orders")).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-OddCase: yes\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    soon("the end", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("X-Seen-Case: true"), "{answer}");
+
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+    let mut sender = http1(TcpStream::connect(client.outbound("orders")).await.unwrap()).await;
+    let big = "x".repeat(3_000_000);
+    let request = Request::post("/").header("host", "a").body(Full::from(big.clone())).unwrap();
+    let response = ask(&mut sender, request).await;
+    assert!(response.body.ends_with(&big), "{} bytes", response.body.len());
+}
+
+/// gRPC: HTTP/2 all the way, trailers included.
+#[tokio::test]
+async fn trailers_come_through_over_http2() {
+    let authority = Authority::new("demo.org");
+    let (orders, shop) = (agent(&authority, "/orders").await, agent(&authority, "/shop").await);
+    let grpc = app::http(|request| async move {
+        assert_eq!(request.version(), http::Version::HTTP_2);
+        assert_eq!(request.headers()["te"], "trailers");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let frames = [Frame::data(Bytes::from("message")), Frame::trailers(trailers)];
+        let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+        let mut response = Response::new(BodyExt::boxed(body));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        response
+    })
+    .await;
+    let server = Sidecar::ready(&orders, &inbound(grpc)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+    let mut sender = http2(TcpStream::connect(client.outbound("orders")).await.unwrap()).await;
+    let request = Request::post("http://orders/pkg.Service/Method")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::from("question"))
+        .unwrap();
+    let response = read(soon("a response", sender.send_request(request)).await.unwrap()).await;
+    assert_eq!(response.status, StatusCode::OK, "{:?}", response.headers);
+    assert_eq!(response.body, "message");
+    assert_eq!(response.trailers.unwrap()["grpc-status"], "0");
+}
+
+/// A WebSocket's handshake and bytes, through two sidecars.
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let authority = Authority::new("demo.org");
+    let (orders, shop) = (agent(&authority, "/orders").await, agent(&authority, "/shop").await);
+    let socket = app::http(|mut request| async move {
+        assert_eq!(request.headers()["upgrade"], "websocket");
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(upgrade.await.unwrap());
+            let mut message = [0; 5];
+            io.read_exact(&mut message).await.unwrap();
+            io.write_all(&message.map(|byte| byte.to_ascii_uppercase())).await.unwrap();
+            io.shutdown().await.unwrap();
+        });
+        Response::builder()
+            .status(101)
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .body(app::text(""))
+            .unwrap()
+    })
+    .await;
+    let server = Sidecar::ready(&orders, &inbound(socket)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+    let mut sender = http1(TcpStream::connect(client.outbound("orders")).await.unwrap()).await;
+    let request = Request::builder()
+        .uri("/chat")
+        .header("host", "orders")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .body(Full::default())
+        .unwrap();
+    let mut response = soon("a response", sender.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let mut io = TokioIo::new(soon("the upgrade", hyper::upgrade::on(&mut response)).await.unwrap());
+    io.write_all(b"hello").await.unwrap();
+    let mut answer = String::new();
+    soon("the end of the tunnel", io.read_to_string(&mut answer)).await.unwrap();
+    assert_eq!(answer, "HELLO");
+}
+
+/// An app whose keep-alive is shorter than ours closes a connection that we reuse: the request goes out again.
+#[tokio::test]
+async fn a_connection_that_died_idle_costs_no_request() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let app = {
+        let connections = Arc::clone(&connections);
+        app::tcp(move |mut stream: TcpStream| {
+            connections.fetch_add(1, Ordering::SeqCst);
+            async move {
+                // Answers one request as if the connection would stay, reads the next one, and closes.
+                for round in 0..2 {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = stream.read_u8().await else { return };
+                        head.push(byte);
+                    }
+                    if round == 0 {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                    }
+                }
+            }
+        })
+        .await
+    };
+    let server = Sidecar::ready(&orders, &inbound(app)).await;
+    let stream = mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+        .await
+        .unwrap();
+    let mut sender = http1(stream).await;
+    for _ in 0..6 {
+        let response = ask(&mut sender, get("/")).await;
+        assert_eq!(response.status, StatusCode::OK, "{:?}", response.headers);
+    }
+    assert!(connections.load(Ordering::SeqCst) >= 3);
+}
+
+#[tokio::test]
+async fn an_app_that_is_down_is_a_503_that_says_so() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let server = Sidecar::ready(&orders, &inbound(address)).await;
+    let stream = mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+        .await
+        .unwrap();
+    let response = ask(&mut http1(stream).await, get("/")).await;
+    assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers["x-svidecar-error"], "upstream_refused");
+}

@@ -1,0 +1,11 @@
+//! The data plane in process: real sockets, a real Workload API server that the tests drive.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod admin;
+mod handshake;
+mod http;
+mod lifecycle;
+mod reload;
+mod support;
+mod tcp;
