@@ -4,6 +4,7 @@
 //! domain of a verified peer; never a host, a path or an ID. A worker finds its series in a cache of its own, so
 //! that counting a request takes no lock that others want.
 
+mod histogram;
 mod labels;
 mod state;
 
@@ -18,12 +19,15 @@ use std::{
 use indexmap::IndexMap;
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family},
     registry::{Registry, Unit},
 };
 
-use self::labels::{AuditLabels, Labels, LabelsRef, ListenerLabels};
 pub use self::state::State;
+use self::{
+    histogram::Durations,
+    labels::{AuditLabels, Labels, LabelsRef, ListenerLabels},
+};
 use super::Record;
 
 /// The content type of [`Metrics::render`].
@@ -32,18 +36,12 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Most combinations of labels. Beyond it the rule and the trust domain are counted as `other`.
 const MAX_SERIES: usize = 2000;
 
-/// Upper bounds in seconds: from a local cache to a slow report.
-const DURATIONS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-type Histograms = Family<ListenerLabels, Histogram, fn() -> Histogram>;
-
 /// Everything that is counted.
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Labels, Counter>,
     connections: Family<Labels, Counter>,
-    durations: Histograms,
+    durations: Family<ListenerLabels, Durations>,
     received: Family<ListenerLabels, Counter>,
     sent: Family<ListenerLabels, Counter>,
     audited: Family<AuditLabels, Counter>,
@@ -56,11 +54,10 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("svidecar");
-        let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
         let metrics = Self {
             requests: Family::default(),
             connections: Family::default(),
-            durations: Family::new_with_constructor(histogram),
+            durations: Family::default(),
             received: Family::default(),
             sent: Family::default(),
             audited: Family::default(),
@@ -137,7 +134,7 @@ impl Metrics {
 /// The handles that one combination of labels leads to.
 struct Series {
     count: Counter,
-    duration: Histogram,
+    duration: Durations,
     received: Counter,
     sent: Counter,
 }
@@ -174,7 +171,7 @@ impl SeriesCache {
 impl Series {
     fn count(&self, record: &Record<'_>) {
         self.count.inc();
-        self.duration.observe(record.duration.as_secs_f64());
+        self.duration.observe(record.duration);
         self.received.inc_by(record.received);
         self.sent.inc_by(record.sent);
     }

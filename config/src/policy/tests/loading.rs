@@ -155,6 +155,15 @@ fn inputs_have_bounds() {
     assert!(!problems(&deep, Protocol::Http).is_empty());
 }
 
+/// The example of the documentation is a policy, and its tests pass.
+#[test]
+fn the_documented_example_is_accepted() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.md")).unwrap();
+    let (_, example) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    assert_eq!(http_policy(example).run_tests().len(), 3);
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "[ \\n\\[\\]{}:,'\"&*!|>a-z/-]{0,200}") {

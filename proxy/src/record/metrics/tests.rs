@@ -48,7 +48,11 @@ fn a_request_is_counted_once_under_bounded_labels() {
     for line in [
         "svidecar_requests_total{direction=\"inbound\",listener=\"web\",service=\"orders\",rule=\"no\",\
          peer_trust_domain=\"demo.org\",status=\"4xx\",code=\"denied_by_rule\"} 2",
+        "svidecar_duration_seconds_sum{direction=\"inbound\",listener=\"web\"} 0.006",
         "svidecar_duration_seconds_count{direction=\"inbound\",listener=\"web\"} 2",
+        "svidecar_duration_seconds_bucket{le=\"0.0025\",direction=\"inbound\",listener=\"web\"} 0",
+        "svidecar_duration_seconds_bucket{le=\"0.005\",direction=\"inbound\",listener=\"web\"} 2",
+        "svidecar_duration_seconds_bucket{le=\"+Inf\",direction=\"inbound\",listener=\"web\"} 2",
         "svidecar_received_bytes_total{direction=\"inbound\",listener=\"web\"} 10",
         "svidecar_sent_bytes_total{direction=\"inbound\",listener=\"web\"} 14",
         "svidecar_audited_total{service=\"orders\",rule=\"later\"} 2",
