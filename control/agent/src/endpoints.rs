@@ -36,6 +36,9 @@ const WORKLOAD_DIRECTORY_MODE: u32 = 0o755;
 const ADMIN_SOCKET_MODE: u32 = 0o600;
 const ADMIN_DIRECTORY_MODE: u32 = 0o700;
 
+/// Calls that one connection may have open; a workload needs a handful.
+const STREAMS_PER_CONNECTION: u32 = 128;
+
 /// TCP callers whose process is looked for at the same time.
 const PINNING_AT_ONCE: usize = 16;
 
@@ -121,6 +124,7 @@ async fn serve_workload<H: Health>(
             .register_encoded_file_descriptor_set(HEALTH_DESCRIPTOR_SET)
     };
     let mut router = Server::builder()
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
         .add_service(SpiffeWorkloadApiServer::with_interceptor(api, workload_api::check_header))
         .add_service(health);
     // The descriptors are ours and sound; without them only reflection would be missing.

@@ -59,10 +59,15 @@ pub enum EntryError {
     NoSelectors,
 }
 
-/// Whether the agent serves such an entry at all: those for an SVID store are not for the Workload API.
+/// The path of the parent of entries that give nodes another name.
+const NODE_PARENT: &str = "/spire/server";
+
+/// Whether the Workload API serves such an entry at all: those for an SVID store and those that only give a
+/// node another name are not for workloads.
 #[must_use]
 pub fn is_for_workloads(entry: &types::Entry) -> bool {
-    !entry.store_svid
+    let names_a_node = entry.parent_id.as_ref().is_some_and(|parent| parent.path == NODE_PARENT);
+    !entry.store_svid && !names_a_node
 }
 
 impl TryFrom<types::Entry> for Entry {
@@ -167,6 +172,14 @@ pub mod tests {
             Entry::try_from(types::Entry { spiffe_id: None, ..wire() }),
             Err(EntryError::SpiffeId(_))
         ));
+    }
+
+    #[test]
+    fn entries_for_nodes_and_for_stores_are_not_for_workloads() {
+        assert!(is_for_workloads(&wire()));
+        assert!(!is_for_workloads(&types::Entry { store_svid: true, ..wire() }));
+        let parent = types::Spiffeid { trust_domain: "demo.org".into(), path: "/spire/server".into() };
+        assert!(!is_for_workloads(&types::Entry { parent_id: Some(parent), ..wire() }));
     }
 
     /// H17, M12

@@ -52,8 +52,9 @@ pub struct Manager {
     pub(crate) link: Link,
     pub(crate) status: watch::Sender<Status>,
     store: Store,
-    /// Held while our own state is written: a late writer must not put an old SVID over a new one.
-    writing: tokio::sync::Mutex<()>,
+    /// What of our own state is on disk. Held while it is written: a late writer must not put an old SVID over a
+    /// new one.
+    written: tokio::sync::Mutex<Option<persist::Written>>,
     cache: Arc<Mutex<Cache>>,
     tokens: Mutex<JwtCache>,
     /// Something became due to be signed.
@@ -95,7 +96,7 @@ impl Manager {
             link,
             status,
             store,
-            writing: tokio::sync::Mutex::default(),
+            written: tokio::sync::Mutex::default(),
             cache,
             tokens: Mutex::default(),
             due: Notify::new(),

@@ -41,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// The first thing that would stop `run`.
 pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
-    let store = Store::open(&settings.data_dir, settings.trust_domain.clone())?;
+    let store = Store::new(&settings.data_dir, settings.trust_domain.clone());
     let state = store.load_agent()?;
     if state.is_some_and(|state| state.svid.is_some()) {
         return Ok(());
@@ -64,7 +64,8 @@ fn join_token(settings: &AgentSettings) -> Result<Option<JoinToken>, AgentError>
 /// # Errors
 /// Why it could not start, or could not go on. A server that is away is neither.
 pub async fn run(settings: AgentSettings, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let store = Store::open(&settings.data_dir, settings.trust_domain.clone())?;
+    let store = Store::new(&settings.data_dir, settings.trust_domain.clone());
+    store.prepare()?;
     let mut state = store.load_agent()?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let _stops_with_us = shutdown.clone().drop_guard();

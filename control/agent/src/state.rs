@@ -106,13 +106,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens `directory`, made with mode 0700 if it is missing.
+    /// The state of an agent of `trust_domain` in `directory`.
+    #[must_use]
+    pub fn new(directory: &Path, trust_domain: TrustDomain) -> Self {
+        Self { directory: directory.to_owned(), trust_domain }
+    }
+
+    /// Makes the directory with mode 0700 if it is missing, and takes others' write permission from one that is
+    /// there.
     ///
     /// # Errors
-    /// When it cannot be made, or others may write in it.
-    pub fn open(directory: &Path, trust_domain: TrustDomain) -> Result<Self, AgentError> {
-        file::secure_directory(directory)?;
-        Ok(Self { directory: directory.to_owned(), trust_domain })
+    /// When it cannot be made or changed.
+    pub fn prepare(&self) -> Result<(), AgentError> {
+        file::secure_directory(&self.directory)
     }
 
     /// Our own state; none before the first start.

@@ -42,7 +42,7 @@ impl Console {
 
     /// Says why a command failed. A reader that went away (`| head`) has seen what it wanted.
     pub fn report(&mut self, error: &CliError) {
-        if !error.is_broken_pipe() {
+        if !error.is_broken_pipe() && !matches!(error, CliError::Logged) {
             // When stderr is gone there is nobody left to tell; the exit code says it too.
             let _ = writeln!(io::stderr().lock(), "{error}");
         }

@@ -56,9 +56,12 @@ pub enum CliError {
     /// What the agent sent is not an SVID or bundle.
     #[error(transparent)]
     Authority(#[from] svidecar_authority::AuthorityError),
-    /// The agent ended with an error.
+    /// What would stop the agent.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// The agent ended with an error, which is in its log.
+    #[error("the agent ended")]
+    Logged,
 }
 
 impl CliError {

@@ -19,6 +19,9 @@ use crate::run;
 /// What begins the names of our environment variables.
 pub const ENV_PREFIX: &str = "SVIDECAR_AGENT";
 
+/// Callers that are attested at the same time; more wait.
+const MAX_ATTESTATIONS: usize = 32;
+
 /// The file of the settings, and SPIRE's flags over it. Every flag is a key of the file too.
 #[derive(Args, Debug, Default)]
 pub struct SettingsArgs {
@@ -134,14 +137,18 @@ pub fn run(args: &SettingsArgs) -> Result<(), CliError> {
     let settings = args.load()?.value;
     log::init(&settings.log)?;
     // Two threads: one process per node must not take a node's cores.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(run::run(settings, run::stop_signal()));
-    if let Err(error) = &outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(MAX_ATTESTATIONS)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(run::run(settings, run::stop_signal())).map_err(|error| {
         tracing::error!(%error, code = error.code(), "the agent ends");
-    }
+        CliError::Logged
+    });
     // An attestation that hangs in the kernel must not keep the process from ending.
     runtime.shutdown_background();
-    Ok(outcome?)
+    outcome
 }
 
 /// `validate`

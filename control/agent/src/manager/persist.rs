@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use svidecar_authority::bundle::Bundle;
 use tokio_util::sync::CancellationToken;
 
 use super::Manager;
@@ -15,6 +16,18 @@ use crate::{
 
 /// Least time between two writes.
 const PACE: Duration = Duration::from_secs(1);
+
+/// What the file of our own state says.
+pub(super) struct Written {
+    svid: Arc<HeldSvid>,
+    bundle: Option<Arc<Bundle>>,
+}
+
+impl Written {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.svid, &other.svid) && self.bundle == other.bundle
+    }
+}
 
 /// Writes after changes, and once more at the end.
 pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
@@ -45,22 +58,31 @@ async fn save(manager: &Arc<Manager>) {
 impl Manager {
     /// Takes a renewed SVID into use, once it is on disk.
     pub(super) async fn adopt(&self, svid: Arc<HeldSvid>) -> Result<(), AgentError> {
-        let _writing = self.writing.lock().await;
-        self.save_agent(Arc::clone(&svid)).await?;
+        let mut written = self.written.lock().await;
+        self.save_agent(Arc::clone(&svid), &mut written).await?;
         self.link.set_identity(svid);
         Ok(())
     }
 
     async fn save_current(&self) -> Result<(), AgentError> {
-        let _writing = self.writing.lock().await;
-        self.save_agent(self.link.identity()).await
+        let mut written = self.written.lock().await;
+        self.save_agent(self.link.identity(), &mut written).await
     }
 
-    async fn save_agent(&self, svid: Arc<HeldSvid>) -> Result<(), AgentError> {
-        let bundle = self.bundles().get(&self.link.address().trust_domain).cloned();
-        let insecure_bootstrap = self.options.insecure_bootstrap;
-        let state = AgentState { key: svid.key.clone(), svid: Some(svid), bundle, insecure_bootstrap };
-        self.blocking(move |store| store.save_agent(&state)).await
+    async fn save_agent(&self, svid: Arc<HeldSvid>, written: &mut Option<Written>) -> Result<(), AgentError> {
+        let now = Written { svid, bundle: self.bundles().get(&self.link.address().trust_domain).cloned() };
+        if written.as_ref().is_some_and(|before| before.is(&now)) {
+            return Ok(());
+        }
+        let state = AgentState {
+            key: now.svid.key.clone(),
+            svid: Some(Arc::clone(&now.svid)),
+            bundle: now.bundle.clone(),
+            insecure_bootstrap: self.options.insecure_bootstrap,
+        };
+        self.blocking(move |store| store.save_agent(&state)).await?;
+        *written = Some(now);
+        Ok(())
     }
 
     async fn save_workloads(&self) -> Result<(), AgentError> {

@@ -15,7 +15,12 @@ use svidecar_authority::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Fatal, Manager, sleep_until};
-use crate::{error::AgentError, schedule::Backoff, svid::HeldSvid};
+use crate::{
+    error::AgentError,
+    schedule::Backoff,
+    server::{self, Trust},
+    svid::HeldSvid,
+};
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
@@ -44,7 +49,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
             Err(error) => {
                 let now = SystemTime::now();
                 let left = manager.link.identity().not_after.duration_since(now).unwrap_or_default();
-                if left.is_zero() {
+                if left.is_zero() && server_is_there(&manager).await {
                     let _ = fatal.try_send(AgentError::Expired);
                     return;
                 }
@@ -57,6 +62,13 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
             }
         }
     }
+}
+
+/// Whether the server answers those who show no identity. An SVID that ended ends the agent only then: while the
+/// server is away, workloads keep what they have.
+async fn server_is_there(manager: &Manager) -> bool {
+    let bundles = Arc::clone(manager.bundles().set());
+    server::dial(manager.link.address(), &Trust::Bundle(bundles)).await.is_ok()
 }
 
 async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {

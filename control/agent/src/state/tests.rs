@@ -15,7 +15,8 @@ fn mode(path: &Path) -> u32 {
 fn the_agents_state_survives_a_restart_and_is_secret() {
     let dir = tempfile::tempdir().unwrap();
     let directory = dir.path().join("data");
-    let store = Store::open(&directory, trust_domain()).unwrap();
+    let store = Store::new(&directory, trust_domain());
+    store.prepare().unwrap();
     assert!(store.load_agent().unwrap().is_none());
 
     let ca = ca_of("demo.org");
@@ -41,7 +42,7 @@ fn the_agents_state_survives_a_restart_and_is_secret() {
 #[test]
 fn a_key_alone_is_kept_for_the_next_try() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let store = Store::new(dir.path(), trust_domain());
     let key = key();
     let state = AgentState { key: key.clone(), svid: None, bundle: None, insecure_bootstrap: false };
     store.save_agent(&state).unwrap();
@@ -53,10 +54,10 @@ fn a_key_alone_is_kept_for_the_next_try() {
 #[test]
 fn another_trust_domain_and_a_damaged_file_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let store = Store::new(dir.path(), trust_domain());
     let state = AgentState { key: key(), svid: None, bundle: None, insecure_bootstrap: false };
     store.save_agent(&state).unwrap();
-    let other = Store::open(dir.path(), TrustDomain::parse("other.org").unwrap()).unwrap();
+    let other = Store::new(dir.path(), TrustDomain::parse("other.org").unwrap());
     assert!(matches!(other.load_agent(), Err(AgentError::OtherTrustDomain { .. })));
     std::fs::write(dir.path().join("agent.json"), "{").unwrap();
     assert!(matches!(store.load_agent(), Err(AgentError::Damaged { .. })));
@@ -65,7 +66,7 @@ fn another_trust_domain_and_a_damaged_file_are_refused() {
 #[test]
 fn workloads_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), trust_domain()).unwrap();
+    let store = Store::new(dir.path(), trust_domain());
     let ca = ca_of("demo.org");
     let held_entries = [
         (Arc::new(entry("e1", "/a", &["uid:1"])), Some(Arc::new(held(&ca, "/a")))),

@@ -132,6 +132,7 @@ pub fn read_entries(wire: Vec<types::Entry>) -> impl Iterator<Item = Entry> {
 fn mask() -> types::EntryMask {
     types::EntryMask {
         spiffe_id: true,
+        parent_id: true,
         selectors: true,
         federates_with: true,
         revision_number: true,

@@ -118,9 +118,10 @@ async fn wit_calls_are_unimplemented() {
     agent.stop().await;
 }
 
-/// H9
+/// H9, and H10, H11: both profiles are there, and nothing was added to them.
 #[tokio::test]
 async fn reflection_names_the_services() {
+    use prost::Message as _;
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
@@ -140,6 +141,13 @@ async fn reflection_names_the_services() {
     for name in ["SpiffeWorkloadAPI", "grpc.health.v1.Health"] {
         assert!(names.iter().any(|found| found == name), "{names:?}");
     }
+    let set = prost_types::FileDescriptorSet::decode(svidecar_api::workload::FILE_DESCRIPTOR_SET).unwrap();
+    let service =
+        set.file.iter().flat_map(|file| &file.service).find(|s| s.name() == "SpiffeWorkloadAPI").unwrap();
+    let methods: Vec<_> = service.method.iter().map(|method| method.name()).collect();
+    let standard =
+        ["FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"];
+    assert_eq!(methods, standard);
     agent.stop().await;
 }
 
