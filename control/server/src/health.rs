@@ -12,7 +12,7 @@ use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::rpc::State;
+use crate::{rpc::State, telemetry};
 
 /// How often the answer of `grpc.health.v1` is brought up to date.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub async fn answer(state: Arc<State>, metrics: Option<PrometheusHandle>, path: 
         "/ready" => ready(&state).await,
         "/metrics" => match metrics {
             Some(metrics) => {
-                measure(&state);
+                telemetry::measure(&state);
                 Reply {
                     content_type: "text/plain; version=0.0.4",
                     ..Reply::text(StatusCode::OK, metrics.render())
@@ -85,15 +85,4 @@ async fn ready(state: &State) -> Reply {
         .collect();
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Reply::json(status, &json!({"ready": healthy, "checks": details}))
-}
-
-/// Sets what is only worth knowing when somebody asks.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn measure(state: &State) {
-    let (entries, agents, bundles) = state.entries.counts();
-    metrics::gauge!("svidecar_server_entries").set(entries as f64);
-    metrics::gauge!("svidecar_server_agents").set(agents as f64);
-    metrics::gauge!("svidecar_server_bundles").set(bundles as f64);
-    let expires_at = state.ca.current().x509.not_after().as_secs();
-    metrics::gauge!("svidecar_server_ca_expiry_seconds").set(expires_at as f64);
 }

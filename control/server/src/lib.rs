@@ -13,4 +13,5 @@ mod ids;
 pub mod rpc;
 pub mod run;
 pub mod store;
+mod telemetry;
 pub mod watch;

@@ -29,6 +29,7 @@ use crate::{
     health,
     rpc::{Endpoints, Services, State},
     store::Store,
+    telemetry,
     watch::WatchService,
 };
 
@@ -82,6 +83,7 @@ pub async fn run(settings: ServerSettings) -> Result<(), ServerError> {
     let metrics = recorder.handle();
     // A second recorder in one process would only lose numbers, never break the server.
     let metrics = metrics::set_global_recorder(recorder).is_ok().then_some(metrics);
+    telemetry::describe();
 
     let shutdown = CancellationToken::new();
     let server = Server::start(settings, Clock::system(), metrics, shutdown.clone()).await?;

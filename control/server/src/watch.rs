@@ -27,7 +27,10 @@ use self::{
     difference::{Difference, View},
     resume::Remembered,
 };
-use crate::rpc::{Agent, Caller, State};
+use crate::{
+    rpc::{Agent, Caller, State},
+    telemetry::Watching,
+};
 
 /// Longest wait of a stream, so that no timer overflows.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
@@ -82,6 +85,7 @@ struct Session {
     /// What the agent has once all of `pending` is sent.
     sent: View,
     pending: Option<Difference>,
+    _counted: Watching,
 }
 
 impl Session {
@@ -102,6 +106,7 @@ impl Session {
             expires: Instant::now() + life,
             sent: now,
             pending: Some(pending),
+            _counted: Watching::begin(),
             state,
             agent,
         }

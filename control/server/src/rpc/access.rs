@@ -76,6 +76,12 @@ pub fn of(path: &str) -> Access {
     }
 }
 
+/// Whether somebody may call the method at all, which is so for every method that exists.
+#[must_use]
+pub fn is_known(path: &str) -> bool {
+    of(path) != NOBODY
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -25,6 +25,7 @@ use super::{Peer, State, agent_fields, gate::Caller, status, svid};
 use crate::{
     ids,
     store::{AgentRecord, EntryRecord, PageRequest, Selector, StoreError, TokenRecord, TokenUse},
+    telemetry,
 };
 
 const JOIN_TOKEN: &str = "join_token";
@@ -201,7 +202,8 @@ impl Agent for AgentService {
         let record = TokenRecord { token, expires_at, used: None };
         let created = self.0.store.create_token(record, alias, now).await;
         created.map_err(|error| status::store("failed to create token", &error))?;
-        tracing::info!(agent = %agent_id, ttl = request.ttl, %by, "join token created");
+        let alias = request.agent_id.map(|id| id.path);
+        tracing::info!(token = glimpse(&handed_out), ttl = request.ttl, alias, %by, "join token created");
         Ok(Response::new(types::JoinToken { value: handed_out, expires_at }))
     }
 
@@ -230,10 +232,10 @@ impl AgentService {
 
     fn sign(&self, id: &SpiffeId, csr: &Csr) -> Result<X509Svid, Status> {
         let params = SvidParams::new(id.clone(), csr.spki_der(), self.0.agent_ttl);
-        self.0
-            .ca
-            .sign_x509_svid(&params, self.0.clock.now())
-            .map_err(|error| svid::failed("failed to sign X509 SVID", &error))
+        let svid = self.0.ca.sign_x509_svid(&params, self.0.clock.now());
+        let svid = svid.map_err(|error| svid::failed("failed to sign X509 SVID", &error))?;
+        telemetry::signed("agent");
+        Ok(svid)
     }
 
     /// Binds the token to the key of the request, or finds that it is bound to it, and issues the agent's SVID.
@@ -251,6 +253,7 @@ impl AgentService {
         let known = state.store.get_agent(&id).await;
         let known = known.map_err(|error| status::store("failed to fetch agent", &error))?;
         if known.as_ref().is_some_and(AgentRecord::is_banned) {
+            telemetry::attested("agent_banned");
             tracing::warn!(spiffe_id = %id, %peer, "a banned agent tried to attest");
             return Err(permission_denied(Reason::AgentBanned, "failed to attest: agent is banned"));
         }
@@ -264,7 +267,9 @@ impl AgentService {
         let first_use = match state.store.consume_token(token, user).await {
             Ok(first_use) => first_use,
             Err(error) => {
-                tracing::warn!(agent = %id, %peer, key, code = error.code(), %error, "refused a join token");
+                telemetry::attested(error.code());
+                let token = glimpse(token);
+                tracing::warn!(token, %peer, key, code = error.code(), %error, "refused a join token");
                 return Err(token_refused(&error));
             }
         };
@@ -294,6 +299,7 @@ impl AgentService {
             }
         };
         stored.map_err(|error| status::store("failed to create attested agent", &error))?;
+        telemetry::attested("ok");
         tracing::info!(spiffe_id = %id, %peer, key, serial = svid.serial, first_use, "agent attested");
         Ok(svid::x509_to_proto(&svid, ""))
     }
@@ -308,6 +314,11 @@ fn token_refused(error: &StoreError) -> Status {
         StoreError::TokenExpired { .. } => Status::invalid_argument("join token expired"),
         other => status::store("failed to fetch join token", other),
     }
+}
+
+/// The beginning of a token: enough to find it again, not enough to use it. A token is a secret until it is bound.
+fn glimpse(token: &str) -> String {
+    format!("{}…", token.chars().take(8).collect::<String>())
 }
 
 fn parse_csr(der: &[u8]) -> Result<Csr, Status> {

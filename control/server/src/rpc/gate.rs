@@ -16,7 +16,7 @@ use tonic::{Code, Status, body::Body, codegen::Service};
 use tower::Layer;
 
 use super::{Peer, State, access};
-use crate::store::EntryRecord;
+use crate::{store::EntryRecord, telemetry};
 
 /// A caller that was let through.
 #[derive(Clone, Debug)]
@@ -208,12 +208,15 @@ where
             };
             match admitted {
                 Ok(caller) => {
+                    telemetry::called(&path, true);
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
                 }
                 Err(status) => {
                     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
                     let reason = svidecar_api::status::permission_denied_reason(&status);
+                    let method = if access::is_known(&path) { &path } else { "unknown" };
+                    telemetry::called(method, false);
                     if status.code() == Code::PermissionDenied {
                         let reason = reason.map(|reason| reason.as_str_name());
                         tracing::warn!(method = path, peer, reason, "denied a call");

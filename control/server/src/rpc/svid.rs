@@ -29,6 +29,7 @@ use crate::{
     ca::{CaError, JwtParams},
     ids,
     store::EntryRecord,
+    telemetry,
 };
 
 /// Most requests of one batch, as in SPIRE.
@@ -65,6 +66,7 @@ impl Svid for SvidService {
         }
         let svid = self.0.ca.sign_x509_svid(&params, self.0.clock.now());
         let svid = svid.map_err(|error| failed("failed to sign X509-SVID", &error))?;
+        telemetry::signed("x509");
         tracing::info!(spiffe_id = %svid.id, serial = svid.serial, %by, "X509-SVID minted");
         Ok(Response::new(MintX509svidResponse { svid: Some(x509_to_proto(&svid, "")) }))
     }
@@ -160,6 +162,7 @@ impl SvidService {
         wanted.dns_names.clone_from(&entry.dns_names);
         let svid = self.0.ca.sign_x509_svid(&wanted, self.0.clock.now());
         let svid = svid.map_err(|error| failed("failed to sign X509-SVID", &error))?;
+        telemetry::signed("x509");
         tracing::debug!(spiffe_id = %svid.id, serial = svid.serial, agent = %agent.id, entry = entry.id, "X509-SVID issued");
         Ok(x509_to_proto(&svid, &entry.hint))
     }
@@ -186,6 +189,7 @@ impl SvidService {
             JwtParams { id: id.clone(), audience, ttl, jti: with_jti.then(|| Uuid::new_v4().to_string()) };
         let signed = self.0.ca.sign_jwt_svid(&params, now);
         let signed = signed.map_err(|error| failed("failed to sign JWT-SVID", &error))?;
+        telemetry::signed("jwt");
         Ok(types::Jwtsvid {
             token: signed.token,
             id: Some(id.into()),

@@ -1,0 +1,72 @@
+//! The server's metrics: every name and label in one place.
+//!
+//! Labels have few values, all of them ours: methods of the table of access, codes, kinds. Nothing that a caller
+//! sends becomes a label.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::rpc::State;
+
+const CALLS: &str = "svidecar_server_calls_total";
+const SIGNED: &str = "svidecar_server_svids_signed_total";
+const ATTESTED: &str = "svidecar_server_attestations_total";
+const WATCHING: &str = "svidecar_server_watching_agents";
+const ENTRIES: &str = "svidecar_server_entries";
+const AGENTS: &str = "svidecar_server_agents";
+const BUNDLES: &str = "svidecar_server_bundles";
+const CA_EXPIRES: &str = "svidecar_server_ca_expiry_timestamp_seconds";
+
+/// Says what each metric means. Called once, when a recorder is there.
+pub fn describe() {
+    describe_counter!(CALLS, "gRPC calls by method, and whether they were let through");
+    describe_counter!(SIGNED, "SVIDs signed, by kind: x509, jwt or agent");
+    describe_counter!(ATTESTED, "attempts of agents to attest, by outcome: ok, or the code of the refusal");
+    describe_gauge!(WATCHING, "open Watch streams");
+    describe_gauge!(ENTRIES, "registration entries");
+    describe_gauge!(AGENTS, "agents that have attested, banned ones among them");
+    describe_gauge!(BUNDLES, "bundles, our own among them");
+    describe_gauge!(CA_EXPIRES, "end of the active CA certificate, seconds since the Unix epoch");
+}
+
+/// A call was decided about. `method` is of the table of access.
+pub fn called(method: &str, admitted: bool) {
+    let outcome = if admitted { "admitted" } else { "denied" };
+    counter!(CALLS, "method" => method.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// An SVID was signed.
+pub fn signed(kind: &'static str) {
+    counter!(SIGNED, "kind" => kind).increment(1);
+}
+
+/// An agent attested, or was refused with a code.
+pub fn attested(outcome: &'static str) {
+    counter!(ATTESTED, "outcome" => outcome).increment(1);
+}
+
+/// Counts a Watch stream while it is open.
+pub struct Watching(());
+
+impl Watching {
+    /// One more.
+    pub fn begin() -> Self {
+        gauge!(WATCHING).increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        gauge!(WATCHING).decrement(1.0);
+    }
+}
+
+/// Sets what is only worth knowing when somebody asks.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn measure(state: &State) {
+    let (entries, agents, bundles) = state.entries.counts();
+    gauge!(ENTRIES).set(entries as f64);
+    gauge!(AGENTS).set(agents as f64);
+    gauge!(BUNDLES).set(bundles as f64);
+    gauge!(CA_EXPIRES).set(state.ca.current().x509.not_after().as_secs() as f64);
+}
