@@ -115,7 +115,7 @@ fn effective_settings_are_all_of_them_with_their_origin() {
     assert!(one("inbound[0].listen").origin.to_string().ends_with("f.yaml:2:21"));
     assert_eq!(one("inbound[0].timeouts.idle").value, json!("1m"));
     assert_eq!(one("inbound[0].timeouts.idle").origin, Origin::Default);
-    assert_eq!(one("inbound[0].identity_headers.xfcc_details").value, json!(["uri", "hash"]));
+    assert_eq!(one("inbound[0].identity_headers.xfcc_details").value, json!(["by", "hash", "uri"]));
     assert_eq!(one("trust_domain").value, json!(null));
     assert_eq!(one("outbound").value, json!([]));
 }

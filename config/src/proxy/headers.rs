@@ -28,7 +28,7 @@ impl Default for IdentityHeaderSettings {
         Self {
             mode: HeaderMode::default(),
             append_from: Vec::new(),
-            xfcc_details: vec![XfccDetail::Uri, XfccDetail::Hash],
+            xfcc_details: vec![XfccDetail::By, XfccDetail::Hash, XfccDetail::Uri],
             spiffe_id_header: "x-spiffe-id".to_owned(),
             from_path: Vec::new(),
         }

@@ -43,7 +43,7 @@ fn the_default_sets_xfcc_and_the_plain_id() {
     compiled.apply(&mut headers, Some(&shop(&compiled)));
     assert_eq!(headers["x-spiffe-id"], "spiffe://demo.org/shop");
     let hash = hex::encode(Sha256::digest(b"leaf"));
-    assert_eq!(headers[XFCC], format!("Hash={hash};URI=spiffe://demo.org/shop"));
+    assert_eq!(headers[XFCC], format!("By=spiffe://demo.org/orders;Hash={hash};URI=spiffe://demo.org/shop"));
     assert_eq!(headers.len(), 3);
 }
 
@@ -147,7 +147,7 @@ fn the_other_modes_do_what_envoys_do() {
     assert_eq!(value(HeaderMode::ForwardOnly, &sent).unwrap(), "URI=spiffe://demo.org/edge");
     assert_eq!(value(HeaderMode::ForwardOnly, &HeaderMap::new()), None);
     let appended = value(HeaderMode::AppendForward, &sent).unwrap();
-    assert!(appended.starts_with("URI=spiffe://demo.org/edge,Hash="), "{appended}");
+    assert!(appended.starts_with("URI=spiffe://demo.org/edge,By="), "{appended}");
 }
 
 #[test]
