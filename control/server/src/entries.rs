@@ -180,10 +180,13 @@ impl AuthorizedEntries {
         *self.position.borrow()
     }
 
-    /// Signals each time what the agent is authorized for, or the agent itself, may have changed.
+    /// Signals each time what the agent is authorized for, or the agent itself, may have changed. `None` when it has
+    /// `most` subscriptions already.
     #[must_use]
-    pub fn subscribe(&self, agent: &SpiffeId) -> watch::Receiver<()> {
-        self.subscribers().entry(agent.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
+    pub fn subscribe(&self, agent: &SpiffeId, most: usize) -> Option<watch::Receiver<()>> {
+        let mut subscribers = self.subscribers();
+        let sender = subscribers.entry(agent.clone()).or_insert_with(|| watch::Sender::new(()));
+        (sender.receiver_count() < most).then(|| sender.subscribe())
     }
 
     /// All entries that the agent may issue for, ordered by entry ID.

@@ -32,6 +32,9 @@ use crate::{
     telemetry::Watching,
 };
 
+/// Open streams of one agent: one is enough, a few may not have noticed yet that they have ended.
+const MAX_STREAMS: usize = 8;
+
 /// Longest wait of a stream, so that no timer overflows.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -58,7 +61,9 @@ impl Watch for WatchService {
         let agent = Caller::agent_of(&request)?;
         let token = request.into_inner().resume_token;
         // Subscribed before the first look, so that nothing falls between.
-        let changes = self.state.entries.subscribe(&agent.id);
+        let changes = self.state.entries.subscribe(&agent.id, MAX_STREAMS).ok_or_else(|| {
+            Status::resource_exhausted(format!("the agent has {MAX_STREAMS} open streams; one is enough"))
+        })?;
         self.state.entries.current().await;
         let session = Session::begin(self, agent, changes, &token);
         let responses = stream::unfold(Some(session), |session| async {

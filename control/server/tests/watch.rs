@@ -22,6 +22,7 @@ use svidecar_api::{
     status::{Reason, permission_denied_reason},
     svidecar::server::v1::{WatchRequest, WatchResponse},
 };
+use svidecar_authority::{CertificateDer, x509::CertInfo};
 use tonic::{Code, Streaming};
 
 async fn watch(server: &TestServer, agent: &Agent, resume_token: &str) -> Streaming<WatchResponse> {
@@ -185,6 +186,44 @@ async fn a_large_snapshot_comes_in_pieces_of_one_change_set() {
         }
     }
     assert_eq!(seen, 1100);
+}
+
+/// The next root is in the hands of every agent before anything is signed by it.
+#[tokio::test]
+async fn a_new_root_is_pushed_before_it_signs() {
+    let server = TestServer::start_with(|settings| {
+        settings.ca_ttl = "60s".parse().unwrap();
+        settings.default_x509_svid_ttl = "10s".parse().unwrap();
+        settings.default_jwt_svid_ttl = "10s".parse().unwrap();
+    })
+    .await;
+    let agent = server.agent().await;
+    let mut stream = watch(&server, &agent, "").await;
+    let before = next(&mut stream).await.bundles.remove(0);
+    server.pass(Duration::from_secs(31));
+    let mut after = before.clone();
+    // The root and the key for tokens may come in one step or in two.
+    while after.x509_authorities.len() < 2 {
+        after = next(&mut stream).await.bundles.remove(0);
+    }
+    assert!(after.sequence_number > before.sequence_number);
+    assert_eq!(after.x509_authorities[0], before.x509_authorities[0]);
+    let minted = server.mint("spiffe://demo.org/shop").await;
+    let leaf = CertInfo::parse(&CertificateDer::from(minted.chain[0].as_slice())).unwrap();
+    let root = CertInfo::parse(&CertificateDer::from(before.x509_authorities[0].asn1.as_slice())).unwrap();
+    assert_eq!(leaf.authority_key_id, root.subject_key_id);
+}
+
+#[tokio::test]
+async fn an_agent_has_few_streams() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let mut client = agent.watch(&server).await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(client.watch(WatchRequest::default()).await.unwrap());
+    }
+    assert_eq!(client.watch(WatchRequest::default()).await.unwrap_err().code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
