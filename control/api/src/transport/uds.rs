@@ -179,11 +179,13 @@ impl Listener {
     /// # Errors
     /// [`BindError`]; among others when somebody else could replace the socket.
     pub async fn bind(path: impl AsRef<Path>, mode: u32, directory_mode: u32) -> Result<Self, BindError> {
-        let path = path.as_ref();
+        let given = path.as_ref();
+        // Every directory above it is checked, so that a relative path is resolved first.
+        let path =
+            &*std::path::absolute(given).map_err(|error| BindError::Io { path: given.to_owned(), error })?;
         let io_error = |error| BindError::Io { path: path.to_owned(), error };
-        let directory = match path.parent() {
-            Some(directory) if path.is_absolute() => directory,
-            _ => return Err(BindError::NoDirectory { path: path.to_owned() }),
+        let Some(directory) = path.parent() else {
+            return Err(BindError::NoDirectory { path: path.to_owned() });
         };
         std::fs::DirBuilder::new()
             .recursive(true)
