@@ -17,6 +17,7 @@ use crate::{
     identity::{material::Choice, watch::IdentityWatch},
     listeners::Listeners,
     plan::{Plan, TlsSource},
+    ready,
     record::Telemetry,
     reload::Reloader,
     run::LOG_DEADLINE,
@@ -76,6 +77,7 @@ impl Proxy {
         let updates = shared.telemetry.state().svid_updates.clone();
         let identity = IdentityWatch { endpoint: endpoint.clone(), choice, current, updates };
         tasks.spawn(identity.run(stop.clone()));
+        tasks.spawn(ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {
             loader,
             source,

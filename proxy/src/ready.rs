@@ -1,7 +1,11 @@
 //! Whether the proxy can do its work, condition by condition, each with its reason.
 
+use std::sync::Arc;
+
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::{
     drain::{Drain, Phase},
@@ -53,6 +57,28 @@ impl Readiness {
             .map(|condition| format!("{} ({}: {})", condition.name, condition.state, condition.detail))
             .collect::<Vec<_>>()
             .join("; ")
+    }
+}
+
+/// Says aloud when the proxy becomes ready and when it stops to be. Runs until `stop`, and only when something
+/// changes.
+pub async fn announce(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.current.subscribe();
+    let mut was_ready = false;
+    loop {
+        let readiness = Readiness::of(&shared, UnixTime::now());
+        match (was_ready, readiness.ready) {
+            (false, true) => info!("The proxy is ready"),
+            (true, false) => warn!(missing = readiness.missing(), "The proxy is not ready any more"),
+            _ => {}
+        }
+        was_ready = readiness.ready;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                return;
+            },
+        }
     }
 }
 
