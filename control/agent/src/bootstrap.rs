@@ -6,7 +6,10 @@
 
 mod url;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use svidecar_authority::{
     bundle::{Bundle, BundleSet, root_hash},
@@ -20,6 +23,7 @@ use crate::{
     attest::node::JoinToken,
     error::AgentError,
     server::{Address, Trust, dial, get_bundle},
+    state::file::read_bounded,
 };
 
 /// What the first contact goes by.
@@ -108,20 +112,13 @@ async fn pinned_root(address: &Address, pin: &str) -> Result<Bundle, AgentError>
     Ok(Bundle { x509_authorities: vec![root.clone()], ..Bundle::empty(address.trust_domain.clone()) })
 }
 
-fn read_file(path: &PathBuf, format: BundleFormat, trust_domain: &TrustDomain) -> Result<Bundle, AgentError> {
-    let bytes = std::fs::read(path).map_err(|source| AgentError::File {
-        what: "read",
-        path: path.clone(),
-        source,
-    })?;
+fn read_file(path: &Path, format: BundleFormat, trust_domain: &TrustDomain) -> Result<Bundle, AgentError> {
+    let bytes = read_bounded(path, MAX_PEM_BYTES as u64)?;
     parse(&bytes, format, trust_domain)
         .map_err(|reason| AgentError::Bootstrap { from: path.display().to_string(), reason })
 }
 
 fn parse(bytes: &[u8], format: BundleFormat, trust_domain: &TrustDomain) -> Result<Bundle, String> {
-    if bytes.len() > MAX_PEM_BYTES {
-        return Err(format!("it has {} bytes; a bundle has at most {MAX_PEM_BYTES}", bytes.len()));
-    }
     let bundle = match format {
         BundleFormat::Pem => Bundle::from_pem(trust_domain.clone(), bytes),
         BundleFormat::Spiffe => Bundle::from_spiffe_json(trust_domain.clone(), bytes),

@@ -5,6 +5,7 @@
 pub mod admin;
 mod connection;
 pub mod http;
+mod quiet;
 mod stream;
 pub mod workload_api;
 

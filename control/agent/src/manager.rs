@@ -1,8 +1,8 @@
 //! The attested agent: its cache, its link to the server, and the tasks that keep both current.
 //!
 //! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks live in modules of
-//! their own and meet here: [`sync`](crate::sync) brings entries, [`signer`] has SVIDs signed, [`renewal`]
-//! keeps our own SVID, [`persist`] writes to disk. None of them ends because the server is away.
+//! their own and meet here: [`sync`] brings entries, `signer` has SVIDs signed, `renewal`
+//! keeps our own SVID, `persist` writes to disk. None of them ends because the server is away.
 
 mod persist;
 mod renewal;

@@ -226,6 +226,8 @@ fn start(
         })
     };
     status.send_modify(|status| status.attested = true);
+    let insecure = f64::from(u8::from(agent.state.insecure_bootstrap));
+    metrics::gauge!("svidecar_agent_insecure_bootstrap").set(insecure);
     let options = Options {
         key_type: key_type(settings.workload_x509_svid_key_type),
         sync_interval: settings.sync_interval.get(),

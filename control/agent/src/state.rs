@@ -5,7 +5,7 @@
 //! keys: mode 0600, in a directory of mode 0700, replaced atomically. What cannot be read stops the agent
 //! in the first case and is only a cache in the second.
 
-mod file;
+pub mod file;
 
 use std::{
     path::{Path, PathBuf},

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::AgentError,
     server::{Address, CALL_TIMEOUT, MAX_MESSAGE, call_error},
+    state::file::read_bounded,
     svid::HeldSvid,
 };
 
@@ -56,12 +57,10 @@ impl JoinToken {
     /// # Errors
     /// When the file cannot be read, or has no token.
     pub fn read(path: &Path) -> Result<Self, AgentError> {
-        let text = std::fs::read_to_string(path).map_err(|source| AgentError::File {
-            what: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&Zeroizing::new(text))
+        let bytes = read_bounded(path, MAX_TOKEN_BYTES as u64)?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| AgentError::BadJoinToken { shown: String::new() })?;
+        Self::parse(text)
     }
 
     /// SHA-256 of the DER of a root that the server must have.

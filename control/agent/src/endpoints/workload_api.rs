@@ -5,7 +5,10 @@
 
 pub mod claims;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use svidecar_api::{
     WORKLOAD_API_HEADER,
@@ -23,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     CallerInfo,
+    quiet::OncePer,
     stream::{Messages, Next, follow},
 };
 use crate::{
@@ -31,6 +35,7 @@ use crate::{
     entry::Entry,
     error::{AgentError, AttestError},
     manager::Manager,
+    selector::SelectorSet,
     status::Status as AgentStatus,
 };
 
@@ -41,6 +46,9 @@ const NO_IDENTITY: &str = "no identity issued";
 const MAX_AUDIENCES: usize = 64;
 const MAX_AUDIENCE_BYTES: usize = 2048;
 
+/// A workload that keeps asking in vain is in the log once in this time.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkloadApi {
@@ -50,6 +58,8 @@ pub struct WorkloadApi {
     attestor: WorkloadAttestor,
     /// Whether processes without an identity may fetch bundles and validate tokens.
     allow_unauthenticated_verifiers: bool,
+    /// Which refusals the log has just told.
+    told: OncePer<(SelectorSet, &'static str)>,
     shutdown: CancellationToken,
 }
 
@@ -69,6 +79,7 @@ pub fn check_header(request: Request<()>) -> Result<Request<()>, Status> {
 /// A caller with its manager.
 struct Known {
     manager: Arc<Manager>,
+    told: OncePer<(SelectorSet, &'static str)>,
     pid: i32,
     found: Attestation,
 }
@@ -83,7 +94,8 @@ impl WorkloadApi {
         allow_unauthenticated_verifiers: bool,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { manager, status, attestor, allow_unauthenticated_verifiers, shutdown }
+        let told = OncePer::new(SAY_AGAIN);
+        Self { manager, status, attestor, allow_unauthenticated_verifiers, told, shutdown }
     }
 
     /// Finds out who calls.
@@ -102,7 +114,7 @@ impl WorkloadApi {
         let pid = caller.pid();
         let found = self.attestor.attest(caller).await.map_err(|error| not_attested(&error, method))?;
         tracing::debug!(pid, method, selectors = %found.selectors, "workload attested");
-        Ok(Known { manager, pid, found })
+        Ok(Known { manager, told: self.told.clone(), pid, found })
     }
 
     /// Streams bundles: to workloads with an identity, and to others if that is allowed.
@@ -130,8 +142,11 @@ impl WorkloadApi {
 impl Known {
     /// Says in the log why, and to the workload that.
     fn denied(&self, method: &'static str) -> Status {
-        let explanation = self.manager.explain(&self.found.selectors);
         metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
+        if !self.told.allows((self.found.selectors.clone(), method), Instant::now()) {
+            return Status::permission_denied(NO_IDENTITY);
+        }
+        let explanation = self.manager.explain(&self.found.selectors);
         tracing::warn!(
             pid = self.pid, method, code = "no_identity", selectors = %self.found.selectors,
             notes = self.found.notes.join("; "),

@@ -62,7 +62,6 @@ pub async fn first_svid(
             address(settings)
         );
     }
-    metrics::gauge!("svidecar_agent_insecure_bootstrap").set(f64::from(u8::from(source.is_insecure())));
     let key = prepared_key(store, state, source.is_insecure())?;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {

@@ -30,18 +30,31 @@ pub fn secure_directory(path: &Path) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Reads a file; none if there is none.
+/// Reads a file of ours; none if there is none.
 pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path)(error)),
+    match read_bounded(path, MAX_BYTES) {
+        Err(AgentError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// When it cannot be read, or is larger.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, AgentError> {
+    let read = || -> io::Result<_> {
+        let file = File::open(path)?;
+        let size = usize::try_from(file.metadata()?.len().min(limit)).unwrap_or(0);
+        // All of it at once: a growing vector would leave copies of a secret behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("it has more than {limit} bytes")));
+        }
+        Ok(bytes)
     };
-    let size = file.metadata().map_err(failed("read", path))?.len();
-    // All of it at once: a growing vector would leave copies of the secret behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size.min(MAX_BYTES)).unwrap_or(0) + 1));
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed("read", path))?;
-    Ok(Some(bytes))
+    read().map_err(failed("read", path))
 }
 
 /// Replaces a file: written beside it with mode 0600, flushed to disk, renamed over it.

@@ -193,6 +193,23 @@ async fn loopback_tcp_attests_its_callers() {
     agent.stop().await;
 }
 
+/// H1: who does not speak gRPC gets no answer of another protocol.
+#[tokio::test]
+async fn the_socket_speaks_grpc_only() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let bed = Bed::new(true);
+    let agent = bed.agent().await;
+    let mut stream = tokio::net::UnixStream::connect(bed.settings().socket_path).await.unwrap();
+    let request =
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nworkload.spiffe.io: true\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // Whether it ends in order or by a reset does not matter.
+    let _ = soon(stream.read_to_end(&mut answer)).await;
+    assert!(!answer.starts_with(b"HTTP/1"), "{}", String::from_utf8_lossy(&answer));
+    agent.stop().await;
+}
+
 /// H2, H5, H6: a Unix socket, no TLS, nothing asked of the workload, and open to everyone on the node.
 #[tokio::test]
 async fn the_socket_is_open_to_every_local_user() {
