@@ -116,10 +116,10 @@ async fn a_denied_agent_is_told_why_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_method_that_does_not_exist_is_denied_like_a_forbidden_one() {
+async fn a_method_that_does_not_exist_is_unimplemented() {
     let server = TestServer::start().await;
     for path in ["/spire.api.server.agent.v1.Agent/Nothing", "/no.such.Service/Method"] {
-        assert_eq!(call(&server.local().await, path).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(call(&server.local().await, path).await.unwrap_err().code(), Code::Unimplemented);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The table of who may call what: SPIRE's, and our own service beside it. A method that is not in the table
-//! may be called by nobody.
+//! does not exist for anybody.
 
 /// Kinds of callers that may call a method; one of them is enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,20 +25,18 @@ const ADMINISTRATORS_AND_AGENTS: Access = Access { agent: true, ..ADMINISTRATORS
 const AGENTS: Access = Access { agent: true, ..NOBODY };
 const DOWNSTREAM: Access = Access { downstream: true, ..NOBODY };
 
-/// Who may call the method with this path (`/SERVICE/METHOD`).
+/// Who may call the method with this path (`/SERVICE/METHOD`); `None` for a method that does not exist.
 #[must_use]
-pub fn of(path: &str) -> Access {
-    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
-        return NOBODY;
-    };
-    match service {
+pub fn of(path: &str) -> Option<Access> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let access = match service {
         "spire.api.server.agent.v1.Agent" => match method {
             "AttestAgent" => ANYONE,
             "RenewAgent" | "PostStatus" => AGENTS,
             "CountAgents" | "ListAgents" | "GetAgent" | "DeleteAgent" | "BanAgent" | "CreateJoinToken" => {
                 ADMINISTRATORS
             }
-            _ => NOBODY,
+            _ => return None,
         },
         "spire.api.server.bundle.v1.Bundle" => match method {
             "GetBundle" => ANYONE,
@@ -51,35 +49,30 @@ pub fn of(path: &str) -> Access {
             | "BatchUpdateFederatedBundle"
             | "BatchSetFederatedBundle"
             | "BatchDeleteFederatedBundle" => ADMINISTRATORS,
-            _ => NOBODY,
+            _ => return None,
         },
         "spire.api.server.entry.v1.Entry" => match method {
             "GetAuthorizedEntries" | "SyncAuthorizedEntries" => AGENTS,
             "CountEntries" | "ListEntries" | "GetEntry" | "BatchCreateEntry" | "BatchUpdateEntry"
             | "BatchDeleteEntry" => ADMINISTRATORS,
-            _ => NOBODY,
+            _ => return None,
         },
         "spire.api.server.svid.v1.SVID" => match method {
             "BatchNewX509SVID" | "NewJWTSVID" => AGENTS,
             "NewDownstreamX509CA" => DOWNSTREAM,
             "MintX509SVID" | "MintJWTSVID" => ADMINISTRATORS,
-            _ => NOBODY,
+            _ => return None,
         },
         "svidecar.server.v1.Watch" => match method {
             "Watch" => AGENTS,
-            _ => NOBODY,
+            _ => return None,
         },
         "grpc.health.v1.Health"
         | "grpc.reflection.v1.ServerReflection"
         | "grpc.reflection.v1alpha.ServerReflection" => LOCAL,
-        _ => NOBODY,
-    }
-}
-
-/// Whether somebody may call the method at all, which is so for every method that exists.
-#[must_use]
-pub fn is_known(path: &str) -> bool {
-    of(path) != NOBODY
+        _ => return None,
+    };
+    Some(access)
 }
 
 #[cfg(test)]
@@ -98,7 +91,7 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    assert_ne!(of(&path), NOBODY, "{path}");
+                    assert!(of(&path).is_some(), "{path}");
                     seen += 1;
                 }
             }
@@ -107,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_table_is_for_nobody() {
+    fn what_is_not_in_the_table_does_not_exist() {
         for path in [
             "",
             "/",
@@ -116,7 +109,7 @@ mod tests {
             "/spire.api.server.agent.v1.Agent/attestAgent",
             "/spire.api.server.debug.v1.Debug/GetInfo",
         ] {
-            assert_eq!(of(path), NOBODY, "{path}");
+            assert_eq!(of(path), None, "{path}");
         }
     }
 }

@@ -70,7 +70,10 @@ impl Gate {
 
     /// Lets a caller through to a method, or says why not.
     async fn admit(&self, path: &str, peer: &Peer) -> Result<Caller, Status> {
-        let access = access::of(path);
+        // What is not in the table does not get past here, even if a service had it.
+        let Some(access) = access::of(path) else {
+            return Err(Status::unimplemented(format!("this server has no method {path}")));
+        };
         let mut caller = Caller { peer: peer.clone(), agent: None, downstream: None };
         if access.anyone {
             return Ok(caller);
@@ -215,7 +218,7 @@ where
                 Err(status) => {
                     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
                     let reason = svidecar_api::status::permission_denied_reason(&status);
-                    let method = if access::is_known(&path) { &path } else { "unknown" };
+                    let method = if access::of(&path).is_some() { &path } else { "unknown" };
                     telemetry::called(method, false);
                     if status.code() == Code::PermissionDenied {
                         let reason = reason.map(|reason| reason.as_str_name());
