@@ -158,6 +158,8 @@ async fn two_framings_are_never_forwarded() {
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
     ] {
         let mut stream =
             mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
