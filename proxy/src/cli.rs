@@ -54,7 +54,7 @@ enum Command {
     /// Runs the proxy, and with `-- COMMAND` the app beside it
     Run(settings::RunArgs),
     /// Checks settings and policies just as `run` does, and starts nothing
-    Check(settings::SettingsArgs),
+    Check(settings::CheckArgs),
     /// Waits until the running proxy is ready
     Wait(admin::WaitArgs),
     /// Says how the running proxy is; ends with 1 when it is not ready

@@ -29,7 +29,21 @@ struct AdminArgs {
     settings: SettingsArgs,
 }
 
+const WAIT_EXAMPLES: &str = "\
+Examples:
+  svidecar wait --config proxy.yaml && ./app
+  svidecar wait --admin 127.0.0.1:15000 --timeout 30s
+
+While it waits it says on stderr what is missing, and why, whenever that changes.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  svidecar status
+  svidecar status --output json | jq .certs
+  HEALTHCHECK CMD [\"svidecar\", \"status\", \"--quiet\"]";
+
 #[derive(Args, Debug)]
+#[command(after_help = WAIT_EXAMPLES)]
 pub(super) struct WaitArgs {
     /// How long to wait at most
     #[arg(long, value_name = "DURATION", default_value = "2m")]
@@ -39,6 +53,7 @@ pub(super) struct WaitArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
 pub(super) struct StatusArgs {
     /// Print nothing; the exit code says it (for health checks of containers)
     #[arg(long, short)]

@@ -38,9 +38,10 @@ pub(super) struct Console {
 }
 
 impl Default for Console {
-    /// The process's own streams; colour only on a terminal.
+    /// The process's own streams; colour only on a terminal, and not under `NO_COLOR`.
     fn default() -> Self {
-        Self { out: Box::new(io::stdout()), colour: io::stdout().is_terminal() }
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { out: Box::new(io::stdout()), colour: wanted && io::stdout().is_terminal() }
     }
 }
 

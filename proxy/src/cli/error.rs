@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
-use svidecar_config::diagnostic::Diagnostics;
+use svidecar_config::diagnostic::{Diagnostic, Diagnostics};
 
 use super::EXIT_USAGE;
 use crate::error::ProxyError;
@@ -53,6 +53,16 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// What is wrong with the configuration, each with its place; any other failure is one problem without.
+    pub(super) fn problems(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Config(problems) | Self::Proxy(ProxyError::Config(problems)) => {
+                problems.iter().cloned().collect()
+            }
+            other => vec![Diagnostic::new(other.to_string())],
+        }
+    }
+
     /// 64 when what was given is wrong, 1 when it could not be done.
     pub(super) fn exit_code(&self) -> ExitCode {
         let usage = match self {

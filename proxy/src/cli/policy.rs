@@ -29,7 +29,17 @@ pub(super) enum PolicyCommand {
     Explain(explain::ExplainArgs),
 }
 
+const TEST_EXAMPLES: &str = "\
+Examples:
+  svidecar policy test policies/*.yaml
+  svidecar policy test --config proxy.yaml        all policies of the settings, also those of tcp listeners
+  svidecar policy test --output json orders.yaml
+
+A test is an entry of `tests:` in the policy:
+  - {peer: spiffe://demo.org/shop, request: POST /orders, expect: allow, rule: shop-may-order}";
+
 #[derive(Args, Debug)]
+#[command(after_help = TEST_EXAMPLES)]
 pub(super) struct TestArgs {
     /// The policies [default: those of the settings]
     #[arg(value_name = "FILE")]

@@ -1,9 +1,10 @@
 //! The commands about the settings: `run`, `check`, `config show`, `config schema`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use svidecar_config::{
     load::{Loaded, Origin},
     proxy::ProxySettings,
@@ -15,7 +16,7 @@ use super::{
     console::{Format, OutputArgs},
 };
 use crate::{
-    plan::{Plan, TlsSource},
+    plan::{Inbound, Plan, TlsSource},
     run::ProxyOptions,
 };
 
@@ -52,6 +53,14 @@ pub(super) struct RunArgs {
     /// The app: started when the proxy is ready, told to stop when the proxy is, and its exit code is ours
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,20 +111,47 @@ impl From<RunArgs> for ProxyOptions {
     }
 }
 
+/// One policy of a valid configuration.
+#[derive(Serialize)]
+struct CheckedPolicy {
+    file: PathBuf,
+    rules: usize,
+    tests: usize,
+}
+
 /// Compiles everything that `run` compiles.
-pub(super) fn check(args: &SettingsArgs, console: &mut Console) -> Result<ExitCode, CliError> {
-    let loaded = args.load()?;
-    let plan = Plan::compile(loaded.value, &TlsSource::default(), None)?;
-    for inbound in &plan.inbound {
-        let (policy, file) = (&inbound.policy, inbound.settings.policy.display());
-        let (rules, tests) = (policy.rules().len(), policy.run_tests().len());
-        console.line(format!("{file}: {rules} rules, {tests} tests passed"))?;
-        if tests == 0 {
-            console.line("    help: a policy without `tests:` is changed in good faith only")?;
+pub(super) fn check(args: &CheckArgs, console: &mut Console) -> Result<ExitCode, CliError> {
+    let checked = args.settings.load().and_then(|loaded| compile(loaded.value));
+    match (args.output.output, checked) {
+        (Format::Text, checked) => {
+            for CheckedPolicy { file, rules, tests } in checked? {
+                console.line(format!("{}: {rules} rules, {tests} tests passed", file.display()))?;
+                if tests == 0 {
+                    console.line("    help: a policy without `tests:` is changed in good faith only")?;
+                }
+            }
+            console.line("The configuration of svidecar is valid.")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Format::Json, Ok(policies)) => {
+            console.json(&json!({"valid": true, "policies": policies}))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Format::Json, Err(error)) => {
+            console.json(&json!({"valid": false, "problems": error.problems()}))?;
+            Ok(error.exit_code())
         }
     }
-    console.line("The configuration of svidecar is valid.")?;
-    Ok(ExitCode::SUCCESS)
+}
+
+fn compile(settings: ProxySettings) -> Result<Vec<CheckedPolicy>, CliError> {
+    let plan = Plan::compile(settings, &TlsSource::default(), None)?;
+    let checked = |inbound: &Arc<Inbound>| CheckedPolicy {
+        file: inbound.settings.policy.clone(),
+        rules: inbound.policy.rules().len(),
+        tests: inbound.policy.run_tests().len(),
+    };
+    Ok(plan.inbound.iter().map(checked).collect())
 }
 
 pub(super) fn config(command: &ConfigCommand, console: &mut Console) -> Result<ExitCode, CliError> {

@@ -75,6 +75,11 @@ fn check_reports_policies_and_their_problems() {
     let error = execute_line(&line).unwrap_err();
     assert!(error.to_string().contains("orders.yaml:2:19: unknown key `form`"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::from(64));
+    let (text, code) = execute_line(&format!("{line} -o json")).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["valid"], false);
+    assert_eq!((&answer["problems"][0]["line"], &answer["problems"][0]["column"]), (&2.into(), &9.into()));
+    assert_eq!(code, ExitCode::from(64));
 }
 
 #[test]

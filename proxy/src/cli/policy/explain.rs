@@ -22,7 +22,18 @@ use crate::{
     record::codes,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  svidecar policy explain --policy orders.yaml --peer spiffe://demo.org/shop GET /orders/7
+  svidecar policy explain --config proxy.yaml --listener web --peer none GET /
+  svidecar policy explain --policy orders.yaml --peer spiffe://demo.org/shop --header 'x-env: test' GET /
+  svidecar policy explain --policy db.yaml --tcp --peer spiffe://demo.org/app
+
+Ends with 0 when the request is allowed and with 1 when it is denied. Failing tests do not keep a policy from
+being explained.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct ExplainArgs {
     /// The peer's SPIFFE ID, or `none` for a peer without one
     #[arg(long, value_name = "ID")]
