@@ -59,6 +59,8 @@ pub fn to_proto(bundle: &BundleRecord, mask: Option<&types::BundleMask>) -> type
         jwt_authorities: true,
         refresh_hint: true,
         sequence_number: true,
+        // None are ever issued.
+        wit_authorities: false,
     };
     let mask = mask.unwrap_or(&all);
     types::Bundle {
@@ -75,6 +77,7 @@ pub fn to_proto(bundle: &BundleRecord, mask: Option<&types::BundleMask>) -> type
         },
         refresh_hint: if mask.refresh_hint { bundle.refresh_hint } else { 0 },
         sequence_number: if mask.sequence_number { bundle.sequence } else { 0 },
+        wit_authorities: Vec::new(),
     }
 }
 

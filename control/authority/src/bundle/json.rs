@@ -30,8 +30,9 @@ pub(super) fn write(bundle: &Bundle) -> Result<Value, AuthorityError> {
     for authority in &bundle.jwt_authorities {
         let mut key = Map::new();
         key.insert("use".to_owned(), json!("jwt-svid"));
-        key.insert("kid".to_owned(), json!(authority.kid));
         jwk::write(&authority.public_key()?, &mut key)?;
+        // The members' order is SPIRE's, for people who compare documents.
+        key.shift_insert(2, "kid".to_owned(), json!(authority.kid));
         keys.push(Value::Object(key));
     }
     let mut document = Map::new();

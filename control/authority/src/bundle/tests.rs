@@ -117,7 +117,7 @@ fn written_keys_have_what_they_must_and_no_more() {
     let names = |key: &Value| key.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&x509), ["use", "kty", "crv", "x", "y", "x5c"]);
     assert_eq!((&x509["use"], x509["x5c"].as_array().unwrap().len()), (&json!("x509-svid"), 1));
-    assert_eq!(names(&jwt), ["use", "kid", "kty", "crv", "x", "y"]);
+    assert_eq!(names(&jwt), ["use", "kty", "kid", "crv", "x", "y"]);
     assert_eq!(jwt["use"], "jwt-svid");
 }
 

@@ -42,8 +42,6 @@ pub(super) enum AgentCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct FilterArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// Only agents with this selector, type:value (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     selector: Vec<String>,
@@ -64,23 +62,23 @@ pub(super) struct FilterArgs {
     expires_before: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct IdArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The agent's SPIFFE ID
     #[arg(long, value_name = "ID")]
     spiffe_id: String,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct PurgeArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// How long ago the agent's SVID must have ended
     #[arg(long, default_value = "720h", value_name = "DURATION")]
     expired_for: HumanDuration,
@@ -89,6 +87,8 @@ pub(super) struct PurgeArgs {
     dry_run: bool,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 /// What `purge` did about one agent.

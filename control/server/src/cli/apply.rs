@@ -25,8 +25,6 @@ use super::{
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct ApplyArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// A YAML or JSON file, a directory of them, or `-` for stdin (repeatable)
     #[arg(long, short, value_name = "PATH", required = true)]
     file: Vec<PathBuf>,
@@ -41,6 +39,8 @@ pub(super) struct ApplyArgs {
     owner: String,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 const EXAMPLE: &str = "\

@@ -48,19 +48,17 @@ pub(super) enum BundleFormat {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// How it is written
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
     format: BundleFormat,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// Only this trust domain
     #[arg(long, value_name = "TRUST_DOMAIN")]
     id: Option<String>,
@@ -69,12 +67,12 @@ pub(super) struct ListArgs {
     format: BundleFormat,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct SetArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The trust domain, such as spiffe://partner.org
     #[arg(long, value_name = "TRUST_DOMAIN")]
     id: String,
@@ -86,12 +84,12 @@ pub(super) struct SetArgs {
     format: BundleFormat,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The trust domain, such as spiffe://partner.org
     #[arg(long, value_name = "TRUST_DOMAIN")]
     id: String,
@@ -100,6 +98,8 @@ pub(super) struct DeleteArgs {
     mode: DeleteMode,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -116,9 +116,9 @@ pub(super) enum DeleteMode {
 #[derive(Args, Debug)]
 pub(super) struct CountArgs {
     #[command(flatten)]
-    server: ServerSocket,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 pub(super) async fn run(command: BundleCommand, console: &mut Console<'_>) -> Result<(), CliError> {
@@ -303,6 +303,7 @@ fn to_message(bundle: &Bundle) -> types::Bundle {
             .map(|hint| i64::try_from(hint.as_secs()).unwrap_or(i64::MAX))
             .unwrap_or_default(),
         sequence_number: bundle.sequence,
+        wit_authorities: Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// Which server is meant.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Which server")]
 pub(super) struct ServerSocket {
     /// The server's administration socket
     #[arg(long, value_name = "PATH", env = "SPIRE_SERVER_PRIVATE_SOCKET", default_value = DEFAULT_SOCKET)]

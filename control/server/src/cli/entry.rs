@@ -77,8 +77,6 @@ pub(super) struct FilterArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The one entry with this ID
     #[arg(long, value_name = "ID")]
     entry_id: Option<String>,
@@ -86,22 +84,22 @@ pub(super) struct ShowArgs {
     filter: FilterArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct CountArgs {
     #[command(flatten)]
-    server: ServerSocket,
-    #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The entry to delete
     #[arg(long, value_name = "ID", required_unless_present = "file")]
     entry_id: Option<String>,
@@ -110,6 +108,8 @@ pub(super) struct DeleteArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Result<(), CliError> {

@@ -7,14 +7,14 @@ use super::{CliError, Console, ServerSocket};
 
 #[derive(Args, Debug)]
 pub(super) struct HealthArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// Accepted for the sake of scripts; the check is cheap
     #[arg(long)]
     shallow: bool,
     /// Says what it does
     #[arg(long)]
     verbose: bool,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 /// Asks, and says `Server is healthy.` or why not.

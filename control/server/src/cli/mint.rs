@@ -40,8 +40,6 @@ pub(super) enum JwtCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct X509MintArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The SPIFFE ID of the SVID
     #[arg(long, value_name = "ID")]
     spiffe_id: String,
@@ -56,12 +54,12 @@ pub(super) struct X509MintArgs {
     write: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct JwtMintArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The SPIFFE ID of the SVID
     #[arg(long, value_name = "ID")]
     spiffe_id: String,
@@ -76,6 +74,8 @@ pub(super) struct JwtMintArgs {
     write: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 pub(super) async fn x509(command: X509Command, console: &mut Console<'_>) -> Result<(), CliError> {

@@ -15,8 +15,6 @@ pub(super) enum TokenCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
-    #[command(flatten)]
-    server: ServerSocket,
     /// How long it may be used, in seconds or as a duration (10m)
     #[arg(long, default_value = "600", value_parser = values::seconds, allow_negative_numbers = true)]
     ttl: i32,
@@ -25,6 +23,8 @@ pub(super) struct GenerateArgs {
     spiffe_id: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 pub(super) async fn run(command: TokenCommand, console: &mut Console<'_>) -> Result<(), CliError> {

@@ -263,6 +263,8 @@ impl BundleService {
                 jwt_authorities: true,
                 refresh_hint: true,
                 sequence_number: true,
+                // None are ever issued.
+                wit_authorities: false,
             };
             let mask = mask.unwrap_or(all);
             if mask.x509_authorities {

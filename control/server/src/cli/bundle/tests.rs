@@ -24,6 +24,7 @@ fn root() -> types::Bundle {
         }],
         refresh_hint: 300,
         sequence_number: 7,
+        wit_authorities: Vec::new(),
     }
 }
 

@@ -32,8 +32,6 @@ pub(in crate::cli) struct UpdateArgs {
 
 #[derive(Args, Debug)]
 struct Fields {
-    #[command(flatten)]
-    server: ServerSocket,
     /// The entry's ID; a new one is chosen when it is not given
     #[arg(long, value_name = "ID")]
     entry_id: Option<String>,
@@ -87,6 +85,8 @@ struct Fields {
     data: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerSocket,
 }
 
 impl CreateArgs {

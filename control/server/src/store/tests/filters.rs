@@ -98,3 +98,32 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
     let refused = f.store.list_entries(EntryFilter::default(), bad).await;
     assert!(matches!(refused, Err(StoreError::BadPageToken(_))));
 }
+
+/// Every set of up to four of the selectors `u:0` to `u:3`, as bits.
+const SETS: u8 = 16;
+
+fn of_bits(bits: u8) -> Vec<Selector> {
+    (0..4).filter(|n| bits >> n & 1 == 1).map(|n| Selector::new("u", n.to_string())).collect()
+}
+
+/// The four ways against their definition, over every pair of sets.
+#[tokio::test]
+async fn matching_is_what_set_theory_says() {
+    let f = fixture().await;
+    let entries =
+        (1..SETS).map(|bits| EntryRecord { selectors: of_bits(bits), ..entry(&format!("/{bits}"), &[]) });
+    f.store.create_entries(entries.collect(), NOW).await.unwrap();
+    for asked in 1..SETS {
+        for (how, holds) in [
+            (Match::Exact, (|has, asked| has == asked) as fn(u8, u8) -> bool),
+            (Match::Subset, |has, asked| has & !asked == 0),
+            (Match::Superset, |has, asked| asked & !has == 0),
+            (Match::Any, |has, asked| has & asked != 0),
+        ] {
+            let filter = EntryFilter { selectors: Some((how, of_bits(asked))), ..EntryFilter::default() };
+            let expected: Vec<_> =
+                (1..SETS).filter(|has| holds(*has, asked)).map(|has| format!("/{has}")).collect();
+            assert_eq!(paths(&f, filter).await, expected, "{how:?} {asked:b}");
+        }
+    }
+}

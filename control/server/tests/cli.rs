@@ -1,0 +1,292 @@
+//! The command line as a process, against a server in this one, over its real socket.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use svidecar_config::server::ServerSettings;
+use svidecar_id::TrustDomain;
+use svidecar_server::{clock::Clock, run::Server};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// A running server, and the way to ask it.
+struct Fixture {
+    directory: TempDir,
+    socket: PathBuf,
+    shutdown: CancellationToken,
+    server: Server,
+}
+
+/// What a command did.
+struct Ran {
+    ok: bool,
+    out: String,
+    err: String,
+}
+
+async fn fixture() -> Fixture {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("private").join("api.sock");
+    let mut settings =
+        ServerSettings::new(TrustDomain::parse("demo.org").unwrap(), directory.path().join("data"));
+    settings.bind_port = 0;
+    settings.socket_path = socket.clone();
+    let shutdown = CancellationToken::new();
+    let server = Server::start(settings, Clock::system(), None, shutdown.clone()).await.unwrap();
+    Fixture { directory, socket, shutdown, server }
+}
+
+impl Fixture {
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs a command line as SPIRE's users write it.
+    async fn run(&self, line: &str) -> Ran {
+        self.run_with(line, String::new()).await
+    }
+
+    async fn run_with(&self, line: &str, stdin: String) -> Ran {
+        let mut command = program(line);
+        command.arg("-socketPath").arg(&self.socket);
+        tokio::task::spawn_blocking(move || execute(command, &stdin)).await.unwrap()
+    }
+
+    /// As [`Self::run`], for a command that must succeed and say nothing on stderr.
+    async fn must(&self, line: &str) -> String {
+        let ran = self.run(line).await;
+        assert!(ran.ok && ran.err.is_empty(), "{line}: {}{}", ran.out, ran.err);
+        ran.out
+    }
+
+    async fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.must(&format!("{line} -output json")).await).unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.server.wait().await.unwrap();
+    }
+}
+
+fn program(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svidecar-server"));
+    command.args(line.split_whitespace()).env_clear();
+    command
+}
+
+fn execute(mut command: Command, stdin: &str) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that reads nothing may be gone already.
+    drop(child.stdin.take().unwrap().write_all(stdin.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_live_as_scripts_expect() {
+    let f = fixture().await;
+    assert_eq!(f.must("healthcheck").await, "Server is healthy.\n");
+    let created = f
+        .must(
+            "entry create -parentID spiffe://demo.org/node -spiffeID spiffe://demo.org/ops -selector unix:user:admin \
+             -admin -x509SVIDTTL 60",
+        )
+        .await;
+    let id = created.lines().next().unwrap().strip_prefix("Entry ID                : ").unwrap().to_owned();
+    assert!(created.contains("Admin                   : true\n"), "{created}");
+    assert_eq!(f.must(&format!("entry show -entryID {id}")).await, format!("Found 1 entry\n{created}"));
+
+    let again = f
+        .run("entry create -parentID spiffe://demo.org/node -spiffeID spiffe://demo.org/ops -selector unix:user:admin")
+        .await;
+    assert!(!again.ok && again.out.is_empty(), "{}", again.out);
+    assert!(
+        again.err.starts_with("Failed to create the following entry (code: AlreadyExists, msg: "),
+        "{}",
+        again.err
+    );
+    assert!(again.err.ends_with("Error: failed to create one or more entries\n"), "{}", again.err);
+
+    let updated = f
+        .json(&format!(
+            "entry update -entryID {id} -parentID spiffe://demo.org/node -spiffeID spiffe://demo.org/ops \
+             -selector unix:uid:7 -hint x"
+        ))
+        .await;
+    assert_eq!(updated["results"][0]["entry"]["revision_number"], "1");
+    assert_eq!(updated["results"][0]["entry"]["admin"], false);
+    assert_eq!(f.must("entry count -selector unix:uid:7").await, "1 registration entry\n");
+
+    let file = r#"{"entries": [
+        {"spiffe_id": "spiffe://demo.org/a", "parent_id": "spiffe://demo.org/node", "selectors": [{"type": "u", "value": "1"}]},
+        {"spiffe_id": "spiffe://demo.org/b", "parent_id": "spiffe://demo.org/node", "selectors": [{"type": "u", "value": "2"}]}
+    ]}"#;
+    let created = f.run_with("entry create -data -", file.to_owned()).await;
+    assert!(created.ok, "{}", created.err);
+    let shown = f.json("entry show -selector u:1 -matchSelectorsOn exact").await;
+    assert_eq!(shown["entries"][0]["spiffe_id"]["path"], "/a");
+
+    assert_eq!(
+        f.must(&format!("entry delete -entryID {id}")).await,
+        format!("Deleted entry with ID: {id}\n\n\nDeleted 1 entries successfully")
+    );
+    let gone = f.run(&format!("entry show -entryID {id}")).await;
+    let expected =
+        format!("Error: error fetching entry ID {id}: rpc error: code = NotFound desc = entry not found\n");
+    assert_eq!((gone.ok, gone.err), (false, expected));
+    f.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_applied_and_pruned() {
+    let f = fixture().await;
+    f.must("entry create -parentID spiffe://demo.org/n -spiffeID spiffe://demo.org/by-hand -selector a:b")
+        .await;
+    let entry = |name: &str| {
+        format!(
+            "entries:\n  - spiffe_id: spiffe://demo.org/{name}\n    parent_id: spiffe://demo.org/n\n    selectors: [\"a:{name}\"]\n"
+        )
+    };
+    let files = f.path("entries");
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("one.yaml"), entry("one")).unwrap();
+    fs::write(files.join("two.yaml"), entry("two")).unwrap();
+    let apply = format!("entry apply -f {}", files.display());
+
+    let dry = f.must(&format!("{apply} --dry-run")).await;
+    assert!(dry.ends_with("2 to create, 0 to change, 0 to delete, 0 unchanged\n"), "{dry}");
+    assert_eq!(f.must("entry count").await, "1 registration entry\n");
+    f.must(&apply).await;
+    assert_eq!(f.must(&apply).await, "0 to create, 0 to change, 0 to delete, 2 unchanged\n");
+
+    fs::remove_file(files.join("one.yaml")).unwrap();
+    fs::write(files.join("two.yaml"), format!("{}    hint: new\n", entry("two"))).unwrap();
+    let changed = f.must(&format!("{apply} --prune")).await;
+    assert!(changed.contains("    hint: (none) -> new\n"), "{changed}");
+    assert!(changed.contains("- spiffe://demo.org/one"), "{changed}");
+    let left = f.json("entry show").await;
+    let left: Vec<_> =
+        left["entries"].as_array().unwrap().iter().map(|entry| entry["spiffe_id"]["path"].clone()).collect();
+    assert_eq!(left, ["/by-hand", "/two"]);
+
+    fs::write(files.join("two.yaml"), entry("two").replace("parent_id", "parent")).unwrap();
+    let refused = f.run(&apply).await;
+    assert!(!refused.ok && refused.err.contains("two.yaml:3:5"), "{}", refused.err);
+    f.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_bundles_and_agents() {
+    let f = fixture().await;
+    let token = f.must("token generate").await;
+    assert!(token.starts_with("Token: ") && token.ends_with("\nWarning: Missing SPIFFE ID.\n"), "{token}");
+    let token = f.json("token generate -ttl 60 -spiffeID spiffe://demo.org/node").await;
+    assert!(token["value"].as_str().unwrap().len() > 36 && token["expires_at"].is_string());
+    assert_eq!(f.must("agent list").await, "No attested agents found\n");
+    assert_eq!(f.must("agent count").await, "0 attested agents\n");
+    assert_eq!(f.must("agent purge").await, "No agents to purge.\n");
+
+    let pem = f.must("bundle show").await;
+    let set = f.run_with("bundle set -id spiffe://partner.org", pem.clone()).await;
+    assert_eq!((set.ok, set.out.as_str()), (true, "bundle set.\n"), "{}", set.err);
+    let line = "*".repeat(40);
+    assert_eq!(f.must("bundle list").await, format!("{line}\n* partner.org\n{line}\n{pem}"));
+    assert_eq!(f.must("bundle list -id partner.org").await, pem);
+    f.must("entry create -parentID spiffe://demo.org/n -spiffeID spiffe://demo.org/a -selector a:b -federatesWith partner.org")
+        .await;
+    let kept = f.run("bundle delete -id partner.org").await;
+    assert!(!kept.ok && kept.err.contains("federated with 1 registration entries"), "{}", kept.err);
+    assert_eq!(f.must("bundle delete -id partner.org -mode dissociate").await, "bundle deleted.\n");
+    let document: Value = serde_json::from_str(&f.must("bundle show -format spiffe").await).unwrap();
+    assert_eq!(document["keys"][0]["use"], "x509-svid");
+    f.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_minted_can_be_used() {
+    let f = fixture().await;
+    let directory = f.directory.path().display();
+    f.must(&format!("x509 mint -spiffeID spiffe://demo.org/m -dns m.internal -ttl 10m -write {directory}"))
+        .await;
+    let mode = |name: &str| fs::metadata(f.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["svid.pem", "key.pem", "bundle.pem"].map(mode), [0o644, 0o600, 0o644]);
+    let verified = Command::new("openssl")
+        .args(["verify", "-CAfile"])
+        .arg(f.path("bundle.pem"))
+        .arg(f.path("svid.pem"))
+        .output()
+        .unwrap_or_else(|error| panic!("openssl is needed for this test (apt-get install openssl): {error}"));
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+
+    let token = f.must("jwt mint -spiffeID spiffe://demo.org/m -audience a -audience b").await;
+    assert_eq!(token.trim_end().split('.').count(), 3);
+    let path = f.path("token");
+    let written = f
+        .must(&format!("jwt mint -spiffeID spiffe://demo.org/m -audience a -write {}", path.display()))
+        .await;
+    assert_eq!(written, format!("JWT-SVID written to {}\n", path.display()));
+    assert_eq!(mode("token"), 0o600);
+
+    let capped = f.run("x509 mint -spiffeID spiffe://demo.org/m -ttl 1000h").await;
+    assert!(
+        capped.ok && capped.out.starts_with("X509-SVID:\n-----BEGIN CERTIFICATE-----\n"),
+        "{}",
+        capped.out
+    );
+    assert!(capped.err.starts_with("X509-SVID lifetime was capped shorter than specified ttl; expires \""));
+    f.stop().await;
+}
+
+/// Neither a server nor its settings: what to do is said, and the exit code is SPIRE's.
+#[test]
+fn failures_say_what_to_do() {
+    let run = |line: &str| execute(program(line), "");
+    let missing = run("entry show -socketPath /nonexistent/api.sock");
+    assert!(!missing.ok && missing.out.is_empty());
+    assert!(missing.err.contains("there is no socket /nonexistent/api.sock"), "{}", missing.err);
+    assert!(missing.err.contains("Start it with `svidecar-server run`"), "{}", missing.err);
+    let unset = run("run");
+    assert!(!unset.ok && unset.err.contains("`trust_domain` is missing"), "{}", unset.err);
+    let misspelt = run("entry create -spifeID x");
+    assert!(!misspelt.ok && misspelt.err.contains("--spiffe-id"), "{}", misspelt.err);
+    let help = run("entry --help");
+    assert!(help.ok && help.out.contains("apply"), "{}", help.out);
+    assert!(run("completions bash").out.contains("svidecar-server"));
+    let schema: Value = serde_json::from_str(&run("config schema").out).unwrap();
+    assert!(schema["properties"]["trust_domain"].is_object());
+}
+
+#[test]
+fn settings_are_shown_with_their_origin_and_validated() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("server.yaml");
+    fs::write(&file, "trust_domain: demo.org\ndata_dir: /var/lib/x\nca_ttl: 12h\n").unwrap();
+    let show = |more: &str| {
+        let mut command = program(&format!("config show -config {} {more}", file.display()));
+        command.env("SVIDECAR_SERVER_LOG__LEVEL", "debug");
+        execute(command, "").out
+    };
+    let short = show("");
+    assert!(short.contains("ca_ttl") && short.contains(":3:9") && !short.contains("default"), "{short}");
+    assert!(short.contains("environment variable SVIDECAR_SERVER_LOG__LEVEL"), "{short}");
+    assert!(show("--effective").contains("default"));
+    let json: Value = serde_json::from_str(&show("--effective -o json")).unwrap();
+    assert!(json.as_array().unwrap().iter().any(|setting| setting["key"] == "jwt_issuer"));
+
+    let validate = |file: &Path| execute(program(&format!("validate -config {}", file.display())), "");
+    assert!(validate(&file).ok);
+    fs::write(&file, "trust_domain: demo.org\ndata_dir: /var/lib/x\nca_ttl: 1h\n").unwrap();
+    let refused = validate(&file);
+    assert!(!refused.ok && refused.err.contains("10m"), "{}", refused.err);
+}
