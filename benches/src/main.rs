@@ -1,8 +1,9 @@
-//! The `svidecar-bench` binary: what identity and an idle sidecar cost, with the real binaries of the release
+//! The `svidecar-bench` binary: what identity, an idle sidecar and a decision cost, with the real binaries of the release
 //! profile. Prints tables, and writes them into `benches/README.md`.
 
 mod identity;
 mod idle;
+mod policy;
 mod report;
 mod sample;
 
@@ -13,6 +14,7 @@ fn main() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let identity = identity::measure().await?;
         let idle = idle::measure().await?;
-        report::write(&format!("{identity}\n{idle}"))
+        let policy = policy::measure()?;
+        report::write(&format!("{identity}\n{idle}\n{policy}"))
     })
 }

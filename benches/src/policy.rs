@@ -1,0 +1,60 @@
+//! What a decision costs, and whether it costs more when there are more rules.
+
+use std::{
+    fmt::Write as _,
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use svidecar_config::policy::{Policy, Protocol, Request};
+use svidecar_id::SpiffeId;
+
+/// Rules of the measured policies.
+const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
+/// Decisions that are timed together.
+const ROUNDS: u32 = 200_000;
+
+/// Measures policies that differ only in their number of rules.
+pub fn measure() -> Result<String> {
+    let mut table = "| Rules | Load | Decide |\n|---|---|---|\n".to_owned();
+    for size in SIZES {
+        let (load, decide) = measure_one(size)?;
+        writeln!(table, "| {size} | {:.1} ms | {} ns |", load.as_secs_f64() * 1e3, decide.as_nanos())?;
+    }
+    Ok(format!("### Policy: one request, decided\n\n{table}"))
+}
+
+fn measure_one(size: usize) -> Result<(Duration, Duration)> {
+    let text = policy_of(size)?;
+    let start = Instant::now();
+    let policy = Policy::parse(&text, Path::new("policy.yaml"), Protocol::Http)?;
+    let load = start.elapsed();
+    let peer = SpiffeId::parse("spiffe://demo.org/workload/7")?;
+    let request =
+        Request { peer: Some(&peer), method: Some("GET"), path: Some("/orders/17"), ..Request::default() };
+    ensure!(policy.decide(&request).is_allowed(), "the measured request is not allowed");
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        black_box(policy.decide(black_box(&request)));
+    }
+    Ok((load, start.elapsed() / ROUNDS))
+}
+
+/// One rule per workload with an ID, a pattern and paths, and one deny rule about all of them.
+fn policy_of(size: usize) -> Result<String> {
+    let mut text = "service: orders\nrules:\n".to_owned();
+    for at in 0..size {
+        writeln!(
+            text,
+            "  - {{name: r{at}, from: ['spiffe://demo.org/workload/{at}', 'spiffe://demo.org/ns/{at}/*/web'], \
+             to: {{methods: [GET, POST], paths: ['/orders/{{id}}', '/static/**']}}}}"
+        )?;
+    }
+    writeln!(
+        text,
+        "  - {{name: no-admin, action: deny, from: ['spiffe://demo.org/**'], to: {{paths: ['/admin/**']}}}}"
+    )?;
+    Ok(text)
+}
