@@ -1,12 +1,7 @@
 //! Joining by token, renewing, banning: what happens to an agent between its first contact and its end.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod support;
-
 use std::time::Duration;
 
-use support::{Credentials, TestServer, attest, entry, id_field};
 use svidecar_api::{
     spire::api::{
         server::{
@@ -26,6 +21,8 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
 };
 use tonic::{Code, Status};
+
+use crate::support::{Credentials, TestServer, attest, entry, id_field};
 
 const SPENT: &str = "failed to attest: join token does not exist or has already been used";
 

@@ -1,11 +1,6 @@
 //! What probes see: HTTP on its own listener, and `grpc.health.v1` on the administrators' socket.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use metrics_exporter_prometheus::PrometheusBuilder;
-use support::TestServer;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
 use svidecar_server::{
@@ -21,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+use crate::support::TestServer;
 
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -1,8 +1,6 @@
 //! A whole server in this process, on a free port and a socket in a temporary directory, and clients of it
 //! that bring whatever identity a test gives them.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
-
 use std::{
     net::SocketAddr,
     path::PathBuf,

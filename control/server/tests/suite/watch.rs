@@ -1,12 +1,7 @@
 //! The Watch service: what an agent is pushed, in which order, and how its streams go on and end.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod support;
-
 use std::time::Duration;
 
-use support::{Agent, TestServer, entry, id_field};
 use svidecar_api::{
     spire::api::{
         server::{
@@ -24,6 +19,8 @@ use svidecar_api::{
 };
 use svidecar_authority::{CertificateDer, x509::CertInfo};
 use tonic::{Code, Streaming};
+
+use crate::support::{Agent, TestServer, entry, id_field};
 
 async fn watch(server: &TestServer, agent: &Agent, resume_token: &str) -> Streaming<WatchResponse> {
     let request = WatchRequest { resume_token: resume_token.to_owned() };

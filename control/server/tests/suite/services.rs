@@ -1,12 +1,7 @@
 //! Entries, SVIDs and bundles as SPIRE's agents and administrators use them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod support;
-
 use std::time::{Duration, UNIX_EPOCH};
 
-use support::{TestServer, entry, id_field};
 use svidecar_api::spire::api::{
     server::{
         agent::v1::{DeleteAgentRequest, agent_client::AgentClient},
@@ -38,6 +33,8 @@ use svidecar_authority::{
 use svidecar_id::{SpiffeId, TrustDomain};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
+
+use crate::support::{TestServer, entry, id_field};
 
 fn now() -> UnixTime {
     UnixTime::since_unix_epoch(UNIX_EPOCH.elapsed().unwrap())

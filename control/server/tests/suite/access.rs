@@ -1,19 +1,16 @@
 //! Every method of every service, called by every kind of caller over real connections.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod support;
-
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use support::{TestServer, entry};
 use svidecar_api::{
     spire::api::types::Entry,
     status::{Reason, permission_denied_reason},
 };
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
+
+use crate::support::{TestServer, entry};
 
 /// Calls a method with an empty message and reads the first answer, whatever the shapes are.
 async fn call(channel: &Channel, path: &str) -> Result<(), Status> {

@@ -1,0 +1,10 @@
+//! The server as its callers see it: a whole one in this process, and clients over real connections.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod access;
+mod attest;
+mod probes;
+mod services;
+mod support;
+mod watch;
