@@ -240,6 +240,7 @@ pub struct Policy {
     default: Verdict,
     rules: Box<[Rule]>,
     index: IdIndex,
+    reads_headers: bool,
     cases: Box<[Case]>,
 }
 
@@ -326,8 +327,8 @@ impl Policy {
 
     /// Whether a decision can depend on headers. If not, they need not be kept for deciding again.
     #[must_use]
-    pub fn reads_headers(&self) -> bool {
-        self.rules.iter().flat_map(|rule| &rule.to).any(|target| !target.headers.is_empty())
+    pub const fn reads_headers(&self) -> bool {
+        self.reads_headers
     }
 
     /// The rules, in the order of the file.

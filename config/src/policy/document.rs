@@ -51,12 +51,14 @@ fn read_policy(reader: &mut Reader<'_>, root: &Node) -> Option<Policy> {
             Sources::Patterns(patterns) => patterns.iter().for_each(|pattern| index.add(pattern, at)),
         }
     }
+    let reads_headers = rules.iter().flat_map(|rule| &rule.to).any(|target| !target.headers.is_empty());
     Some(Policy {
         service: service?.into(),
         protocol: reader.protocol(),
         default: default?,
         rules: rules.into(),
         index,
+        reads_headers,
         cases: cases?.into(),
     })
 }
