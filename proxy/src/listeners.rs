@@ -29,9 +29,11 @@ pub struct Listeners {
 struct Open {
     /// What the settings say; port 0 stays 0.
     wanted: ListenAddress,
-    max_connections: u32,
+    /// Permits that the limit was made of.
+    permits: usize,
     /// Where it really listens.
     address: ListenAddress,
+    limit: Arc<Semaphore>,
     stop: CancellationToken,
     _file: Option<SocketFile>,
 }
@@ -52,16 +54,8 @@ impl Listeners {
     pub fn open_new(&self, plan: &Plan, workers: usize) -> Result<Opened, ProxyError> {
         let mut opened = Vec::new();
         for (key, wanted) in wanted(plan) {
-            let is_open = self.open.get(&key).is_some_and(|open| {
-                open.wanted == wanted.address && open.max_connections == wanted.max_connections
-            });
-            if is_open {
+            if self.open.get(&key).is_some_and(|open| open.wanted == wanted.address) {
                 continue;
-            }
-            let rebinds = self.open.get(&key).filter(|open| open.wanted == wanted.address);
-            if let Some(same_address) = rebinds {
-                // Only the limit changed: the sockets must go before they can be bound again.
-                same_address.stop.cancel();
             }
             let bound = sockets::bind(&key.1, &wanted.address, workers)?;
             opened.push((key, wanted, bound));
@@ -88,6 +82,11 @@ impl Listeners {
             }
             stays
         });
+        for (key, wanted) in wanted(plan) {
+            if let Some(open) = self.open.get_mut(&key).filter(|open| open.wanted == wanted.address) {
+                open.set_limit(wanted.max_connections as usize);
+            }
+        }
         for (key, wanted, bound) in opened.0 {
             let (direction, name) = key.clone();
             info!(listener = %name, direction = direction.as_str(), address = %bound.address, "Listening");
@@ -96,8 +95,9 @@ impl Listeners {
             let BoundListener { address, sockets, file } = bound;
             let open = Open {
                 wanted: wanted.address,
-                max_connections: wanted.max_connections,
+                permits: wanted.max_connections as usize,
                 address,
+                limit: Arc::clone(&limit),
                 stop: stop.clone(),
                 _file: file,
             };
@@ -125,6 +125,16 @@ impl Listeners {
     /// All listeners, for the admin.
     pub fn all(&self) -> impl Iterator<Item = (Direction, &str, &ListenAddress)> {
         self.open.iter().map(|((direction, name), open)| (*direction, &**name, &open.address))
+    }
+}
+
+impl Open {
+    /// Connections over a smaller limit live on; only new ones wait.
+    fn set_limit(&mut self, wanted: usize) {
+        self.limit.add_permits(wanted.saturating_sub(self.permits));
+        // Permits in use cannot be taken back now; the next change sees how many there still are.
+        let forgotten = self.limit.forget_permits(self.permits.saturating_sub(wanted));
+        self.permits = wanted.max(self.permits.saturating_sub(forgotten));
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Comes from a finished handshake alone; nothing that a peer says in HTTP gets in here.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_authority::{
     bundle::BundleSet,
@@ -16,6 +18,8 @@ use svidecar_id::SpiffeId;
 pub struct Peer {
     facts: VerifiedPeer,
     chain: Vec<CertificateDer<'static>>,
+    /// The bundles that last accepted the chain, so that a snapshot with the same ones costs no cryptography.
+    accepted_by: Mutex<Weak<BundleSet>>,
 }
 
 impl Peer {
@@ -26,7 +30,8 @@ impl Peer {
     pub fn of_handshake(chain: &[CertificateDer<'_>]) -> Result<Self, X509Error> {
         let leaf = chain.first().ok_or(X509Error::NoCertificate)?;
         let facts = facts_of_accepted(leaf)?;
-        Ok(Self { facts, chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect() })
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Ok(Self { facts, chain, accepted_by: Mutex::default() })
     }
 
     /// Its SPIFFE ID.
@@ -58,8 +63,14 @@ impl Peer {
     ///
     /// # Errors
     /// Why the chain would not be accepted any more.
-    pub fn still_trusted(&self, bundles: &BundleSet, now: UnixTime) -> Result<(), X509Error> {
+    pub fn still_trusted(&self, bundles: &Arc<BundleSet>, now: UnixTime) -> Result<(), X509Error> {
+        let mut accepted_by = self.accepted_by.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::ptr::eq(accepted_by.as_ptr(), Arc::as_ptr(bundles)) {
+            return Ok(());
+        }
         let at = now.min(self.facts.not_after);
-        verify_peer(&self.chain, bundles, at).map(|_| ())
+        verify_peer(&self.chain, bundles, at)?;
+        *accepted_by = Arc::downgrade(bundles);
+        Ok(())
     }
 }

@@ -59,6 +59,11 @@ impl Reloader {
                 None
             }
         };
+        if let Some(watch) = &mut watch {
+            // A file may have changed between the start and the first watch.
+            self.watch_files(watch);
+            self.reload().await;
+        }
         loop {
             if let Some(watch) = &mut watch {
                 self.watch_files(watch);
@@ -93,7 +98,7 @@ impl Reloader {
             }
             Ok(false) => {
                 self.shared.telemetry.state().config_current.set(1);
-                self.shared.reload.send_modify(|status| status.error = None);
+                self.shared.reload.send_if_modified(|status| status.error.take().is_some());
             }
             Err(error) => {
                 self.shared.telemetry.state().count_reload(false);

@@ -167,3 +167,6 @@ pub fn choose<'a>(svids: &'a [Arc<Svid>], choice: &Choice) -> Result<&'a Arc<Svi
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,8 @@ impl IdentityWatch {
             self.updates.inc();
         }
         self.current.replace_identity(|old| {
-            let keep_bundles = separate_bundles && !old.bundles.is_empty();
+            let keep_bundles = same_bundles(&old.bundles, &material.bundles)
+                || (separate_bundles && !old.bundles.is_empty());
             Identity {
                 status: current_status(&old.status, now),
                 svid: Some(chosen),
@@ -151,6 +152,9 @@ impl IdentityWatch {
     }
 
     fn take_bundles(&self, set: BundleSet) {
+        if same_bundles(&self.current.load().identity.bundles, &set) {
+            return;
+        }
         let count = set.len();
         self.current.replace_identity(|old| Identity {
             status: old.status.clone(),
@@ -343,6 +347,11 @@ fn current_status(old: &Status, now: UnixTime) -> Status {
         return old.clone();
     }
     Status { state: IdentityState::Current, detail: "the Workload API stream is open".to_owned(), since: now }
+}
+
+/// Bundles that say the same stay the same value, and then no connection is verified again.
+fn same_bundles(old: &BundleSet, new: &BundleSet) -> bool {
+    old.iter().eq(new.iter())
 }
 
 async fn open_bundles(mut client: Client) -> Option<Streaming<X509BundlesResponse>> {

@@ -107,6 +107,9 @@ pub async fn dial(
     resolver: Option<&Resolver>,
     alpn: Alpn,
 ) -> Result<Dialled, Refusal> {
+    if spec.tls.is_some() {
+        require_identity(worker, spec)?;
+    }
     let connecting = connect(endpoint, resolver);
     let (stream, address) = match tokio::time::timeout(spec.connect_timeout, connecting).await {
         Ok(Ok(connected)) => connected,
@@ -152,6 +155,18 @@ pub async fn dial(
             Err(Refusal::new(status, failure.code, detail))
         }
     }
+}
+
+/// Without an SVID every server would refuse us with an alert that explains nothing.
+fn require_identity(worker: &Worker, spec: &UpstreamSpec) -> Result<(), Refusal> {
+    let snapshot = worker.shared.current.load();
+    let identity = &snapshot.identity;
+    if identity.valid_svid(UnixTime::now()).is_some() {
+        return Ok(());
+    }
+    let (state, why) = (identity.status.state.as_str(), &identity.status.detail);
+    let detail = format!("there is no valid SVID to connect to `{}` with ({state}: {why})", spec.name);
+    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::NO_IDENTITY, detail))
 }
 
 async fn connect(endpoint: &Address, resolver: Option<&Resolver>) -> io::Result<(Stream, String)> {

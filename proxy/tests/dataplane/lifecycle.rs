@@ -124,6 +124,16 @@ async fn not_ready_says_what_is_missing_and_why() {
     server.until(|readiness| readiness.ready).await;
 }
 
+/// Our own workload gets the reason, not a broken handshake.
+#[tokio::test]
+async fn without_an_identity_a_request_out_says_so() {
+    let agent = Agent::start(Says::Denied).await;
+    let client = Sidecar::start(&agent, &outbound("127.0.0.1:9".parse().unwrap())).await;
+    let response = plain_get(client.outbound("orders"), "/").await;
+    assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers["x-svidecar-error"], "no_identity");
+}
+
 /// An SVID that has ended is not presented, and readiness says so.
 #[tokio::test]
 async fn an_expired_svid_is_not_used() {

@@ -66,3 +66,33 @@ async fn a_policy_that_fails_its_tests_is_not_taken() {
     let status = sidecar.proxy.shared().reload.borrow().clone();
     assert_eq!((status.generation, status.failures), (1, 1));
 }
+
+/// A listener that is added comes, the one beside it does not notice.
+#[tokio::test]
+async fn a_new_listener_opens_and_the_old_connections_live_on() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let stream = mtls(sidecar.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
+        .await
+        .unwrap();
+    let mut shop = http1(stream).await;
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+
+    let socket = sidecar.path("new.sock");
+    let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap()
+        + &format!(
+            "outbound:\n  - {{name: new, listen: \"unix:{}\", upstream: {{endpoints: [\"127.0.0.1:9\"], server_id: [\"spiffe://demo.org/x\"]}}}}\n",
+            socket.display()
+        );
+    sidecar.edit("svidecar.yaml", &config).await;
+    assert_eq!(sidecar.proxy.shared().reload.borrow().error, None);
+    let mut new = http1(tokio::net::UnixStream::connect(&socket).await.unwrap()).await;
+    assert_eq!(ask(&mut new, get("/")).await.headers["x-svidecar-error"], "upstream_refused");
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK, "the same connection");
+
+    let broken = config.replace("protocol:", "protcol:") + "wrokers: 3\n";
+    sidecar.edit("svidecar.yaml", &broken).await;
+    let error = sidecar.proxy.shared().reload.borrow().error.clone().unwrap();
+    assert!(error.contains("wrokers") && error.contains("workers"), "{error}");
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+}

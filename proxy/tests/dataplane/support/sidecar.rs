@@ -91,12 +91,17 @@ impl Sidecar {
         self.directory.path().join(file)
     }
 
-    /// Replaces the policy as a careful editor does, and waits until the reload has been tried.
+    /// Replaces the policy, and waits until the reload has been tried.
     pub async fn edit_policy(&self, policy: &str) {
+        self.edit("policy.yaml", policy).await;
+    }
+
+    /// Replaces a file as a careful editor does, and waits until the reload has been tried.
+    pub async fn edit(&self, file: &str, text: &str) {
         let mut reloads = self.proxy.shared().reload.subscribe();
         reloads.mark_unchanged();
-        std::fs::write(self.path("new"), policy).unwrap();
-        std::fs::rename(self.path("new"), self.path("policy.yaml")).unwrap();
+        std::fs::write(self.path("new"), text).unwrap();
+        std::fs::rename(self.path("new"), self.path(file)).unwrap();
         soon("a reload", reloads.changed()).await.unwrap();
     }
 
