@@ -123,6 +123,7 @@ mod tests {
             "agent run -serverAddress s -serverPort 8081 -trustDomain demo.org -dataDir /d -socketPath /s",
             "agent validate -config agent.conf",
             "agent healthcheck -socketPath /s -shallow -verbose",
+            "agent healthcheck --verbose --data-dir /d",
             "agent api fetch",
             "agent api fetch -write /tmp -silent -timeout 5s -socketPath /s",
             "agent api fetch x509 -write /tmp -output json",

@@ -62,11 +62,15 @@ pub enum EntryError {
 /// The path of the parent of entries that give nodes another name.
 const NODE_PARENT: &str = "/spire/server";
 
+/// The type of the selector by which a join token's entry names its node.
+const NODE_SELECTOR: &str = "spiffe_id";
+
 /// Whether the Workload API serves such an entry at all: those for an SVID store and those that only give a
 /// node another name are not for workloads.
 #[must_use]
 pub fn is_for_workloads(entry: &types::Entry) -> bool {
-    let names_a_node = entry.parent_id.as_ref().is_some_and(|parent| parent.path == NODE_PARENT);
+    let names_a_node = entry.parent_id.as_ref().is_some_and(|parent| parent.path == NODE_PARENT)
+        || entry.selectors.iter().any(|selector| selector.r#type == NODE_SELECTOR);
     !entry.store_svid && !names_a_node
 }
 
@@ -180,6 +184,9 @@ pub mod tests {
         assert!(!is_for_workloads(&types::Entry { store_svid: true, ..wire() }));
         let parent = types::Spiffeid { trust_domain: "demo.org".into(), path: "/spire/server".into() };
         assert!(!is_for_workloads(&types::Entry { parent_id: Some(parent), ..wire() }));
+        let of_a_token =
+            types::Selector { r#type: "spiffe_id".into(), value: "spiffe://demo.org/spire/agent/x".into() };
+        assert!(!is_for_workloads(&types::Entry { selectors: vec![of_a_token], ..wire() }));
     }
 
     /// H17, M12

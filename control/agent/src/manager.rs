@@ -203,6 +203,17 @@ impl Manager {
     /// Applies what the server said, and wakes who has to act on it.
     pub(crate) fn apply(&self, change: Change) -> Applied {
         let applied = self.cache().apply(change, SystemTime::now());
+        if applied.bundles {
+            let bundles = self.bundles();
+            let own = bundles.get(&self.link.address().trust_domain);
+            tracing::info!(
+                sequence = own.map_or(0, |bundle| bundle.sequence),
+                x509_authorities = own.map_or(0, |bundle| bundle.x509_authorities.len()),
+                jwt_authorities = own.map_or(0, |bundle| bundle.jwt_authorities.len()),
+                trust_domains = bundles.iter().count(),
+                "the trust bundles changed"
+            );
+        }
         if applied.changed() {
             self.due.notify_one();
             self.dirty.notify_one();

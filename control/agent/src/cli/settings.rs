@@ -195,6 +195,12 @@ pub struct AdminSocket {
 }
 
 impl AdminSocket {
+    /// Whether anything says where the socket is.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.admin_socket_path.is_some() || self.config.is_some() || self.data_dir.is_some()
+    }
+
     /// Where the socket is.
     ///
     /// # Errors
