@@ -137,25 +137,25 @@ impl Index {
 
     /// All that the agent is authorized for, ordered by entry ID.
     pub(super) fn of_agent(&self, agent: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        let mut found = BTreeMap::new();
-        let mut parents = vec![agent.clone()];
-        let mut visited = HashSet::from([agent.clone()]);
-        let aliases: Vec<_> = self.aliases_of(agent).cloned().collect();
-        for alias in aliases {
-            if visited.insert(alias.spiffe_id.clone()) {
-                parents.push(alias.spiffe_id.clone());
+        let mut found: Vec<_> = self.aliases_of(agent).cloned().collect();
+        let mut visited: HashSet<&SpiffeId> = HashSet::from([agent]);
+        let mut parents = vec![agent];
+        for alias in self.aliases_of(agent) {
+            if visited.insert(&alias.spiffe_id) {
+                parents.push(&alias.spiffe_id);
             }
-            found.insert(alias.id.clone(), alias);
         }
         while let Some(parent) = parents.pop() {
-            for entry in self.resolve(self.tables.by_parent.get(&parent)) {
-                if visited.insert(entry.spiffe_id.clone()) {
-                    parents.push(entry.spiffe_id.clone());
+            for entry in self.resolve(self.tables.by_parent.get(parent)) {
+                if visited.insert(&entry.spiffe_id) {
+                    parents.push(&entry.spiffe_id);
                 }
-                found.insert(entry.id.clone(), Arc::clone(entry));
+                found.push(Arc::clone(entry));
             }
         }
-        found.into_values().collect()
+        found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        found.dedup_by(|a, b| a.id == b.id);
+        found
     }
 
     /// The entry, when the agent is above it.

@@ -1,7 +1,7 @@
 //! What an agent has, what it should have, and the messages between the two.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -22,22 +22,23 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// What an agent is authorized for at one moment. Cheap to keep: records are shared.
 #[derive(Clone, Default)]
 pub struct View {
-    entries: BTreeMap<String, Arc<EntryRecord>>,
-    bundles: BTreeMap<TrustDomain, Arc<BundleRecord>>,
+    /// Ordered by ID.
+    entries: Vec<Arc<EntryRecord>>,
+    /// Ordered by trust domain.
+    bundles: Vec<Arc<BundleRecord>>,
 }
 
 impl View {
     /// The entries of the agent, our own bundle, and those that its entries federate with.
     pub fn of(state: &State, agent: &SpiffeId) -> Self {
         let entries = state.entries.of_agent(agent);
-        let names: HashSet<&TrustDomain> = entries
+        let names: BTreeSet<&TrustDomain> = entries
             .iter()
             .flat_map(|entry| &entry.federates_with)
             .chain(std::iter::once(&state.trust_domain))
             .collect();
-        let bundles =
-            names.into_iter().filter_map(|name| Some((name.clone(), state.entries.bundle(name)?))).collect();
-        Self { bundles, entries: entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect() }
+        let bundles = names.into_iter().filter_map(|name| state.entries.bundle(name)).collect();
+        Self { entries, bundles }
     }
 
     /// How many entries there are.
@@ -52,8 +53,8 @@ impl View {
 
     /// What leads from this view to `now`.
     pub fn difference(&self, now: &Self) -> Difference {
-        let (entries, deleted_entries) = changes(&self.entries, &now.entries);
-        let (bundles, deleted_bundles) = changes(&self.bundles, &now.bundles);
+        let (entries, deleted_entries) = changes(&self.entries, &now.entries, |entry| &entry.id);
+        let (bundles, deleted_bundles) = changes(&self.bundles, &now.bundles, |bundle| &bundle.trust_domain);
         Difference {
             snapshot: false,
             entries,
@@ -67,10 +68,10 @@ impl View {
     /// match costs one snapshot.
     pub fn digest(&self) -> u64 {
         let mut hash = DefaultHasher::new();
-        for entry in self.entries.values() {
+        for entry in &self.entries {
             (&entry.id, entry.revision, entry.created_at, &entry.spiffe_id, &entry.selectors).hash(&mut hash);
         }
-        for bundle in self.bundles.values() {
+        for bundle in &self.bundles {
             (&bundle.trust_domain, bundle.sequence, &bundle.x509_authorities, &bundle.jwt_authorities)
                 .hash(&mut hash);
         }
@@ -78,19 +79,24 @@ impl View {
     }
 }
 
-/// What is new or different, and what is gone.
+/// What is new or different, and the keys of what is gone, between two lists that are ordered by their keys.
 fn changes<K: Ord + Clone, V: PartialEq>(
-    before: &BTreeMap<K, Arc<V>>,
-    now: &BTreeMap<K, Arc<V>>,
+    before: &[Arc<V>],
+    now: &[Arc<V>],
+    key: impl Fn(&V) -> &K,
 ) -> (VecDeque<Arc<V>>, Vec<K>) {
-    let changed = now
-        .iter()
-        .filter(|(key, value)| {
-            before.get(*key).is_none_or(|known| !Arc::ptr_eq(known, value) && known != *value)
-        })
-        .map(|(_, value)| Arc::clone(value))
-        .collect();
-    let gone = before.keys().filter(|key| !now.contains_key(key)).cloned().collect();
+    let (mut changed, mut gone) = (VecDeque::new(), Vec::new());
+    let mut before = before.iter().peekable();
+    for value in now {
+        while let Some(old) = before.next_if(|old| key(old) < key(value)) {
+            gone.push(key(old).clone());
+        }
+        let known = before.next_if(|old| key(old) == key(value));
+        if known.is_none_or(|known| !Arc::ptr_eq(known, value) && known != value) {
+            changed.push_back(Arc::clone(value));
+        }
+    }
+    gone.extend(before.map(|old| key(old).clone()));
     (changed, gone)
 }
 
@@ -171,25 +177,21 @@ mod tests {
 
     fn view(entries: &[(&str, i64)], bundles: &[(&str, u64)]) -> View {
         let id = SpiffeId::parse("spiffe://demo.org/x").unwrap();
-        View {
-            entries: entries
-                .iter()
-                .map(|(name, revision)| {
-                    let mut entry = EntryRecord::new(id.clone(), id.clone(), vec![Selector::new("a", "b")]);
-                    (entry.id, entry.revision) = ((*name).to_owned(), *revision);
-                    ((*name).to_owned(), Arc::new(entry))
-                })
-                .collect(),
-            bundles: bundles
-                .iter()
-                .map(|(name, sequence)| {
-                    let name = TrustDomain::parse(name).unwrap();
-                    let mut bundle = BundleRecord::empty(name.clone());
-                    bundle.sequence = *sequence;
-                    (name, Arc::new(bundle))
-                })
-                .collect(),
-        }
+        let entry = |name: &str, revision| {
+            let selectors = vec![Selector::new("a", "b")];
+            let entry = EntryRecord::new(id.clone(), id.clone(), selectors);
+            Arc::new(EntryRecord { id: name.to_owned(), revision, ..entry })
+        };
+        let bundle = |name: &str, sequence| {
+            let bundle = BundleRecord::empty(TrustDomain::parse(name).unwrap());
+            Arc::new(BundleRecord { sequence, ..bundle })
+        };
+        let mut view = View {
+            entries: entries.iter().map(|(name, revision)| entry(name, *revision)).collect(),
+            bundles: bundles.iter().map(|(name, sequence)| bundle(name, *sequence)).collect(),
+        };
+        view.entries.sort_by(|a, b| a.id.cmp(&b.id));
+        view
     }
 
     fn ids(message: &WatchResponse) -> Vec<&str> {
