@@ -30,7 +30,7 @@ use self::{
 };
 use super::Record;
 
-/// The content type of [`Metrics::render`].
+/// The content type of what [`Telemetry::render`](super::Telemetry::render) gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Most combinations of labels. Beyond it the rule and the trust domain are counted as `other`.
