@@ -1,6 +1,6 @@
 # What one types here. Each target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench install clean
+.PHONY: help demo test compare check bench install clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
@@ -15,6 +15,9 @@ demo: ## server, agent, two sidecars, an app and a client: the whole story (KEEP
 
 test: ## every test, with the clients of others (installed into target/tools)
 	@tests/run
+
+compare: ## our server's commands against SPIRE's own, byte for byte (needs Go, minutes to build)
+	@tests/spire-commands
 
 check: ## format, clippy, rustdoc, house rules, dependencies: all as errors
 	cargo fmt --all --check
