@@ -212,6 +212,12 @@ pub enum AgentError {
         /// SPIRE's reason.
         reason: &'static str,
     },
+    /// An answer to an identity that had been renewed meanwhile.
+    #[error("the agent's SVID was renewed during {what}; it is tried again with the new one")]
+    Superseded {
+        /// The call.
+        what: &'static str,
+    },
     /// Our own SVID ended while the server was away.
     #[error("this agent's SVID ended and the server was not reached in time; start it with a new join token")]
     Expired,
@@ -246,6 +252,7 @@ impl AgentError {
             Self::Late { .. } => "server_late",
             Self::BadAnswer { .. } => "server_answer",
             Self::Evicted { .. } => "agent_evicted",
+            Self::Superseded { .. } => "identity_superseded",
             Self::Expired => "agent_expired",
             Self::Listen { .. } => "listen",
             Self::Key(_) => "key",

@@ -7,7 +7,10 @@
 mod calls;
 mod dial;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use svidecar_api::status::{Reason, permission_denied_reason};
 use svidecar_authority::bundle::BundleSet;
@@ -51,17 +54,24 @@ pub type BundleSource = Arc<dyn Fn() -> Arc<BundleSet> + Send + Sync>;
 pub struct Link {
     address: Address,
     bundles: BundleSource,
-    identity: watch::Sender<Arc<HeldSvid>>,
-    channel: RwLock<Channel>,
+    session: watch::Sender<Arc<Session>>,
+}
+
+/// The link with one identity. Calls are made on it, so that an answer is judged by the identity that asked.
+pub struct Session {
+    address: Address,
+    identity: Arc<HeldSvid>,
+    channel: Channel,
+    /// Another identity has taken over.
+    superseded: AtomicBool,
 }
 
 impl Link {
     /// A link that dials when it is first used.
     #[must_use]
     pub fn new(address: Address, identity: Arc<HeldSvid>, bundles: BundleSource) -> Self {
-        let (identity, _) = watch::channel(identity);
-        let channel = dial::lazy(&address, &Trust::Live(Arc::clone(&bundles)), Some(identity.subscribe()));
-        Self { address, bundles, identity, channel: RwLock::new(channel) }
+        let (session, _) = watch::channel(Session::new(&address, identity, &bundles));
+        Self { address, bundles, session }
     }
 
     /// The server's address.
@@ -73,38 +83,43 @@ impl Link {
     /// Our own SVID.
     #[must_use]
     pub fn identity(&self) -> Arc<HeldSvid> {
-        Arc::clone(&self.identity.borrow())
+        Arc::clone(&self.session.borrow().identity)
     }
 
-    /// Follows our own SVID.
+    /// The way to call the server now.
     #[must_use]
-    pub fn identities(&self) -> watch::Receiver<Arc<HeldSvid>> {
-        self.identity.subscribe()
+    pub fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session.borrow())
     }
 
-    /// Uses another SVID from now on. Calls in flight end with the old one; the server counts the new one as
-    /// active from its first use.
+    /// Follows the sessions, from the one of now.
+    #[must_use]
+    pub fn sessions(&self) -> watch::Receiver<Arc<Session>> {
+        self.session.subscribe()
+    }
+
+    /// Uses another SVID from now on, over a new connection. Calls in flight end with the old one; the server
+    /// counts the new one as active, and the old one as not, from its first use.
     pub fn set_identity(&self, identity: Arc<HeldSvid>) {
-        self.identity.send_replace(identity);
-        self.redial();
+        self.session.borrow().superseded.store(true, Ordering::Release);
+        self.session.send_replace(Session::new(&self.address, identity, &self.bundles));
+    }
+}
+
+impl Session {
+    fn new(address: &Address, identity: Arc<HeldSvid>, bundles: &BundleSource) -> Arc<Self> {
+        let trust = Trust::Live(Arc::clone(bundles));
+        let channel = dial::lazy(address, &trust, Arc::clone(&identity));
+        Arc::new(Self { address: address.clone(), identity, channel, superseded: AtomicBool::new(false) })
     }
 
-    /// Leaves the connection, so that the next call makes a new one.
-    pub fn redial(&self) {
-        let trust = Trust::Live(Arc::clone(&self.bundles));
-        let channel = dial::lazy(&self.address, &trust, Some(self.identity.subscribe()));
-        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = channel;
-    }
-
-    fn channel(&self) -> Channel {
-        self.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Makes an error of a failed call: whether the server was reached, and whether it still knows us.
+    /// Makes an error of a failed call: whether the server was reached, and whether it still knows us. That an
+    /// identity of before is not accepted any more says nothing about the one of now.
     #[must_use]
     pub fn error(&self, what: &'static str, status: tonic::Status) -> AgentError {
         match eviction(&status) {
-            Some(reason) => AgentError::Evicted { id: self.identity().spiffe_id.clone(), reason },
+            Some(_) if self.superseded.load(Ordering::Acquire) => AgentError::Superseded { what },
+            Some(reason) => AgentError::Evicted { id: self.identity.spiffe_id.clone(), reason },
             None => call_error(&self.address, what, status),
         }
     }

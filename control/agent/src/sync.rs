@@ -112,7 +112,7 @@ impl Sync {
 
     /// Polls until it is time to ask for push again.
     async fn poll(&mut self, until: Instant, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
-        let mut identities = self.manager.link.identities();
+        let mut sessions = self.manager.link.sessions();
         let mut next = Instant::now();
         loop {
             let lookup = self.next_lookup();
@@ -125,7 +125,7 @@ impl Sync {
                     let spread = 0.9 + 0.2 * rand::random::<f64>();
                     next = Instant::now() + self.manager.options.sync_interval.mul_f64(spread);
                 }
-                _ = identities.changed() => return Ok(Ended::NewIdentity),
+                _ = sessions.changed() => return Ok(Ended::NewIdentity),
                 Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
                 () = at(lookup) => self.look_up().await?,
             }
@@ -158,7 +158,7 @@ impl Sync {
                 .get(&self.manager.link.address().trust_domain)
                 .map_or(0, |b| b.sequence);
             self.posted = true;
-            if let Err(error) = self.manager.link.post_status(serial).await {
+            if let Err(error) = self.manager.link.session().post_status(serial).await {
                 tracing::debug!(%error, "the server did not take our status");
             }
         }

@@ -75,7 +75,7 @@ async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {
     let failed = |error: svidecar_authority::AuthorityError| AgentError::Key(error.to_string());
     let key = PrivateKey::generate(KeyType::EcP256).map_err(failed)?;
     let csr = csr::create(&key, None, &[]).map_err(failed)?;
-    let wire = manager.link.renew(csr).await?;
+    let wire = manager.link.session().renew(csr).await?;
     let expected = manager.link.identity().spiffe_id.clone();
     let svid = HeldSvid::accept(wire, key, Some(&expected), SystemTime::now())
         .map_err(|reason| AgentError::BadAnswer { what: "RenewAgent", reason })?;

@@ -22,7 +22,7 @@ use svidecar_api::{
 use svidecar_authority::bundle::Bundle;
 use tonic::transport::Channel;
 
-use super::{Address, Link, MAX_MESSAGE, call_error};
+use super::{Address, Link, MAX_MESSAGE, Session, call_error};
 use crate::{cache::bundle_from_wire, error::AgentError};
 
 /// A server that does not answer for so long is away.
@@ -64,12 +64,43 @@ fn own_bundle(address: &Address, wire: types::Bundle) -> Result<Bundle, AgentErr
 }
 
 impl Link {
+    /// Has X.509-SVIDs signed; see [`Session::sign`]. Tried again when our own SVID is renewed meanwhile.
+    ///
+    /// # Errors
+    /// As [`Session::sign`].
+    pub async fn sign(
+        &self,
+        params: Vec<NewX509svidParams>,
+    ) -> Result<Vec<batch_new_x509svid_response::Result>, AgentError> {
+        match self.session().sign(params.clone()).await {
+            Err(AgentError::Superseded { .. }) => self.session().sign(params).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Has a JWT-SVID signed; see [`Session::sign_jwt`]. Tried again when our own SVID is renewed meanwhile.
+    ///
+    /// # Errors
+    /// As [`Session::sign_jwt`].
+    pub async fn sign_jwt(
+        &self,
+        entry_id: &str,
+        audience: Vec<String>,
+    ) -> Result<types::Jwtsvid, AgentError> {
+        match self.session().sign_jwt(entry_id, audience.clone()).await {
+            Err(AgentError::Superseded { .. }) => self.session().sign_jwt(entry_id, audience).await,
+            outcome => outcome,
+        }
+    }
+}
+
+impl Session {
     /// The trust domain's bundle.
     ///
     /// # Errors
     /// When the server does not answer, or with something else.
     pub async fn bundle(&self) -> Result<Bundle, AgentError> {
-        let mut client = BundleClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut client = BundleClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let call = client.get_bundle(GetBundleRequest::default());
         let wire = bounded("GetBundle", call, |what, status| self.error(what, status)).await?;
         own_bundle(&self.address, wire)
@@ -81,7 +112,7 @@ impl Link {
     /// When the server does not answer, or with something else.
     pub async fn federated_bundle(&self, trust_domain: &str) -> Result<Option<Bundle>, AgentError> {
         let what = "GetFederatedBundle";
-        let mut client = BundleClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut client = BundleClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let request = GetFederatedBundleRequest { trust_domain: trust_domain.to_owned(), output_mask: None };
         let call = client.get_federated_bundle(request);
         match bounded(what, call, |what, status| self.error(what, status)).await {
@@ -97,13 +128,13 @@ impl Link {
     /// A client of the entries.
     #[must_use]
     pub fn entries(&self) -> EntryClient<Channel> {
-        EntryClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+        EntryClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// A client of the pushed changes.
     #[must_use]
     pub fn watch(&self) -> WatchClient<Channel> {
-        WatchClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+        WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Has X.509-SVIDs signed, one result per request, in order.
@@ -116,7 +147,7 @@ impl Link {
     ) -> Result<Vec<batch_new_x509svid_response::Result>, AgentError> {
         let what = "BatchNewX509SVID";
         let asked = params.len();
-        let mut client = SvidClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut client = SvidClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let call = client.batch_new_x509svid(BatchNewX509svidRequest { params });
         let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
         if answer.results.len() != asked {
@@ -136,7 +167,7 @@ impl Link {
         audience: Vec<String>,
     ) -> Result<types::Jwtsvid, AgentError> {
         let what = "NewJWTSVID";
-        let mut client = SvidClient::new(self.channel());
+        let mut client = SvidClient::new(self.channel.clone());
         let call = client.new_jwtsvid(NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience });
         let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
         answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
@@ -148,7 +179,7 @@ impl Link {
     /// When the server does not answer, or refuses.
     pub async fn renew(&self, csr: Vec<u8>) -> Result<types::X509svid, AgentError> {
         let what = "RenewAgent";
-        let mut client = AgentClient::new(self.channel());
+        let mut client = AgentClient::new(self.channel.clone());
         let call = client.renew_agent(RenewAgentRequest { params: Some(AgentX509svidParams { csr }) });
         let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
         answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
@@ -159,7 +190,7 @@ impl Link {
     /// # Errors
     /// When the server does not answer.
     pub async fn post_status(&self, current_bundle_serial: u64) -> Result<(), AgentError> {
-        let mut client = AgentClient::new(self.channel());
+        let mut client = AgentClient::new(self.channel.clone());
         let agent_version = format!("svidecar-agent {}", env!("CARGO_PKG_VERSION"));
         let call = client.post_status(PostStatusRequest { current_bundle_serial, agent_version });
         bounded("PostStatus", call, |what, status| self.error(what, status)).await.map(|_| ())

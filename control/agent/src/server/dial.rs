@@ -11,7 +11,7 @@ use svidecar_authority::{
     bundle::BundleSet,
     tls::{self, Identity, InsecureVerifier, NoIdentity, SpiffeVerifier, Versions, authorize},
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
@@ -39,12 +39,11 @@ pub enum Trust {
 }
 
 /// A channel that dials when used, and again after each loss.
-pub fn lazy(address: &Address, trust: &Trust, identity: Option<watch::Receiver<Arc<HeldSvid>>>) -> Channel {
+pub fn lazy(address: &Address, trust: &Trust, identity: Arc<HeldSvid>) -> Channel {
     let (address, trust) = (address.clone(), trust.clone());
     let connector = tower::service_fn(move |_| {
-        let (address, trust) = (address.clone(), trust.clone());
-        let identity = identity.as_ref().map(|identity| Arc::clone(&identity.borrow()));
-        async move { connect(&address, &trust, identity.as_deref()).await.map(TokioIo::new) }
+        let (address, trust, identity) = (address.clone(), trust.clone(), Arc::clone(&identity));
+        async move { connect(&address, &trust, Some(&identity)).await.map(TokioIo::new) }
     });
     endpoint().connect_with_connector_lazy(connector)
 }

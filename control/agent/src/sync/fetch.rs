@@ -19,7 +19,7 @@ use crate::{
     cache::Change,
     entry::{self, Entry, EntryId},
     error::AgentError,
-    server::{CALL_TIMEOUT, Link},
+    server::{CALL_TIMEOUT, Session},
 };
 
 const WHAT: &str = "SyncAuthorizedEntries";
@@ -33,19 +33,19 @@ const BUNDLES_AT_ONCE: usize = 8;
 impl Sync {
     /// Asks for all entries and bundles and applies them.
     pub(super) async fn fetch(&mut self) -> Result<(), AgentError> {
-        let link = &self.manager.link;
+        let session = self.manager.link.session();
         let known: HashMap<EntryId, Arc<Entry>> =
             self.manager.cache().entries().map(|entry| (Arc::clone(&entry.id), Arc::clone(entry))).collect();
-        let entries = tokio::time::timeout(2 * CALL_TIMEOUT, fetch_entries(link, &known))
+        let entries = tokio::time::timeout(2 * CALL_TIMEOUT, fetch_entries(&session, &known))
             .await
             .map_err(|_| AgentError::Late { what: WHAT, after: 2 * CALL_TIMEOUT })??;
-        let mut bundles = vec![link.bundle().await?];
+        let mut bundles = vec![session.bundle().await?];
         let federated: BTreeSet<TrustDomain> =
             entries.iter().flat_map(|entry| entry.federates_with.iter().cloned()).collect();
-        let own = &link.address().trust_domain;
+        let own = &self.manager.link.address().trust_domain;
         let wanted: Vec<_> = federated.iter().filter(|td| *td != own).collect();
         for some in wanted.chunks(BUNDLES_AT_ONCE) {
-            let calls = some.iter().map(|td| link.federated_bundle(td.as_str()));
+            let calls = some.iter().map(|td| session.federated_bundle(td.as_str()));
             for bundle in futures_util::future::try_join_all(calls).await? {
                 bundles.extend(bundle);
             }
@@ -63,13 +63,16 @@ impl Sync {
 }
 
 /// All entries that the agent is authorized for; of many only those that changed are sent.
-async fn fetch_entries(link: &Link, known: &HashMap<EntryId, Arc<Entry>>) -> Result<Vec<Entry>, AgentError> {
-    let failed = |status| link.error(WHAT, status);
+async fn fetch_entries(
+    session: &Session,
+    known: &HashMap<EntryId, Arc<Entry>>,
+) -> Result<Vec<Entry>, AgentError> {
+    let failed = |status| session.error(WHAT, status);
     let (requests, outgoing) = mpsc::channel(1);
     let first = SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() };
     // The receiver is held by the stream: sending fails only with the stream, which then says why.
     let _ = requests.send(first).await;
-    let call = link.entries().sync_authorized_entries(ReceiverStream::new(outgoing)).await;
+    let call = session.entries().sync_authorized_entries(ReceiverStream::new(outgoing)).await;
     let mut stream = call.map_err(failed)?.into_inner();
 
     let mut entries = Vec::new();

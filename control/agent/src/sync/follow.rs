@@ -1,6 +1,6 @@
 //! Pushed changes: `svidecar.server.v1.Watch`.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use svidecar_api::svidecar::server::v1::{WatchRequest, WatchResponse};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +22,9 @@ const MAX_ENTRIES: usize = 2_000_000;
 impl Sync {
     /// Follows pushed changes until the stream ends.
     pub(super) async fn follow(&mut self, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
-        let mut identities = self.manager.link.identities();
-        let mut client = self.manager.link.watch();
+        let mut sessions = self.manager.link.sessions();
+        let session = Arc::clone(&sessions.borrow_and_update());
+        let mut client = session.watch();
         let request = WatchRequest { resume_token: self.resume_token.clone() };
         let answer = tokio::select! {
             () = shutdown.cancelled() => return Ok(Ended::Stopped),
@@ -32,7 +33,7 @@ impl Sync {
         let mut stream = match answer {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) if status.code() == Code::Unimplemented => return Ok(Ended::NoPush),
-            Ok(Err(status)) => return Err(self.manager.link.error(WHAT, status)),
+            Ok(Err(status)) => return Err(session.error(WHAT, status)),
             Err(_) => return Err(AgentError::Late { what: WHAT, after: CALL_TIMEOUT }),
         };
         if !self.resume_token.is_empty() {
@@ -44,13 +45,13 @@ impl Sync {
             let lookup = self.next_lookup();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Ended::Stopped),
-                _ = identities.changed() => return Ok(Ended::NewIdentity),
+                _ = sessions.changed() => return Ok(Ended::NewIdentity),
                 message = stream.message() => match message {
                     Ok(Some(message)) => self.take(message, &mut pending).await?,
                     Ok(None) => return Ok(Ended::Closed),
                     // A server without the service may say so only once the stream is read.
                     Err(status) if status.code() == Code::Unimplemented => return Ok(Ended::NoPush),
-                    Err(status) => return Err(self.manager.link.error(WHAT, status)),
+                    Err(status) => return Err(session.error(WHAT, status)),
                 },
                 Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
                 // Asked on the same task that applies changes: what the stream still has to say is newer

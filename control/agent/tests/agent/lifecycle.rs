@@ -32,18 +32,21 @@ async fn a_restart_serves_from_disk_while_the_server_is_away() {
     agent.stop().await;
 }
 
-#[tokio::test]
+/// The server takes an old SVID no more once the new one was used, so no call may go on with the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_renews_itself_and_goes_on_with_the_new_svid() {
     let bed = Bed::new(true);
     *bed.world.agent_ttl.lock().unwrap() = Duration::from_secs(2);
-    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    bed.world.create_entry("e0", "/0", &[&my_uid()]);
     let mut renewals = bed.world.renewals.subscribe();
     let agent = bed.agent().await;
     let mut stream = agent.fetch().await.unwrap();
     next(&mut stream).await;
-    soon(renewals.wait_for(|count| *count >= 2)).await.unwrap();
-    bed.world.create_entry("e2", "/new", &[&my_uid()]);
-    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    for round in 1..=3 {
+        soon(renewals.wait_for(|count| *count >= round)).await.unwrap();
+        bed.world.create_entry(&format!("e{round}"), &format!("/{round}"), &[&my_uid()]);
+        assert_eq!(next(&mut stream).await.svids.len(), round + 1);
+    }
     agent.stop().await;
 }
 

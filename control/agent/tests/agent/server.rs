@@ -28,7 +28,7 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
     time::plus,
     tls::{self, ClientCertificate, Identity, SpiffeVerifier, Versions, authorize},
-    x509::{CaParams, Subject, SvidParams, X509Ca},
+    x509::{self, CaParams, Subject, SvidParams, X509Ca},
 };
 use svidecar_id::{SpiffeId, TrustDomain};
 use tokio::{
@@ -60,6 +60,12 @@ pub fn new_ca(name: &str) -> X509Ca {
     X509Ca::self_signed(&params, PrivateKey::generate(KeyType::EcP256).unwrap(), now()).unwrap()
 }
 
+#[derive(Default)]
+struct Serials {
+    active: Option<[u8; 32]>,
+    renewed: Option<[u8; 32]>,
+}
+
 /// What the server is and has. Survives a stop, as a database does.
 pub struct World {
     pub ca: Mutex<Arc<X509Ca>>,
@@ -73,6 +79,8 @@ pub struct World {
     pub agent_ttl: Mutex<Duration>,
     pub svid_ttl: Mutex<Duration>,
     pub evicted: Mutex<bool>,
+    /// The agent's certificate in use and the one that was signed last, by SHA-256.
+    serials: Mutex<Serials>,
     pub attestations: AtomicUsize,
     pub renewals: watch::Sender<usize>,
     pub syncs: AtomicUsize,
@@ -99,6 +107,7 @@ impl World {
             agent_ttl: Mutex::new(Duration::from_secs(3600)),
             svid_ttl: Mutex::new(Duration::from_secs(3600)),
             evicted: Mutex::new(false),
+            serials: Mutex::default(),
             attestations: AtomicUsize::new(0),
             renewals: watch::channel(0).0,
             syncs: AtomicUsize::new(0),
@@ -159,11 +168,34 @@ impl World {
         self.changes.send_modify(|position| *position += 1);
     }
 
-    fn check_agent(&self) -> Result<(), Status> {
+    /// As SPIRE: a renewed certificate becomes the only good one when it is first used.
+    fn check_agent(&self, peer: &Peer) -> Result<SpiffeId, Status> {
         if *self.evicted.lock().unwrap() {
             return Err(permission_denied(Reason::AgentNotAttested, "agent is not attested"));
         }
-        Ok(())
+        let (id, certificate) =
+            peer.0.clone().ok_or_else(|| Status::permission_denied("an agent's identity is required"))?;
+        let mut serials = self.serials.lock().unwrap();
+        if serials.renewed == Some(certificate) {
+            serials.active = serials.renewed.take();
+        }
+        if serials.active != Some(certificate) {
+            return Err(permission_denied(Reason::AgentNotActive, "agent is not active"));
+        }
+        Ok(id)
+    }
+
+    /// Signs for the agent itself.
+    fn sign_agent(&self, id: SpiffeId, csr: &[u8], attested: bool) -> types::X509svid {
+        let svid = self.sign(id, csr, *self.agent_ttl.lock().unwrap());
+        let certificate = Some(x509::sha256(&svid.cert_chain[0]));
+        let mut serials = self.serials.lock().unwrap();
+        if attested {
+            *serials = Serials { active: certificate, renewed: None };
+        } else {
+            serials.renewed = certificate;
+        }
+        svid
     }
 
     fn sign(&self, id: SpiffeId, csr: &[u8], ttl: Duration) -> types::X509svid {
@@ -292,15 +324,15 @@ fn acceptor(world: &Arc<World>) -> TlsAcceptor {
 
 struct Tls(TlsStream<TcpStream>);
 
-/// The ID of the caller, if it showed one.
+/// The ID and the certificate of the caller, if it showed one.
 #[derive(Clone)]
-struct Peer(Option<SpiffeId>);
+struct Peer(Option<(SpiffeId, [u8; 32])>);
 
 impl Connected for Tls {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(tls::peer_of(self.0.get_ref().1).map(|peer| peer.id))
+        Peer(tls::peer_of(self.0.get_ref().1).map(|peer| (peer.id, peer.leaf_sha256)))
     }
 }
 
@@ -334,9 +366,7 @@ struct Api(Arc<World>);
 impl Api {
     /// The calls of agents need an agent's identity that is still welcome.
     fn agent<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
-        self.0.check_agent()?;
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.clone());
-        peer.ok_or_else(|| Status::permission_denied("an agent's identity is required"))
+        self.0.check_agent(request.extensions().get::<Peer>().unwrap())
     }
 }
 
@@ -377,7 +407,7 @@ service! {
             }
             *used_by = Some(key);
             let id = SpiffeId::new(&trust_domain(), &format!("/spire/agent/join_token/{token}")).unwrap();
-            let svid = self.0.sign(id, &csr, *self.0.agent_ttl.lock().unwrap());
+            let svid = self.0.sign_agent(id, &csr, true);
             let result = agent::attest_agent_response::Result { svid: Some(svid), reattestable: false };
             let step = Some(agent::attest_agent_response::Step::Result(result));
             let answer = futures_util::stream::iter([Ok(agent::AttestAgentResponse { step })]);
@@ -390,7 +420,7 @@ service! {
         ) -> Result<Response<agent::RenewAgentResponse>, Status> {
             let id = self.agent(&request)?;
             let csr = request.into_inner().params.unwrap().csr;
-            let svid = self.0.sign(id, &csr, *self.0.agent_ttl.lock().unwrap());
+            let svid = self.0.sign_agent(id, &csr, false);
             self.0.renewals.send_modify(|count| *count += 1);
             Ok(Response::new(agent::RenewAgentResponse { svid: Some(svid) }))
         }
@@ -573,15 +603,17 @@ impl push::watch_server::Watch for Api {
         request: Request<push::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.agent(&request)?;
+        let peer = request.extensions().get::<Peer>().unwrap().clone();
         let world = Arc::clone(&self.0);
         let mut changes = world.changes.subscribe();
         // Whole states are all the tests need; the agent finds out what is different.
         changes.mark_changed();
-        let stream = futures_util::stream::try_unfold((world, changes), |(world, mut changes)| async move {
+        let state = (world, changes, peer);
+        let stream = futures_util::stream::try_unfold(state, |(world, mut changes, peer)| async move {
             changes.changed().await.unwrap();
-            world.check_agent()?;
+            world.check_agent(&peer)?;
             let snapshot = world.snapshot();
-            Ok(Some((snapshot, (world, changes))))
+            Ok(Some((snapshot, (world, changes, peer))))
         });
         Ok(Response::new(Box::pin(stream)))
     }
