@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use rustls::ServerConfig;
+use rustls::{InvalidMessage, ServerConfig};
 use svidecar_api::transport::uds;
 use svidecar_authority::{
     AuthorityError,
@@ -128,7 +128,8 @@ async fn shake_hands(
                     tracing::warn!(peer = %address, code = reason.code(), error = %reason, "refused a client certificate");
                 }
                 None => {
-                    tracing::warn!(peer = %address, code = "handshake_failed", %error, "TLS handshake failed")
+                    let code = handshake_code(&error);
+                    tracing::warn!(peer = %address, code, %error, "TLS handshake failed");
                 }
             }
             return None;
@@ -140,6 +141,18 @@ async fn shake_hands(
     };
     let svid = tls::peer_of(stream.get_ref().1).map(Arc::new);
     Some((stream, Peer::Remote { address, svid }))
+}
+
+/// The code of a handshake that failed before there was a certificate to judge.
+fn handshake_code(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => "peer_spoke_plaintext",
+        Some(rustls::Error::AlertReceived(_)) => "peer_rejected_us",
+        Some(rustls::Error::PeerIncompatible(_)) => "tls_incompatible",
+        Some(rustls::Error::NoApplicationProtocol) => "no_common_protocol",
+        Some(_) => "tls_failed",
+        None => "peer_closed",
+    }
 }
 
 /// The connections of the administrators' socket.
@@ -199,5 +212,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use svidecar_authority::tls::NoIdentity;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    async fn code_of(bytes: &'static [u8]) -> &'static str {
+        let verifier = SpiffeVerifier::new(Arc::default, authorize::any());
+        let config = tls::server_config(NoIdentity, verifier, &[b"h2"], Versions::Tls13).unwrap();
+        let (mut client, server) = tokio::io::duplex(4096);
+        let send = async {
+            client.write_all(bytes).await.unwrap();
+            client.shutdown().await.unwrap();
+            client
+        };
+        let (_client, accepted) = tokio::join!(send, TlsAcceptor::from(Arc::new(config)).accept(server));
+        handshake_code(&accepted.err().unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_does_not_speak_tls_is_told_apart() {
+        assert_eq!(code_of(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await, "peer_spoke_plaintext");
+        assert_eq!(code_of(b"\x16\x03\x01").await, "peer_closed");
+        assert_eq!(code_of(b"\x15\x03\x03\x00\x02\x02\x28").await, "peer_rejected_us");
     }
 }
