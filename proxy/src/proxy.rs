@@ -94,7 +94,12 @@ impl Proxy {
             }
             None => info!("The admin listener is off"),
         }
-        info!(version = env!("CARGO_PKG_VERSION"), workers = count, admin = ?admin, "svidecar is up");
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers = count,
+            admin = admin.map(tracing::field::display),
+            "svidecar is up"
+        );
         Ok(Self { shared, workers, addresses, admin, tasks, stop })
     }
 

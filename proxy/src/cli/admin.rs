@@ -168,8 +168,9 @@ fn print(readiness: &Readiness, config: &Value, console: &mut Console) -> Result
     for condition in &readiness.conditions {
         let mood = if condition.ok { Mood::Good } else { Mood::Bad };
         let mark = console.paint(mood, if condition.ok { "ok     " } else { "missing" });
-        console
-            .line(format!("  {mark}  {:<9} {:<12} {}", condition.name, condition.state, condition.detail))?;
+        // What follows the first line, such as all problems of a file, is printed below.
+        let detail = condition.detail.lines().next().unwrap_or_default();
+        console.line(format!("  {mark}  {:<9} {:<14} {detail}", condition.name, condition.state))?;
     }
     let count =
         |direction: &str| config.pointer(&format!("/connections/{direction}")).and_then(Value::as_u64);

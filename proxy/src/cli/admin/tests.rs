@@ -11,7 +11,7 @@ const READY: &str =
     r#"{"ready": true, "conditions": [{"name": "identity", "ok": true, "state": "ok", "detail": "fine"}]}"#;
 const MISSING: &str = r#"{"ready": false, "conditions": [
     {"name": "identity", "ok": false, "state": "socket_missing", "detail": "no socket"},
-    {"name": "policy", "ok": true, "state": "current", "detail": "1 policy"}]}"#;
+    {"name": "policy", "ok": true, "state": "current", "detail": "1 policy\nand more"}]}"#;
 const CONFIG: &str =
     r#"{"version": "9.9", "last_error": "p.yaml:1:1: bad", "connections": {"inbound": 2, "outbound": 1}}"#;
 
@@ -77,7 +77,7 @@ async fn the_status_is_printed_and_is_the_exit_code() {
         text,
         "svidecar 9.9: not ready\n\
          \x20 missing  identity  socket_missing no socket\n\
-         \x20 ok       policy    current      1 policy\n\
+         \x20 ok       policy    current        1 policy\n\
          \x20 connections: 2 inbound, 1 outbound\n\
          \x20 the newest files on disk were refused, the ones before are in force:\n\
          \x20   p.yaml:1:1: bad\n"
