@@ -25,6 +25,8 @@ pub struct Svid {
     pub chain: Vec<CertificateDer<'static>>,
     /// What the leaf says.
     pub leaf: CertInfo,
+    /// When the agent gave it to us.
+    pub obtained: UnixTime,
     /// For handshakes.
     pub certified_key: Arc<CertifiedKey>,
 }

@@ -111,7 +111,7 @@ async fn supervise(
     let drain = proxy.shared().drain.clone();
     let stopping = async {
         // The app finishes first: it still needs its outbound connections.
-        if app.is_some() {
+        if app.as_ref().is_some_and(Child::is_running) {
             match tokio::time::timeout(drain_timeout, app_end(&mut app)).await {
                 Ok(ended) => code = ended?,
                 Err(_) => warn!("The app did not end within the drain timeout"),

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_api::workload::{X509svid, X509svidResponse};
 use svidecar_authority::{
     bundle::{Bundle, BundleSet},
@@ -64,11 +64,11 @@ pub struct Material {
     pub bundles: BundleSet,
 }
 
-/// Reads a message of `FetchX509SVID`.
+/// Reads a message of `FetchX509SVID` that came at `now`.
 ///
 /// # Errors
 /// Why the whole message is discarded.
-pub fn read(response: X509svidResponse) -> Result<Material, MaterialError> {
+pub fn read(response: X509svidResponse, now: UnixTime) -> Result<Material, MaterialError> {
     if response.svids.is_empty() {
         return Err(MaterialError::NoSvid);
     }
@@ -79,7 +79,7 @@ pub fn read(response: X509svidResponse) -> Result<Material, MaterialError> {
     let mut bundles = read_bundles(response.federated_bundles)?;
     for message in response.svids {
         let own = message.bundle.clone();
-        let svid = read_svid(message)?;
+        let svid = read_svid(message, now)?;
         if own.is_empty() {
             return Err(MaterialError::Missing { id: svid.id.to_string(), field: "bundle" });
         }
@@ -117,7 +117,7 @@ fn read_bundle(trust_domain: TrustDomain, der: &[u8]) -> Result<Bundle, Material
     Ok(bundle)
 }
 
-fn read_svid(message: X509svid) -> Result<Svid, MaterialError> {
+fn read_svid(message: X509svid, obtained: UnixTime) -> Result<Svid, MaterialError> {
     let key = Zeroizing::new(message.x509_svid_key);
     let id = message.spiffe_id;
     let missing = |field| MaterialError::Missing { id: id.clone(), field };
@@ -141,7 +141,7 @@ fn read_svid(message: X509svid) -> Result<Svid, MaterialError> {
     }
     let leaf = CertInfo::parse(leaf).map_err(|error| unusable(error.to_string()))?;
     let identity = tls::Identity::new(chain.clone(), &key).map_err(|error| unusable(error.to_string()))?;
-    Ok(Svid { id: named, hint: message.hint, chain, leaf, certified_key: identity.certified_key() })
+    Ok(Svid { id: named, hint: message.hint, chain, leaf, obtained, certified_key: identity.certified_key() })
 }
 
 /// Picks the identity that the settings want; without a wish the first, which is the default (I19).

@@ -125,14 +125,14 @@ impl IdentityWatch {
 
     fn take_svids(&self, message: X509svidResponse, separate_bundles: bool) -> Result<(), Ended> {
         let invalid = |detail| Ended { state: IdentityState::Invalid, detail, redacts: false, retry: true };
-        let material = material::read(message).map_err(|error| invalid(error.to_string()))?;
+        let now = UnixTime::now();
+        let material = material::read(message, now).map_err(|error| invalid(error.to_string()))?;
         let chosen = material::choose(&material.svids, &self.choice).map_err(|detail| Ended {
             // What we presented until now is not among what we are given: it was taken back.
             redacts: true,
             ..invalid(detail)
         })?;
         let chosen = Arc::clone(chosen);
-        let now = UnixTime::now();
         let before = self.current.load().identity.svid.clone();
         if announce(before.as_deref(), &chosen, now) {
             self.updates.inc();
@@ -294,7 +294,8 @@ enum Level {
 
 /// When to speak up next about this SVID, and how loud.
 fn next_alarm(svid: &Svid, now: UnixTime) -> Option<(Duration, Level)> {
-    let life = svid.leaf.not_after.as_secs().saturating_sub(svid.leaf.not_before.as_secs());
+    // From when we got it: certificates begin a little in the past, which matters when they are short.
+    let life = svid.leaf.not_after.as_secs().saturating_sub(svid.obtained.as_secs());
     let left = svid.seconds_left(now);
     let until = |share: f64| {
         let at = Duration::from_secs(life).mul_f64(share).as_secs();

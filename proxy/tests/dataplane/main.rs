@@ -6,6 +6,7 @@ mod admin;
 mod handshake;
 mod http;
 mod lifecycle;
+mod process;
 mod reload;
 mod support;
 mod tcp;

@@ -40,6 +40,10 @@ impl Issuer {
     }
 }
 
+fn read(response: X509svidResponse) -> Result<Material, MaterialError> {
+    super::read(response, UnixTime::now())
+}
+
 fn message(svids: Vec<X509svid>) -> X509svidResponse {
     X509svidResponse { svids, ..X509svidResponse::default() }
 }
