@@ -1,11 +1,13 @@
 //! Registration entries: creating, reading, deleting, ending.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use svidecar_id::{SpiffeId, TrustDomain};
 use uuid::Uuid;
 
 use super::{
-    Created, EntryFilter, EntryRecord, EventKind, Match, Page, PageRequest, Selector, Store, StoreError,
+    Created, EntryFilter, EntryRecord, EventKind, Page, PageRequest, Selector, Store, StoreError,
     entry_filter, events, writer::isolated,
 };
 
@@ -178,14 +180,20 @@ pub(super) fn create(
 
 /// The entry that gives the same SPIFFE ID to the same workloads: SPIRE calls it similar and keeps only one.
 fn find_similar(connection: &Connection, entry: &EntryRecord) -> Result<Option<EntryRecord>, StoreError> {
-    let filter = EntryFilter {
-        spiffe_id: Some(entry.spiffe_id.clone()),
-        parent_id: Some(entry.parent_id.clone()),
-        selectors: Some((Match::Exact, entry.selectors.clone())),
-        ..EntryFilter::default()
-    };
-    let page = list(connection, &filter, &PageRequest { size: 1, token: String::new() })?;
-    Ok(page.items.into_iter().next())
+    // By ID and parent, which few entries share; a selector may be that of every entry there is.
+    let sql = format!("SELECT {COLUMNS} FROM entries WHERE spiffe_id = ? AND parent_id = ? ORDER BY seq");
+    let candidates = connection
+        .prepare_cached(&sql)?
+        .query_map([entry.spiffe_id.as_str(), entry.parent_id.as_str()], header)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let wanted: HashSet<&Selector> = entry.selectors.iter().collect();
+    for candidate in candidates {
+        let (_, candidate) = complete(connection, candidate)?;
+        if candidate.selectors.iter().collect::<HashSet<_>>() == wanted {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads one entry by its ID.

@@ -32,6 +32,9 @@ pub enum StoreError {
         /// The latest version this program knows.
         known: u32,
     },
+    /// The system gives no thread to write with.
+    #[error("cannot start the database's thread: {0}; check the limit of processes (`ulimit -u`)")]
+    Thread(#[source] std::io::Error),
     /// SQLite refused a statement.
     #[error("database error: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -136,6 +139,7 @@ impl StoreError {
             Self::Open { .. } => "store_open",
             Self::InUse { .. } => "store_in_use",
             Self::NewerSchema { .. } => "store_newer_schema",
+            Self::Thread(_) => "store_thread",
             Self::Sqlite(_) => "store_sqlite",
             Self::Commit { .. } => "store_commit",
             Self::Corrupt { .. } => "store_corrupt",

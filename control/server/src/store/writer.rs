@@ -75,7 +75,7 @@ impl Writer {
                 write_until_closed(connection, work, &changed);
                 drop(lock);
             })
-            .map_err(|error| StoreError::corrupt("thread", error))?;
+            .map_err(StoreError::Thread)?;
         Ok(Self { queue: Some(queue), changes, thread: Some(thread) })
     }
 

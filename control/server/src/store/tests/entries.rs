@@ -109,11 +109,12 @@ async fn deleting_and_ending() {
     assert_eq!(f.store.delete_entry(&forever.id).await.unwrap(), forever);
 }
 
+/// All of them share a selector, as the workloads of a namespace do: that must not make each dearer than the one before.
 #[tokio::test]
 async fn ten_thousand_entries_in_one_call() {
     let f = fixture().await;
     let entries: Vec<_> =
-        (0..10_000).map(|n| entry(&format!("/w/{n}"), &[&format!("unix:uid:{n}")])).collect();
+        (0..10_000).map(|n| entry(&format!("/w/{n}"), &[&format!("unix:uid:{n}"), "k8s:ns:prod"])).collect();
     let results = f.store.create_entries(entries, NOW).await.unwrap();
     assert!(results.iter().all(|result| matches!(result, Ok(Created::New(_)))));
     assert_eq!(f.store.snapshot().await.unwrap().entries.len(), 10_000);
