@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use svidecar_api::transport::{http, uds};
 use svidecar_authority::time::rfc3339;
-use svidecar_config::{address::ListenAddress, server::ServerSettings};
+use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -51,24 +51,35 @@ const KEEP_EVENTS: u64 = 100_000;
 /// How long calls in flight may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Checks settings as [`run`] does, and touches nothing.
+/// Checks what only the running parts know of the settings, as [`run`] does, and touches nothing. Each problem
+/// is noted with its key, so that the loader can say in which line it stands.
+pub fn check(settings: &ServerSettings, problems: &mut Problems) {
+    for problem in ca::check_settings(settings) {
+        problems.add(problem.setting().unwrap_or_default(), problem.to_string());
+    }
+    if let Some(address @ ListenAddress::Unix(_)) = settings.health.listen.address() {
+        let message = format!(
+            "`health.listen` is {address}; expected an IP address and a port, such as 127.0.0.1:9090"
+        );
+        problems.add("health.listen", message);
+    }
+    if !settings.socket_path.is_absolute() {
+        let path = settings.socket_path.display();
+        let message = format!(
+            "`socket_path` is {path}; expected an absolute path, such as /tmp/spire-server/private/api.sock"
+        );
+        problems.add("socket_path", message);
+    }
+}
+
+/// As [`check`], for settings that were not read from anywhere.
 ///
 /// # Errors
 /// [`ServerError::Settings`] with all that cannot work.
 pub fn validate(settings: &ServerSettings) -> Result<(), ServerError> {
-    let mut problems: Vec<String> =
-        ca::check_settings(settings).iter().map(|problem| problem.to_string()).collect();
-    if let Some(address @ ListenAddress::Unix(_)) = settings.health.listen.address() {
-        problems.push(format!(
-            "`health.listen` is {address}; expected an IP address and a port, such as 127.0.0.1:9090"
-        ));
-    }
-    if !settings.socket_path.is_absolute() {
-        let path = settings.socket_path.display();
-        problems.push(format!(
-            "`socket_path` is {path}; expected an absolute path, such as /tmp/spire-server/private/api.sock"
-        ));
-    }
+    let mut problems = Problems::default();
+    check(settings, &mut problems);
+    let problems: Vec<_> = problems.iter().map(|problem| problem.message.clone()).collect();
     if problems.is_empty() { Ok(()) } else { Err(ServerError::Settings(problems)) }
 }
 

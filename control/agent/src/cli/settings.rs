@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use svidecar_config::{
     agent::AgentSettings,
-    load::{Loaded, Loader, process_environment},
+    load::{Loaded, Loader, Origin, process_environment},
     log, show,
 };
 
@@ -82,7 +82,7 @@ pub enum ConfigCommand {
     Show {
         #[command(flatten)]
         settings: Box<SettingsArgs>,
-        /// Accepted for clarity: what is in effect is what is shown
+        /// Also the settings that nobody set
         #[arg(long)]
         effective: bool,
         #[command(flatten)]
@@ -168,11 +168,14 @@ pub fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliErr
 /// When the settings are not right.
 pub fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
-        ConfigCommand::Show { settings, output, .. } => {
-            let effective = settings.load()?.effective();
+        ConfigCommand::Show { settings, effective, output } => {
+            let mut settings = settings.load()?.effective();
+            if !effective {
+                settings.retain(|setting| setting.origin != Origin::Default);
+            }
             match output.output {
-                Format::Pretty => show::write_text(&effective, console)?,
-                Format::Json => show::write_json(&effective, console)?,
+                Format::Pretty => show::write_text(&settings, console)?,
+                Format::Json => show::write_json(&settings, console)?,
             }
         }
         ConfigCommand::Schema => show::write_schema::<AgentSettings>(console)?,

@@ -76,6 +76,17 @@ pub enum CaError {
 }
 
 impl CaError {
+    /// The key of the setting that is to blame, if one is.
+    #[must_use]
+    pub fn setting(&self) -> Option<String> {
+        match self {
+            Self::Ttl { setting, .. } => Some((*setting).to_owned()),
+            Self::CaTtl { .. } => Some("ca_ttl".to_owned()),
+            Self::Subject { field, .. } => Some(format!("ca_subject.{field}")),
+            _ => None,
+        }
+    }
+
     /// One stable word for logs, metrics and the troubleshooting page.
     #[must_use]
     pub const fn code(&self) -> &'static str {

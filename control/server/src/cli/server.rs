@@ -81,6 +81,13 @@ impl SettingsArgs {
         Ok(self.loader().load()?)
     }
 
+    /// As [`Self::load`], with what only the running parts know checked as well.
+    fn load_checked(&self) -> Result<ServerSettings, CliError> {
+        let loaded = self.load()?;
+        loaded.check(run::check)?;
+        Ok(loaded.value)
+    }
+
     fn flags(&self) -> Vec<(String, Value)> {
         let given = |value: &Option<String>| value.clone().map_or(Value::Null, Value::String);
         // SPIRE's levels are in capitals.
@@ -102,8 +109,7 @@ impl SettingsArgs {
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
-    let settings = args.load()?.value;
-    run::validate(&settings)?;
+    let settings = args.load_checked()?;
     log::init(&settings.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
@@ -112,7 +118,7 @@ pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
 
 /// Does what `run` does before it starts anything.
 pub(super) fn validate(args: &SettingsArgs, console: &mut Console<'_>) -> Result<(), CliError> {
-    run::validate(&args.load()?.value)?;
+    args.load_checked()?;
     Ok(writeln!(console.out(), "The configuration of svidecar-server is valid.")?)
 }
 
@@ -151,5 +157,19 @@ mod tests {
         assert_eq!(loaded.value.log.level.as_str(), "debug");
         assert_eq!(loaded.origin("trust_domain"), Origin::CommandLine);
         assert_eq!(loaded.origin("ca_ttl"), Origin::Default);
+    }
+
+    #[test]
+    fn lifetimes_that_the_ca_cannot_honour_are_placed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s.yaml");
+        std::fs::write(&file, "trust_domain: demo.org\ndata_dir: /d\ndefault_x509_svid_ttl: 12h\n").unwrap();
+        let args = SettingsArgs { config: Some(file.clone()), ..SettingsArgs::default() };
+        let error = args.load_checked().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("{}:3:24: `default_x509_svid_ttl` is 12h", file.display())),
+            "{error}"
+        );
+        assert!(error.contains("at most 4h"), "{error}");
     }
 }
