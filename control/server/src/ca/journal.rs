@@ -6,11 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use svidecar_authority::{UnixTime, time::from_secs, x509::X509Ca};
 
-use super::{
-    CaError, JwtAuthority,
-    schedule::{Life, is_forgotten},
-    slots::Slots,
-};
+use super::{CaError, JwtAuthority, schedule::Life, slots::Slots};
 
 /// The name of our journal. Servers that share a store will each have their own.
 pub(super) const NAME: &str = "local";
@@ -61,12 +57,12 @@ impl Journal {
         Self { version: VERSION, x509: merged(&self.x509, x509.entries().collect()), jwt }
     }
 
-    /// The journal without what has long expired.
-    pub(super) fn pruned(&self, now: UnixTime) -> Self {
+    /// The journal without what ended before that moment.
+    pub(super) fn pruned(&self, forgotten_before: UnixTime) -> Self {
         let keep = |entries: &[Entry]| {
             entries
                 .iter()
-                .filter(|entry| entry.status != Status::Old || !is_forgotten(entry.life().not_after, now))
+                .filter(|entry| entry.status != Status::Old || entry.life().not_after >= forgotten_before)
                 .cloned()
                 .collect()
         };

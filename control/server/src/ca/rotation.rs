@@ -15,7 +15,7 @@ use super::{
     authority::{Authority, Recipe},
     journal::{self, Journal},
     keys::{KeyDir, blocking},
-    schedule::{check_settings, is_forgotten},
+    schedule::{check_settings, forgotten_before},
     server_svid::ServerSvid,
     slots::Slots,
 };
@@ -90,10 +90,11 @@ impl Rotation {
 
     /// Makes sure that the bundle has what signs, and drops what has long expired.
     async fn tidy(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
-        let journal = self.journal.pruned(now);
+        let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
+        let journal = self.journal.pruned(forgotten_before);
         if let Some(bundle) = self.store.get_bundle(&self.recipe.trust_domain).await? {
             let mut wanted = bundle.clone();
-            amend(&mut wanted, &self.x509, self.jwt.as_ref(), now);
+            amend(&mut wanted, &self.x509, self.jwt.as_ref(), forgotten_before);
             if wanted == bundle && journal == self.journal {
                 return Ok(bundle);
             }
@@ -110,7 +111,8 @@ impl Rotation {
         now: UnixTime,
     ) -> Result<BundleRecord, CaError> {
         let data = journal.write()?;
-        let change = move |bundle: &mut BundleRecord| amend(bundle, &x509, jwt.as_ref(), now);
+        let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
+        let change = move |bundle: &mut BundleRecord| amend(bundle, &x509, jwt.as_ref(), forgotten_before);
         let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
         self.journal = journal;
         Ok(bundle)
@@ -147,12 +149,12 @@ impl Rotation {
     }
 }
 
-/// Publishes what signs and what will, and removes what expired a day ago or earlier.
+/// Publishes what signs and what will, and removes what ended before `forgotten_before`.
 fn amend(
     bundle: &mut BundleRecord,
     x509: &Slots<Arc<X509Ca>>,
     jwt: Option<&Slots<Arc<JwtAuthority>>>,
-    now: UnixTime,
+    forgotten_before: UnixTime,
 ) {
     x509.authorities().for_each(|authority| authority.publish(bundle));
     jwt.into_iter().flat_map(Slots::authorities).for_each(|authority| authority.publish(bundle));
@@ -160,7 +162,7 @@ fn amend(
         |root| {
             // What cannot be read has no end that we could know.
             let info = CertInfo::parse(&CertificateDer::from(root.der.as_slice()));
-            let gone = info.as_ref().is_ok_and(|info| is_forgotten(info.not_after, now));
+            let gone = info.as_ref().is_ok_and(|info| info.not_after < forgotten_before);
             if let (true, Ok(info)) = (gone, &info) {
                 tracing::info!(
                     authority_id = info.subject_key_id.as_deref().unwrap_or_default(),
@@ -171,7 +173,7 @@ fn amend(
             !gone
         },
         |key| match u64::try_from(key.expires_at) {
-            Ok(expires_at) if expires_at > 0 => !is_forgotten(from_secs(expires_at), now),
+            Ok(expires_at) if expires_at > 0 => from_secs(expires_at) >= forgotten_before,
             _ => true,
         },
     );

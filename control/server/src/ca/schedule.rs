@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use svidecar_authority::{
     UnixTime,
-    time::{between, human, plus},
+    time::{between, human, minus, plus},
 };
 use svidecar_config::server::ServerSettings;
 
 use super::CaError;
 
-const DAY: Duration = Duration::from_secs(86_400);
 /// The next authority is prepared at half of the active one's life, at most this long before its end.
 const PREPARE_AT_MOST: Duration = Duration::from_secs(30 * 86_400);
 /// It is activated in the last sixth, at most this long before the end. SVIDs live no longer than that, so that each
@@ -18,8 +17,9 @@ const PREPARE_AT_MOST: Duration = Duration::from_secs(30 * 86_400);
 const ACTIVATE_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
 /// How long a late successor is published before it signs, unless the active one has expired.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(60);
-/// How long an expired authority stays in the bundle.
-const KEEP_EXPIRED: Duration = DAY;
+/// How long an expired authority stays in the bundle: as long as it lived, at most this long, for those whose clock is
+/// behind.
+const KEEP_EXPIRED_AT_MOST: Duration = Duration::from_secs(86_400);
 /// The shortest CA lifetime.
 const SHORTEST_CA_TTL: Duration = Duration::from_secs(60);
 
@@ -65,9 +65,9 @@ impl Life {
     }
 }
 
-/// Whether an authority that ended at `not_after` has left the bundle by now.
-pub(super) fn is_forgotten(not_after: UnixTime, now: UnixTime) -> bool {
-    plus(not_after, KEEP_EXPIRED) < now
+/// Authorities that ended before this moment leave the bundle.
+pub(super) fn forgotten_before(ca_ttl: Duration, now: UnixTime) -> UnixTime {
+    minus(now, ca_ttl.min(KEEP_EXPIRED_AT_MOST))
 }
 
 /// The step that is due for one kind of authority. Called again after each step, until there is none.
@@ -193,6 +193,15 @@ mod tests {
         assert_eq!(next_step(life(0, 24), None, at(24)), Step::Start);
         assert_eq!(next_step(life(0, 24), life(12, 36), at(24)), Step::Activate);
         assert_eq!(next_step(life(0, 24), life(12, 36), at(36)), Step::Start);
+    }
+
+    /// A CA that lives for minutes must not fill the bundle with those of a whole day.
+    #[test]
+    fn the_expired_stay_as_long_as_they_lived_and_at_most_a_day() {
+        let hour = Duration::from_secs(HOUR);
+        assert_eq!(forgotten_before(hour, at(50)), at(49));
+        assert_eq!(forgotten_before(24 * hour, at(50)), at(26));
+        assert_eq!(forgotten_before(365 * 24 * hour, at(50)), at(26));
     }
 
     #[test]
