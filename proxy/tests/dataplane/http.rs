@@ -335,3 +335,51 @@ async fn an_app_that_is_down_is_a_503_that_says_so() {
     assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers["x-svidecar-error"], "upstream_refused");
 }
+
+/// DESIGN: exactly one access-log line and one set of metrics per request, with the decision's rule and one code.
+#[tokio::test]
+async fn each_request_is_written_down_once_with_its_rule_and_code() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let stream =
+        mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"]).await;
+    let mut sender = http1(stream.unwrap()).await;
+    for path in ["/orders/./%37?secret=1", "/admin/x", "/a%2fb"] {
+        ask(&mut sender, get(path)).await;
+    }
+    server.until_counted("ambiguous_path").await;
+
+    let metrics = server.admin("/metrics").await.body;
+    let labels = "direction=\"inbound\",listener=\"orders\",service=\"orders\"";
+    for (rule, status, code) in [
+        ("shop-may-order", "2xx", ""),
+        ("nobody-is-admin", "4xx", "denied_by_rule"),
+        ("", "4xx", "ambiguous_path"),
+    ] {
+        let line = format!(
+            "svidecar_requests_total{{{labels},rule=\"{rule}\",peer_trust_domain=\"demo.org\",status=\"{status}\",code=\"{code}\"}} 1\n"
+        );
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+
+    let lines = server.access_log();
+    let facts: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+            (text("path"), line["status"].as_u64().unwrap(), text("rule"), text("code"))
+        })
+        .collect();
+    let expected = [
+        ("/orders/7", 200, "shop-may-order", ""),
+        ("/admin/x", 403, "nobody-is-admin", "denied_by_rule"),
+        ("/a%2fb", 400, "", "ambiguous_path"),
+    ];
+    assert_eq!(
+        facts,
+        expected.map(|(path, status, rule, code)| (path.into(), status, rule.into(), code.into()))
+    );
+    assert!(lines.iter().all(|line| line["peer"] == "spiffe://demo.org/shop"), "{lines:?}");
+    assert!(!format!("{lines:?}").contains("secret"), "{lines:?}");
+}

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use rustls_pki_types::UnixTime;
-use svidecar::{drain::Direction, proxy::Proxy, ready::Readiness};
+use svidecar::{drain::Direction, proxy::Proxy, ready::Readiness, run::LOG_DEADLINE};
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
 use tokio::sync::mpsc;
 
@@ -38,8 +38,9 @@ impl Sidecar {
         std::fs::write(directory.path().join("policy.yaml"), policy).unwrap();
         let config = directory.path().join("svidecar.yaml");
         let head = format!(
-            "workload_api: {}\nworkers: 2\naccess_log: {{format: off}}\nadmin: {{listen: \"127.0.0.1:0\"}}\n",
-            agent.address()
+            "workload_api: {}\nworkers: 2\naccess_log: {{path: {}}}\nadmin: {{listen: \"127.0.0.1:0\"}}\n",
+            agent.address(),
+            directory.path().join("access.log").display()
         );
         std::fs::write(&config, head + listeners).unwrap();
         let loader = Loader::<ProxySettings>::new("SVIDECAR_TEST").file(config);
@@ -103,6 +104,13 @@ impl Sidecar {
         std::fs::write(self.path("new"), text).unwrap();
         std::fs::rename(self.path("new"), self.path(file)).unwrap();
         soon("a reload", reloads.changed()).await.unwrap();
+    }
+
+    /// Ends the access log and gives its lines.
+    pub fn access_log(&self) -> Vec<serde_json::Value> {
+        self.proxy.shared().telemetry.close(LOG_DEADLINE);
+        let text = std::fs::read_to_string(self.path("access.log")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// A page of the admin.
