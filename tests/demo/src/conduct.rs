@@ -150,8 +150,8 @@ async fn play(story: &mut Story, cast: &mut Cast) -> Result<()> {
         ..StackOptions::default()
     };
     let stack = cast.stack.insert(Stack::start(options).await?);
-    story.said("server", words(&stack.server.log.wait_for(&["ready"]).await?));
-    story.said("agent", words(&stack.agent.log.wait_for(&["ready"]).await?));
+    story.said("server", words(&stack.server.log.wait_for(&["server is ready"]).await?));
+    story.said("agent", words(&stack.agent.log.wait_for(&["agent is ready"]).await?));
 
     story.step("Two workloads are registered, each told by what the kernel says of its process");
     let server_side = Side::new(stack, "server-side", SERVER_ID, SERVER_UID)?;

@@ -11,7 +11,7 @@ use crate::process::{Launch, Process};
 use crate::{Stack, ports};
 
 /// What the proxy says once it takes traffic with an identity of its own.
-const PROXY_READY: &str = "ready";
+const PROXY_READY: &str = "The proxy is ready";
 
 /// What a sidecar is to do. Listeners get free loopback ports.
 #[derive(Clone, Debug, Default)]
