@@ -1,7 +1,11 @@
 //! Accepts connections and hands each to its listener's way of a request. Waits when the limit is reached instead of
 //! accepting what it cannot serve.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
@@ -9,9 +13,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
+    codes,
     drain::{Direction, LiveGuard, reaches},
     inbound,
     net::{PeerAddress, Stream},
@@ -81,9 +86,9 @@ pub async fn run(worker: Arc<Worker>, listener: Listener) {
         let accepted = tokio::select! {
             () = listener.stop.cancelled() => return,
             _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
-            accepted = accept(&socket, &listener.limit, &listener.name) => accepted,
+            accepted = accept(&socket) => accepted,
         };
-        let (stream, address, permit) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if !is_of_one_connection(&error) {
@@ -93,6 +98,14 @@ pub async fn run(worker: Arc<Worker>, listener: Listener) {
                 continue;
             }
         };
+        // One accepted connection per worker may wait for its turn; a permit taken before it came would be missing
+        // to the other workers.
+        let permit = tokio::select! {
+            () = listener.stop.cancelled() => return,
+            _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
+            permit = admit(&worker, &listener.name, &listener.limit) => permit,
+        };
+        let Some(permit) = permit else { return };
         open.inc();
         let life = Life { _live: worker.shared.drain.enter(direction), _permit: permit, open: open.clone() };
         let accepted = Accepted { stream, address, life };
@@ -104,33 +117,32 @@ pub async fn run(worker: Arc<Worker>, listener: Listener) {
     }
 }
 
-async fn accept(
-    socket: &Socket,
-    limit: &Arc<Semaphore>,
-    name: &str,
-) -> io::Result<(Stream, PeerAddress, OwnedSemaphorePermit)> {
-    let permit = match Arc::clone(limit).try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(_) => {
-            warn!(
-                listener = name,
-                code = crate::codes::TOO_MANY_CONNECTIONS,
-                "max_connections is reached; new connections wait"
-            );
-            let permit = Arc::clone(limit).acquire_owned().await.map_err(io::Error::other)?;
-            info!(listener = name, "Accepting connections again");
-            permit
-        }
-    };
+/// Waits for a place among the connections of the listener.
+async fn admit(worker: &Worker, name: &str, limit: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
+        return Some(permit);
+    }
+    if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
+        warn!(
+            listener = name,
+            code = codes::TOO_MANY_CONNECTIONS,
+            kept_back = leave.kept_back,
+            "max_connections is reached; new connections wait"
+        );
+    }
+    Arc::clone(limit).acquire_owned().await.ok()
+}
+
+async fn accept(socket: &Socket) -> io::Result<(Stream, PeerAddress)> {
     match socket {
         Socket::Tcp(socket) => {
             let (stream, address) = socket.accept().await?;
-            Ok((Stream::tcp(stream), PeerAddress::Tcp(address), permit))
+            Ok((Stream::tcp(stream), PeerAddress::Tcp(address)))
         }
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
             let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-            Ok((Stream::Unix(stream), PeerAddress::Unix(pid), permit))
+            Ok((Stream::Unix(stream), PeerAddress::Unix(pid)))
         }
     }
 }

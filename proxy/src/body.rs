@@ -11,16 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
-    connections::KillSwitch, forward::exchange::Exchange, inbound::FlightGuard, upstream::pool::Lease,
+    connections::KillSwitch, forward::exchange::Exchange, headers::IdentityHeaders, inbound::FlightGuard,
+    upstream::pool::Lease,
 };
-
-/// Cleans the trailers of a message.
-pub type TrailerFilter = Arc<dyn Fn(&mut HeaderMap) + Send + Sync>;
 
 /// Why a body ends before its end.
 #[derive(Debug, thiserror::Error)]
@@ -43,20 +40,21 @@ impl From<Infallible> for BodyError {
 pub struct RequestBody {
     inner: Option<Incoming>,
     bytes: Arc<AtomicU64>,
-    trailers: Option<TrailerFilter>,
+    /// Identity headers have no place in trailers either.
+    strips: Option<Arc<IdentityHeaders>>,
 }
 
 impl RequestBody {
-    /// Streams what arrives and adds its bytes to `bytes`.
+    /// Streams what arrives, adds its bytes to `bytes`, and takes identity headers out of its trailers.
     #[must_use]
-    pub fn new(inner: Incoming, bytes: Arc<AtomicU64>, trailers: Option<TrailerFilter>) -> Self {
-        Self { inner: Some(inner), bytes, trailers }
+    pub fn new(inner: Incoming, bytes: Arc<AtomicU64>, strips: Option<Arc<IdentityHeaders>>) -> Self {
+        Self { inner: Some(inner), bytes, strips }
     }
 
     /// No body.
     #[must_use]
     pub fn empty() -> Self {
-        Self { inner: None, bytes: Arc::default(), trailers: None }
+        Self { inner: None, bytes: Arc::default(), strips: None }
     }
 }
 
@@ -74,7 +72,7 @@ impl Body for RequestBody {
         if let Some(data) = frame.data_ref() {
             this.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
-        Poll::Ready(Some(Ok(filter_trailers(frame, this.trailers.as_ref()))))
+        Poll::Ready(Some(Ok(strip_trailers(frame, this.strips.as_deref()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -210,10 +208,10 @@ impl Body for ResponseBody {
     }
 }
 
-fn filter_trailers(frame: Frame<Bytes>, filter: Option<&TrailerFilter>) -> Frame<Bytes> {
-    match (frame.into_trailers(), filter) {
-        (Ok(mut trailers), Some(filter)) => {
-            filter(&mut trailers);
+fn strip_trailers(frame: Frame<Bytes>, headers: Option<&IdentityHeaders>) -> Frame<Bytes> {
+    match (frame.into_trailers(), headers) {
+        (Ok(mut trailers), Some(headers)) => {
+            headers.strip(&mut trailers);
             Frame::trailers(trailers)
         }
         (Ok(trailers), None) => Frame::trailers(trailers),

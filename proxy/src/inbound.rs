@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::Request;
@@ -107,10 +107,11 @@ fn handshake_failed(
     let presented = failure.presented.as_ref().map(SpiffeId::as_str);
     if failure.code == codes::PEER_CLOSED {
         debug!(listener = %listener.name, peer = %address, code = failure.code, error = %failure, "The handshake was not finished");
-    } else {
+    } else if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
         warn!(
             listener = %listener.name,
             peer = %address,
+            kept_back = leave.kept_back,
             sni = failure.sni,
             presented_id = presented,
             code = failure.code,
@@ -136,7 +137,17 @@ async fn serve_tcp(connection: Arc<InboundConnection>, stream: TlsStream<Stream>
     let decision = decide::connection(listener, peer);
     exchange.decided(&decision);
     if !decision.is_allowed() {
-        info!(listener = %listener.name, peer = %peer.id(), address = %address, code = codes::DENIED_BY_RULE, "A connection is denied by policy");
+        if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
+            info!(
+                listener = %listener.name,
+                peer = %peer.id(),
+                address = %address,
+                rule = decision.rule_name(),
+                code = codes::DENIED_BY_RULE,
+                kept_back = leave.kept_back,
+                "A connection is denied by policy"
+            );
+        }
         exchange.ended(Some(codes::DENIED_BY_RULE));
         return;
     }

@@ -32,6 +32,7 @@ pub mod run;
 pub mod shared;
 pub mod snapshot;
 pub mod sockets;
+pub mod throttle;
 pub mod upstream;
 pub mod workers;
 

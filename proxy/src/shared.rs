@@ -16,6 +16,7 @@ use crate::{
     record::Telemetry,
     reload::ReloadStatus,
     snapshot::Current,
+    throttle::Throttle,
 };
 
 /// Pairs of listener and ID that were announced; past this number the rest is logged at debug only.
@@ -31,6 +32,8 @@ pub struct Shared {
     pub telemetry: Arc<Telemetry>,
     /// How the last reload went.
     pub reload: watch::Sender<ReloadStatus>,
+    /// For log lines that peers can provoke.
+    pub throttle: Throttle,
     announced: Mutex<HashSet<(Direction, Arc<str>, SpiffeId)>>,
 }
 
@@ -41,7 +44,14 @@ impl Shared {
         let first =
             ReloadStatus { generation: 1, since: UnixTime::now().as_secs(), ..ReloadStatus::default() };
         let reload = watch::Sender::new(first);
-        Arc::new(Self { current, drain: Drain::new(), telemetry, reload, announced: Mutex::default() })
+        Arc::new(Self {
+            current,
+            drain: Drain::new(),
+            telemetry,
+            reload,
+            throttle: Throttle::default(),
+            announced: Mutex::default(),
+        })
     }
 
     /// What a new connection has to follow.

@@ -3,10 +3,15 @@
 //! This is the part that a codec of our own may replace one day; it therefore holds the steps of a request, and
 //! everything about headers, pools and policies is elsewhere.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use http_body::Body;
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::{
@@ -23,10 +28,11 @@ use tracing::{debug, warn};
 
 use super::{exchange::Exchange, hops, upgrade};
 use crate::{
-    body::{RequestBody, ResponseBody, Running, TrailerFilter},
+    body::{RequestBody, ResponseBody, Running},
     codes,
     connections::{Event, KillSwitch, LOSER_GRACE, Lifeline},
     decide::{self, Flight},
+    headers::IdentityHeaders,
     inbound::{self, FlightGuard, InboundConnection},
     net::Stream,
     outbound::{self, OutboundConnection},
@@ -226,9 +232,7 @@ async fn forward_inbound(
         hops::set_upgrade(&mut parts.headers, protocol);
         parts.extensions.remove::<OnUpgrade>()
     });
-    let headers = Arc::clone(&listener.headers);
-    let trailers: TrailerFilter = Arc::new(move |trailers: &mut HeaderMap| headers.strip(trailers));
-    let body = request_body(body, exchange, Some(trailers));
+    let body = request_body(body, exchange, Some(&listener.headers));
     let request = Request::from_parts(parts, body);
 
     let app = connection.worker.upstream(&listener.app);
@@ -253,7 +257,15 @@ async fn outbound_request(
     match forward_outbound(&connection, request, &mut exchange).await {
         Ok(forwarded) => respond(forwarded, exchange),
         Err(refusal) => {
-            warn!(listener = %connection.listener.name, code = refusal.code, error = refusal.detail, "A request of the workload failed");
+            if let Some(leave) = connection.worker.shared.throttle.leave(Instant::now()) {
+                warn!(
+                    listener = %connection.listener.name,
+                    code = refusal.code,
+                    error = refusal.detail,
+                    kept_back = leave.kept_back,
+                    "A request of the workload failed"
+                );
+            }
             exchange.refuse(&refusal, grpc)
         }
     }
@@ -289,11 +301,11 @@ async fn forward_outbound(
     Ok(Forwarded { answer, flight: None, kill: None, tunnel })
 }
 
-fn request_body(body: Incoming, exchange: &Exchange, trailers: Option<TrailerFilter>) -> RequestBody {
+fn request_body(body: Incoming, exchange: &Exchange, headers: Option<&Arc<IdentityHeaders>>) -> RequestBody {
     if body.is_end_stream() {
         return RequestBody::empty();
     }
-    RequestBody::new(body, exchange.received(), trailers)
+    RequestBody::new(body, exchange.received(), headers.cloned())
 }
 
 /// A request that an upstream answered.

@@ -383,3 +383,28 @@ async fn each_request_is_written_down_once_with_its_rule_and_code() {
     assert!(lines.iter().all(|line| line["peer"] == "spiffe://demo.org/shop"), "{lines:?}");
     assert!(!format!("{lines:?}").contains("secret"), "{lines:?}");
 }
+
+/// Old clients: HTTP/1.0 without a Host, and a body that waits for leave to be sent.
+#[tokio::test]
+async fn old_clients_are_served() {
+    let authority = Authority::new("demo.org");
+    let (orders, shop) = (agent(&authority, "/orders").await, agent(&authority, "/shop").await);
+    let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
+    let client = Sidecar::ready(&shop, &outbound(server.inbound("orders"))).await;
+    let mut stream = TcpStream::connect(client.outbound("orders")).await.unwrap();
+    stream.write_all(b"GET /old HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    soon("the end", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("GET /old\n"), "{answer}");
+
+    let mut stream = TcpStream::connect(client.outbound("orders")).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut leave = [0; 25];
+    soon("leave to continue", stream.read_exact(&mut leave)).await.unwrap();
+    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"body").await.unwrap();
+    let mut answer = String::new();
+    soon("the end", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.ends_with("\n\nbody"), "{answer}");
+}

@@ -8,6 +8,7 @@ use crate::support::{
     authority::Authority,
     client::{ask, get, http1, mtls},
     sidecar::{POLICY, Sidecar},
+    soon,
 };
 
 async fn server(authority: &Authority) -> (Agent, Sidecar) {
@@ -95,4 +96,31 @@ async fn a_new_listener_opens_and_the_old_connections_live_on() {
     let error = sidecar.proxy.shared().reload.borrow().error.clone().unwrap();
     assert!(error.contains("wrokers") && error.contains("workers"), "{error}");
     assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+}
+
+/// `max_connections` holds across workers, and a new value needs no new sockets.
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_place() {
+    let authority = Authority::new("demo.org");
+    let agent = Agent::start(Says::Gives(authority.response("/orders", &[]))).await;
+    let listeners = format!(
+        "inbound:\n  - {{name: orders, listen: \"127.0.0.1:0\", forward: \"{}\", policy: policy.yaml, limits: {{max_connections: 1}}}}\n",
+        app::echo().await
+    );
+    let sidecar = Sidecar::ready(&agent, &listeners).await;
+    let connect = || mtls(sidecar.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"]);
+    for _ in 0..4 {
+        // One after the other, whichever worker takes it.
+        let mut one = http1(connect().await.unwrap()).await;
+        assert_eq!(ask(&mut one, get("/")).await.status, StatusCode::OK);
+    }
+    let mut first = http1(connect().await.unwrap()).await;
+    assert_eq!(ask(&mut first, get("/")).await.status, StatusCode::OK);
+    let waiting = connect();
+    tokio::pin!(waiting);
+    let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap();
+    sidecar.edit("svidecar.yaml", &config.replace("max_connections: 1", "max_connections: 2")).await;
+    let mut second = http1(soon("a place", &mut waiting).await.unwrap()).await;
+    assert_eq!(ask(&mut second, get("/")).await.status, StatusCode::OK);
+    assert_eq!(ask(&mut first, get("/")).await.status, StatusCode::OK);
 }
