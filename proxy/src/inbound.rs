@@ -217,6 +217,10 @@ impl InboundConnection {
         match event {
             Event::Changed => {
                 let snapshot = self.worker.shared.current.load();
+                if snapshot.plan.inbound(&self.listener.name).is_none() {
+                    // A listener that the settings no longer have takes its connections along.
+                    return Some((TunnelEnd::Drained, snapshot.plan.settings.drain_timeout.get()));
+                }
                 let loses = self.distrusted(&snapshot) || {
                     let listener = self.listener_now(&snapshot);
                     match flight {

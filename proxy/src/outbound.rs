@@ -117,6 +117,9 @@ impl OutboundConnection {
         match event {
             Event::Changed => {
                 let snapshot = self.worker.shared.current.load();
+                if snapshot.plan.outbound(&self.listener.name).is_none() {
+                    return Some((TunnelEnd::Drained, snapshot.plan.settings.drain_timeout.get()));
+                }
                 let error = upstream::dial::objection(&snapshot, spec, server?)?;
                 warn!(listener = %self.listener.name, error, "The server would not be accepted any more; closing its connection");
                 Some((TunnelEnd::NoLongerAllowed, LOSER_GRACE))

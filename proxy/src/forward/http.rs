@@ -101,7 +101,15 @@ pub async fn serve_outbound(
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     drive(serving, lifeline, |event| match event {
         Event::Draining => Action::Finish(None),
-        _ => Action::GoOn,
+        Event::Changed => {
+            let plan = &connection.worker.shared.current.load().plan;
+            // A listener that the settings no longer have takes its connections along.
+            match plan.outbound(&connection.listener.name) {
+                Some(_) => Action::GoOn,
+                None => Action::Finish(Some(plan.settings.drain_timeout.get())),
+            }
+        }
+        Event::PeerExpired | Event::TimeIsUp => Action::GoOn,
     })
     .await
 }
@@ -162,6 +170,9 @@ fn on_inbound_event(connection: &Arc<InboundConnection>, event: Event) -> Action
     match event {
         Event::Changed => {
             let snapshot = connection.worker.shared.current.load_full();
+            if snapshot.plan.inbound(&connection.listener.name).is_none() {
+                return Action::Finish(Some(snapshot.plan.settings.drain_timeout.get()));
+            }
             if connection.distrusted(&snapshot) {
                 return Action::Finish(Some(LOSER_GRACE));
             }

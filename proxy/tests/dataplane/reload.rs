@@ -124,3 +124,27 @@ async fn connections_over_the_limit_wait_for_a_place() {
     assert_eq!(ask(&mut second, get("/")).await.status, StatusCode::OK);
     assert_eq!(ask(&mut first, get("/")).await.status, StatusCode::OK);
 }
+
+/// A listener that is taken out of the settings does not live on in its connections.
+#[tokio::test]
+async fn a_removed_listener_takes_its_connections_along() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let address = sidecar.inbound("orders");
+    let stream = mtls(address, &authority, authority.identity("/shop"), &[b"http/1.1"]).await.unwrap();
+    let mut shop = http1(stream).await;
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+    let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap();
+    let without = config.split("inbound:").next().unwrap();
+    sidecar.edit("svidecar.yaml", without).await;
+    soon("the end of the connection", async {
+        while !shop.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon("new connections to be refused", async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {}
+    })
+    .await;
+}
