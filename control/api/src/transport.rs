@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what it carries.
 
+pub mod authority;
 pub mod endpoint;
 pub mod http;
 pub mod uds;

@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use svidecar_api::transport::authority::Lenient;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -30,7 +31,7 @@ pub struct Connection {
 }
 
 enum Stream {
-    Unix(UnixStream),
+    Unix(Lenient<UnixStream>),
     Tcp(TcpStream),
 }
 
@@ -44,7 +45,7 @@ impl Connection {
             .and_then(|credentials| Some((credentials.pid()?, credentials.uid(), credentials.gid())))
             .ok_or(AttestError::NoCredentials)
             .and_then(|(pid, uid, gid)| Caller::pin(pid, Some((uid, gid))));
-        Self { stream: Stream::Unix(stream), caller: caller.map(Arc::new).map_err(Arc::new) }
+        Self { stream: Stream::Unix(Lenient::new(stream)), caller: caller.map(Arc::new).map_err(Arc::new) }
     }
 
     /// Looks for the process at the other end of a loopback connection and pins it.
