@@ -28,7 +28,8 @@ const PRIORITY: u8 = 0x20;
 /// A larger frame is passed through as it is; the server's limit is 16 KiB.
 const MAX_HELD: usize = 64 * 1024;
 
-/// Index of `:authority` in the static table (RFC 7541 appendix A).
+/// The name that matters, and its index in the static table (RFC 7541 appendix A). The C core writes names out.
+const AUTHORITY: &[u8] = b":authority";
 const AUTHORITY_INDEX: usize = 1;
 
 /// Read at once.
@@ -231,11 +232,16 @@ fn mend(block: &mut [u8]) -> Option<()> {
         // A literal field with (§6.2.1) or without indexing (§6.2.2, §6.2.3).
         let prefix = if first & 0xc0 == 0x40 { 6 } else { 4 };
         let (name, next) = integer(block, at, prefix)?;
-        let value_at = if name == 0 { string(block, next)?.1 } else { next };
+        let (is_authority, value_at) = if name == 0 {
+            let (start, end) = string(block, next)?;
+            (block.get(start..end)? == AUTHORITY, end)
+        } else {
+            (name == AUTHORITY_INDEX, next)
+        };
         let is_huffman = block.get(value_at)? & 0x80 != 0;
         let (start, end) = string(block, value_at)?;
         let value = block.get_mut(start..end)?;
-        if name == AUTHORITY_INDEX && !is_huffman {
+        if is_authority && !is_huffman {
             value.iter_mut().filter(|byte| **byte == b'%').for_each(|byte| *byte = b'-');
         }
         at = end;
@@ -324,6 +330,14 @@ mod tests {
         for size in 1..=sent.len() {
             assert_eq!(pass(&sent, size), expected, "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_written_out_is_known() {
+        let block =
+            |authority: &[u8]| [&b"@\x05:path\x06/a%2Fb@\x0a:authority\x0e"[..], authority, b"\x83"].concat();
+        let bytes = |authority| [PREFACE, &frame(HEADERS, 4, &block(authority))].concat();
+        assert_eq!(pass(&bytes(b"run%2Fapi.sock"), 9), bytes(b"run-2Fapi.sock"));
     }
 
     #[test]
