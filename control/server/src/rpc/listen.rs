@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use rustls::{InvalidMessage, ServerConfig};
-use svidecar_api::transport::uds;
+use svidecar_api::transport::{authority::Lenient, uds};
 use svidecar_authority::{
     AuthorityError,
     tls::{self, ClientCertificate, IdentitySource as _, SpiffeVerifier, Versions, authorize},
@@ -158,12 +158,12 @@ fn handshake_code(error: &io::Error) -> &'static str {
 /// The connections of the administrators' socket.
 pub fn local_incoming(
     listener: uds::Listener,
-) -> impl Stream<Item = io::Result<Connection<UnixStream>>> + Send {
+) -> impl Stream<Item = io::Result<Connection<Lenient<UnixStream>>>> + Send {
     listener.incoming().map(|stream| {
         let stream = stream?;
         let credentials = stream.peer_cred()?;
         let peer = Peer::Local { uid: credentials.uid(), pid: credentials.pid() };
-        Ok(Connection { stream, peer, _slot: None })
+        Ok(Connection { stream: Lenient::new(stream), peer, _slot: None })
     })
 }
 
