@@ -66,7 +66,7 @@ async fn a_policy_edit_takes_effect_and_a_broken_one_changes_nothing() -> Result
 
     let position = pair.server.process.log.position();
     std::fs::write(&pair.server.policy, policy.replace("/api/secrets/**", "/api/**"))?;
-    pair.server.process.log.wait_from(position, &["INFO", "olicy"]).await?;
+    pair.server.process.log.wait_from(position, &["policies are in force"]).await?;
     assert_eq!(pair.get("/api/hello").await?.status, 403, "the new rule denies");
     Ok(())
 }
@@ -110,9 +110,9 @@ async fn the_wrapper_starts_an_app_when_ready_and_returns_its_exit_code() -> Res
     assert!(wrapped.process.log.text().contains("the app runs"));
 
     // A signal reaches the app, and its answer to it is the answer of the wrapper.
-    let script = "trap 'echo the app was asked to stop; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+    let script = "trap 'echo the app was asked to stop; exit 3' TERM; echo the app is up; while :; do sleep 0.05; done";
     let mut wrapped = spec.child(&["sh", "-c", script]).start(&stack, "second")?;
-    wrapped.process.log.wait_for(&["up"]).await?;
+    wrapped.process.log.wait_for(&["the app is up"]).await?;
     wrapped.process.signal(Signal::SIGTERM)?;
     let status = wrapped.process.wait().await?;
     assert_eq!(status.code(), Some(3), "{}", wrapped.process.log.tail(20));
