@@ -6,6 +6,7 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use svidecar_config::proxy::Workers as WorkerCount;
@@ -160,6 +161,9 @@ impl Workers {
     }
 }
 
+/// How long the tasks of a worker have to end once every connection was told to.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// One worker's life: takes listeners until told to stop.
 async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Listener>, stop: CancellationToken) {
     loop {
@@ -175,7 +179,8 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Listener>, stop: 
     if worker.shared.drain.phase() < Phase::Force {
         worker.shared.drain.force();
     }
-    worker.tracker.wait().await;
+    // What is left after the cut only sleeps, as the pools' reapers do: it goes with the runtime.
+    let _ = tokio::time::timeout(LAST_WORDS, worker.tracker.wait()).await;
 }
 
 /// How many threads to start.
