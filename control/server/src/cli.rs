@@ -120,8 +120,10 @@ fn execute(command: Command, console: &mut Console<'_>) -> Result<(), CliError> 
         Command::Validate(settings) => server::validate(&settings, console),
         Command::Config(command) => server::config(&command, console),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "svidecar-server", console.out());
-            Ok(())
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "svidecar-server", &mut script);
+            Ok(console.out().write_all(&script)?)
         }
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -4,6 +4,8 @@
 
 mod access;
 mod attest;
+mod cli;
+mod crash;
 mod probes;
 mod services;
 mod support;
