@@ -295,16 +295,19 @@ fn a_token_may_be_presented_again() {
     }
 }
 
+/// A21, A22: in a JWT-SVID, the ID is inside what the authority signs.
 #[test]
 fn a_changed_token_is_refused() {
     let signer = signer_of(KeyType::EcP256);
     let token = mint(&signer, &claims()).unwrap();
     let parts = token.split('.').collect::<Vec<_>>();
-    let mut more = good_claims();
-    more["admin"] = json!(true);
-    let changed = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(more.to_string()), parts[2]);
-    let refused = validate(&changed, &["orders"], &trusting_signer(&signer), now()).unwrap_err();
-    assert_eq!(refused.code(), "bad_signature");
+    for (name, value) in [("admin", json!(true)), ("sub", json!("spiffe://demo.org/root"))] {
+        let mut claims = good_claims();
+        claims[name] = value;
+        let changed = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims.to_string()), parts[2]);
+        let refused = validate(&changed, &["orders"], &trusting_signer(&signer), now()).unwrap_err();
+        assert_eq!(refused.code(), "bad_signature", "{name}");
+    }
     for shape in ["", "a", "a.b", &token[1..], &format!("{token}.x"), &format!("{}.{}.", parts[0], parts[1])]
     {
         assert!(validate(shape, &["orders"], &trusting_signer(&signer), now()).is_err(), "{shape}");

@@ -62,7 +62,7 @@ fn alternative_names_are_critical_only_when_the_subject_is_empty() {
     assert!(critical(&asked));
 }
 
-/// B4, B5, B6: the signing certificate is an SVID with the trust domain's own ID.
+/// A19, A20, B4, B5, B6: the signing certificate is an SVID with the trust domain's own ID.
 #[test]
 fn a_ca_carries_the_trust_domains_id_and_signs_only_for_it() {
     let ca = ca("demo.org");
@@ -70,6 +70,25 @@ fn a_ca_carries_the_trust_domains_id_and_signs_only_for_it() {
     assert_eq!(ca.info().uri_names, ["spiffe://demo.org"]);
     let error = ca.sign_svid(&params("spiffe://other.org/x"), now()).unwrap_err();
     assert_eq!(error.code(), "foreign_trust_domain");
+}
+
+/// A21, A22: in an X.509-SVID, both the ID and the public key are inside what the authority signs.
+#[test]
+fn an_id_or_a_key_changed_after_signing_is_refused() {
+    let ca = ca("demo.org");
+    let key = key();
+    let genuine = leaf(&ca, &SvidParams::new(id(SHOP), key.spki_der(), HOUR));
+    let with = |old: &[u8], new: &[u8]| {
+        let at = genuine.windows(old.len()).position(|bytes| bytes == old).unwrap();
+        let mut der = genuine.to_vec();
+        der[at..at + old.len()].copy_from_slice(new);
+        verify_peer(&[der.into()], &trusting(&ca), now())
+    };
+    let spki = key.spki_der();
+    let other = PrivateKey::generate(KeyType::EcP256).unwrap().spki_der();
+    assert!(with(SHOP.as_bytes(), SHOP.as_bytes()).is_ok());
+    assert_eq!(with(SHOP.as_bytes(), b"spiffe://demo.org/root").unwrap_err().code(), "bad_signature");
+    assert_eq!(with(&spki, &other).unwrap_err().code(), "bad_signature");
 }
 
 /// B5, B8: what is loaded as an authority is one.
