@@ -1,7 +1,7 @@
 //! Health, metrics and a look inside, in plain HTTP for this machine.
 //!
 //! Owns the listener, the guards and the routes; `pages` renders the proxy's own state, `spiffe` answers local apps. Runs on
-//! the control thread and never touches a worker.
+//! the control thread; only readiness asks the workers, because it vouches for them.
 
 mod pages;
 mod spiffe;
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::{error::ProxyError, shared::Shared};
+use crate::{error::ProxyError, shared::Shared, workers::Workers};
 
 /// A token or a chain to validate is far smaller.
 const MAX_BODY: usize = 64 * 1024;
@@ -39,6 +39,8 @@ const MAX_CONNECTIONS: usize = 256;
 pub struct Admin {
     /// What it shows.
     pub shared: Arc<Shared>,
+    /// Whom readiness vouches for.
+    pub workers: Arc<Workers>,
     /// Where tokens come from.
     pub endpoint: Endpoint,
     /// Owns the connections.
@@ -202,7 +204,7 @@ impl Admin {
         match path {
             "/" => pages::index(),
             "/live" => Answer::text(StatusCode::OK, "live\n"),
-            "/ready" => pages::ready(&self.shared),
+            "/ready" => pages::ready(self).await,
             "/metrics" => pages::metrics(&self.shared),
             "/config" => pages::config(&self.shared),
             "/certs" => pages::certs(&self.shared),

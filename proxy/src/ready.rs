@@ -17,7 +17,7 @@ use crate::{
 /// One condition of being ready.
 #[derive(Clone, Debug, Serialize)]
 pub struct Condition {
-    /// `identity`, `bundle`, `policy`, `running`.
+    /// `identity`, `bundle`, `policy`, `running`, `workers`.
     pub name: &'static str,
     /// Whether it is met.
     pub ok: bool,
@@ -47,6 +47,15 @@ impl Readiness {
         let conditions =
             vec![identity(snapshot, now), bundle(snapshot), policy(snapshot, reload), running(drain)];
         Self { ready: conditions.iter().all(|condition| condition.ok), conditions }
+    }
+
+    /// Adds what only the workers themselves can vouch for: `silent` are those that did not answer.
+    #[must_use]
+    pub fn with_workers(mut self, count: usize, silent: &[usize]) -> Self {
+        let workers = workers(count, silent);
+        self.ready &= workers.ok;
+        self.conditions.push(workers);
+        self
     }
 
     /// The conditions that are not met, in one line.
@@ -132,4 +141,15 @@ fn running(drain: &Drain) -> Condition {
     let (state, detail) =
         if ok { ("running", "serving") } else { ("draining", "the proxy was told to stop") };
     Condition { name: "running", ok, state, detail: detail.to_owned() }
+}
+
+fn workers(count: usize, silent: &[usize]) -> Condition {
+    let ok = silent.is_empty();
+    let (state, detail) = if ok {
+        ("moving", format!("{count} of {count} answer"))
+    } else {
+        let names = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        ("stuck", format!("no answer from {} of {count} (number {names})", silent.len()))
+    };
+    Condition { name: "workers", ok, state, detail }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use svidecar_config::proxy::Workers as WorkerCount;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
@@ -73,9 +73,17 @@ impl Worker {
     }
 }
 
+/// What a worker can be told.
+enum Command {
+    /// Take connections from this socket.
+    Listen(Listener),
+    /// Show that you move.
+    Pulse(oneshot::Sender<()>),
+}
+
 /// A running worker thread.
 struct Thread {
-    commands: mpsc::Sender<Listener>,
+    commands: mpsc::Sender<Command>,
     handle: JoinHandle<()>,
 }
 
@@ -132,11 +140,26 @@ impl Workers {
     /// # Errors
     /// [`ProxyError::WorkerEnded`] when a worker is gone.
     pub async fn listen(&self, listeners: impl IntoIterator<Item = Listener>) -> Result<(), ProxyError> {
-        let commands: Vec<_> = self.lock().iter().map(|thread| thread.commands.clone()).collect();
-        for (index, (commands, listener)) in commands.into_iter().zip(listeners).enumerate() {
-            commands.send(listener).await.map_err(|_| ProxyError::WorkerEnded { index })?;
+        for (index, (commands, listener)) in self.commands().into_iter().zip(listeners).enumerate() {
+            let sent = commands.send(Command::Listen(listener)).await;
+            sent.map_err(|_| ProxyError::WorkerEnded { index })?;
         }
         Ok(())
+    }
+
+    /// Asks every worker for a sign of life, and names those that gave none within `deadline`.
+    pub async fn silent(&self, deadline: Duration) -> Vec<usize> {
+        let asked = self.commands().into_iter().enumerate().map(|(index, commands)| async move {
+            let (pulse, felt) = oneshot::channel();
+            let alive = async { commands.send(Command::Pulse(pulse)).await.is_ok() && felt.await.is_ok() };
+            let alive = tokio::time::timeout(deadline, alive).await.unwrap_or(false);
+            (!alive).then_some(index)
+        });
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    fn commands(&self) -> Vec<mpsc::Sender<Command>> {
+        self.lock().iter().map(|thread| thread.commands.clone()).collect()
     }
 
     /// Waits for a worker to fail, which should never happen.
@@ -165,12 +188,16 @@ impl Workers {
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// One worker's life: takes listeners until told to stop.
-async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Listener>, stop: CancellationToken) {
+async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             command = commands.recv() => match command {
-                Some(listener) => worker.spawn(accept::run(Arc::clone(&worker), listener)),
+                Some(Command::Listen(listener)) => {
+                    worker.spawn(accept::run(Arc::clone(&worker), listener));
+                }
+                // Nobody may be waiting any more.
+                Some(Command::Pulse(pulse)) => _ = pulse.send(()),
                 None => break,
             },
         }
@@ -195,4 +222,38 @@ pub fn count(setting: WorkerCount) -> usize {
 /// CPUs that we may use: the smaller of the affinity mask and the cgroup's quota, which the standard library reads.
 fn cpu_quota() -> usize {
     thread::available_parallelism().map_or_else(|_: io::Error| 1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(commands: impl IntoIterator<Item = mpsc::Sender<Command>>) -> Workers {
+        let threads: Vec<_> =
+            commands.into_iter().map(|commands| Thread { commands, handle: thread::spawn(|| {}) }).collect();
+        Workers {
+            count: threads.len(),
+            threads: Mutex::new(threads),
+            stop: CancellationToken::new(),
+            failed: CancellationToken::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_not_move_is_named() {
+        let (moving, mut commands) = mpsc::channel(1);
+        let (stuck, _unread) = mpsc::channel(1);
+        let (ended, gone) = mpsc::channel(1);
+        drop(gone);
+        let workers = workers([moving, stuck, ended]);
+        let moves = async {
+            while let Some(Command::Pulse(pulse)) = commands.recv().await {
+                let _ = pulse.send(());
+            }
+        };
+        tokio::select! {
+            silent = workers.silent(Duration::from_secs(1)) => assert_eq!(silent, [1, 2]),
+            () = moves => panic!("the channel was closed"),
+        }
+    }
 }

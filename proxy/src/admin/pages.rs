@@ -1,17 +1,22 @@
 //! The proxy's own state: readiness, settings, certificates, policies. Shows no key and no token.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
 
-use super::Answer;
+use super::{Admin, Answer};
 use crate::{drain::Direction, identity::IdentityState, ready::Readiness, record, shared::Shared};
+
+/// What a worker has to answer a probe: less than the second that probes usually wait.
+const PULSE: Duration = Duration::from_millis(500);
 
 pub(super) fn index() -> Answer {
     let pages = "svidecar admin\n\n\
         /live                                the process runs\n\
-        /ready                               identity, bundle, policy: each with its reason\n\
+        /ready                               identity, bundle, policy, workers: each with its reason\n\
         /metrics                             for Prometheus\n\
         /config                              the settings in force\n\
         /certs                               our SVIDs and the bundles we trust\n\
@@ -28,8 +33,10 @@ pub(super) fn index() -> Answer {
     Answer::text(StatusCode::OK, pages)
 }
 
-pub(super) fn ready(shared: &Shared) -> Answer {
-    let readiness = Readiness::of(shared, UnixTime::now());
+pub(super) async fn ready(admin: &Admin) -> Answer {
+    let silent = admin.workers.silent(PULSE).await;
+    let readiness =
+        Readiness::of(&admin.shared, UnixTime::now()).with_workers(admin.workers.count(), &silent);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Answer::json(status, &readiness)
 }

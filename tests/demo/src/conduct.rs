@@ -223,7 +223,7 @@ impl Scene<'_> {
         ensure!(said.contains("403") && !output.status.success(), "the request was not refused: {said}");
         let log = &self.server_sidecar.process.log;
         let record = log.wait_from(position, &["/api/secrets/key", "nobody-reads-secrets"]).await?;
-        story.said("server sidecar", &record);
+        story.said("server sidecar", &decision(&record)?);
         story.proved("refused by the rule `nobody-reads-secrets`, before the app saw anything");
         Ok(())
     }
@@ -272,6 +272,21 @@ impl Scene<'_> {
         story.proved("not one request failed");
         Ok(())
     }
+}
+
+/// What the access log says of a decision, in one short line.
+fn decision(record: &str) -> Result<String> {
+    let record: serde_json::Value = serde_json::from_str(record).context("the access log is not JSON")?;
+    let field = |name: &str| record.get(name).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+    Ok(format!(
+        "peer={} method={} path={} decision={} rule={} code={}",
+        field("peer"),
+        field("method"),
+        field("path"),
+        field("decision"),
+        field("rule"),
+        field("code"),
+    ))
 }
 
 /// What a reader can try while it runs.
