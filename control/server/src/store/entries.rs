@@ -142,7 +142,8 @@ pub(super) fn create(
         return Ok(Created::Similar(similar));
     }
     if entry.id.is_empty() {
-        entry.id = Uuid::new_v4().to_string();
+        // `created_at` counts seconds. IDs that grow let agents put the older of two entries first all the same.
+        entry.id = Uuid::now_v7().to_string();
     } else if let Some(same_id) = find(connection, &entry.id)? {
         return Ok(Created::Similar(same_id));
     }
