@@ -22,7 +22,7 @@ use crate::{
     drain::Direction,
     forward::{
         self,
-        exchange::{Exchange, Via},
+        exchange::{Exchange, Moment, Via},
         http::End,
         tcp::{Transferred, TunnelEnd, tunnel},
     },
@@ -72,10 +72,11 @@ pub async fn serve(worker: Arc<Worker>, name: Arc<str>, accepted: Accepted) {
     // Gone with a reload that came between the accept and now.
     let Some(listener) = snapshot.plan.inbound(&name).cloned() else { return };
     let Accepted { stream, address, life } = accepted;
+    let started = Moment::now();
     let timeout = listener.settings.timeouts.handshake.get();
     let tls = match handshake::accept(stream, Arc::clone(&listener.tls), timeout).await {
         Ok(tls) => tls,
-        Err(failure) => return handshake_failed(&worker, &listener, address, &failure),
+        Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
     };
     worker.shared.note_client(&name, &address.to_string(), tls.peer.id());
     let connection = Arc::new(InboundConnection {
@@ -101,9 +102,12 @@ fn handshake_failed(
     worker: &Arc<Worker>,
     listener: &Arc<Inbound>,
     address: PeerAddress,
+    started: Moment,
     failure: &HandshakeFailure,
 ) {
-    Exchange::of_connection(worker, Via::Inbound(Arc::clone(listener)), address).handshake_failed(failure);
+    Exchange::of_connection(worker, Via::Inbound(Arc::clone(listener)), address)
+        .since(started)
+        .handshake_failed(failure);
     let presented = failure.presented.as_ref().map(SpiffeId::as_str);
     if failure.code == codes::PEER_CLOSED {
         debug!(listener = %listener.name, peer = %address, code = failure.code, error = %failure, "The handshake was not finished");

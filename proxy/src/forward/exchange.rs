@@ -64,8 +64,7 @@ pub struct Exchange {
     worker: Arc<Worker>,
     via: Via,
     address: PeerAddress,
-    started: SystemTime,
-    clock: Instant,
+    started: Moment,
     peer: Option<SpiffeId>,
     http: Option<Http>,
     received: Arc<AtomicU64>,
@@ -73,6 +72,21 @@ pub struct Exchange {
     upstream: Option<Arc<ConnectionFacts>>,
     decided: Option<Decided>,
     outcome: Outcome,
+}
+
+/// A moment by both clocks: the one for people, and the one that never jumps.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    time: SystemTime,
+    clock: Instant,
+}
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { time: SystemTime::now(), clock: Instant::now() }
+    }
 }
 
 /// What is kept of a request; cheap to keep, for its parts are shared with the request.
@@ -125,8 +139,7 @@ impl Exchange {
             worker: Arc::clone(worker),
             via,
             address,
-            started: SystemTime::now(),
-            clock: Instant::now(),
+            started: Moment::now(),
             peer: None,
             http: None,
             received: Arc::default(),
@@ -135,6 +148,13 @@ impl Exchange {
             decided: None,
             outcome: Outcome::Running,
         }
+    }
+
+    /// Counts from an earlier moment.
+    #[must_use]
+    pub const fn since(mut self, started: Moment) -> Self {
+        self.started = started;
+        self
     }
 
     /// The verified ID at the other end.
@@ -271,8 +291,8 @@ impl Drop for Exchange {
             direction: self.via.direction(),
             listener: self.via.listener(),
             service: self.via.service(),
-            started: self.started,
-            duration: self.clock.elapsed(),
+            started: self.started.time,
+            duration: self.started.clock.elapsed(),
             client: self.address.socket_address(),
             peer: self.peer.as_ref(),
             http,
