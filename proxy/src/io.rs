@@ -1,0 +1,49 @@
+//! Bytes in and out of connections: the buffers that hold them while they are in flight, and the one shape that a socket,
+//! a TLS connection and a stream inside a shared connection have in common.
+//!
+//! Knows no protocol above the bytes. An idle connection owns no buffer: storage is taken from the thread's pool when
+//! bytes arrive and goes back when the last of them has left.
+
+pub mod buffer;
+
+use std::{
+    io::{self, IoSlice},
+    task::{Context, Poll},
+};
+
+pub use buffer::Buffer;
+
+/// A connection, or a stream within one, that carries bytes both ways.
+///
+/// Every `poll_` function keeps to the contract of [`std::task`]: `Pending` means that the task of `cx` is woken when it
+/// is worth asking again. One task uses a stream at a time.
+pub trait ByteStream {
+    /// Appends what has arrived, at most about `limit` bytes, to `into`. `Ok(0)` is the end of what the other side sends.
+    /// Takes storage for `into` only once there is something to put in it.
+    ///
+    /// # Errors
+    /// The connection failed, or the other side reset it.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut Buffer, limit: usize)
+    -> Poll<io::Result<usize>>;
+
+    /// Takes bytes to be sent, in order, as many as it can now. They may wait inside until [`Self::poll_flush`].
+    ///
+    /// # Errors
+    /// The connection failed, or the other side reset it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Hands on what waits inside. `Ready` promises that it will leave without another call.
+    ///
+    /// # Errors
+    /// The connection failed, or the other side reset it.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Flushes, and tells the other side that nothing more comes; reading goes on.
+    ///
+    /// # Errors
+    /// The connection failed, or the other side reset it.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Makes the end an abortion that the other side cannot take for a regular one (RST, `RST_STREAM`).
+    fn reset(&mut self);
+}

@@ -1,0 +1,13 @@
+//! HTTP messages as they pass through: heads with their fields in the order and the case they came in, and bodies as a
+//! flow of parts.
+//!
+//! The one form that both codecs (`http1`, `http2`) read into and write from, so that
+//! nothing is lost between them. Never decides anything; never touches a socket.
+
+pub mod body;
+pub mod fields;
+pub mod head;
+
+pub use body::{BodyError, BodySink, BodySource, Part};
+pub use fields::Fields;
+pub use head::{RequestHead, ResponseHead, Version};
