@@ -8,5 +8,6 @@ mod http;
 mod lifecycle;
 mod process;
 mod reload;
+#[path = "../support/support.rs"]
 mod support;
 mod tcp;
