@@ -8,6 +8,7 @@
 mod cases;
 mod document;
 mod explain;
+mod facts;
 mod index;
 mod path;
 mod target;
@@ -17,10 +18,10 @@ mod tests;
 use std::{fmt, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use svidecar_id::SpiffeId;
 
 pub use cases::TestOutcome;
 pub use explain::{Explanation, RuleExplanation};
+pub use facts::{Headers, Request};
 
 /// What the listener of a policy speaks. A policy for `tcp` cannot ask what only HTTP answers.
 pub use crate::proxy::ListenerProtocol as Protocol;
@@ -76,21 +77,6 @@ impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// The facts on which a decision rests.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Request<'a> {
-    /// The peer's ID, verified by the handshake; `None` when there is none, which is always denied.
-    pub peer: Option<&'a SpiffeId>,
-    /// The method; `None` outside HTTP.
-    pub method: Option<&'a str>,
-    /// The path without its query, as [`normalize_path`](crate::normalize::normalize_path) gives it.
-    pub path: Option<&'a str>,
-    /// The authority or `host` header; a port in it is ignored.
-    pub host: Option<&'a str>,
-    /// The request's headers.
-    pub headers: Option<&'a http::HeaderMap>,
 }
 
 /// What brought a verdict about.
@@ -200,6 +186,8 @@ pub struct Rule {
     /// Any of them must match; none means that every request does.
     to: Box<[Target]>,
     line: usize,
+    /// The rule's place among the rules of its policy.
+    index: usize,
 }
 
 impl Rule {
@@ -225,6 +213,12 @@ impl Rule {
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
+    }
+
+    /// The rule's place in [`Policy::rules`]: what to keep of it where a reference cannot be kept.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
     }
 
     fn covers(&self, request: &Request<'_>) -> bool {

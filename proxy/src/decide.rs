@@ -48,7 +48,7 @@ impl Flight {
             method: Some(self.method.as_str()),
             path: Some(&self.path),
             host: self.host.as_deref(),
-            headers: self.headers.as_ref(),
+            headers: self.headers.as_ref().map(|headers| headers as _),
         };
         listener.policy.decide(&request).is_allowed()
     }

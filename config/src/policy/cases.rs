@@ -74,7 +74,7 @@ impl Case {
             method: self.request.as_ref().map(|(method, _)| &**method),
             path: path.as_deref(),
             host: self.host.as_deref(),
-            headers: self.request.as_ref().map(|_| &self.headers),
+            headers: self.request.as_ref().map(|_| &self.headers as _),
         });
         (decision.verdict, decision.rule_name().to_owned())
     }

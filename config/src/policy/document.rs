@@ -70,7 +70,7 @@ fn read_rules(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<Rule> {
     let mut lines = HashMap::new();
     let mut rules = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let Some(rule) = rule::read(reader, node) else { continue };
+        let Some(rule) = rule::read(reader, node, rules.len()) else { continue };
         match lines.insert(rule.name.clone(), rule.line) {
             Some(line) => reader.problem_with_help(
                 node.position,

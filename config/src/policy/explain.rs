@@ -120,7 +120,10 @@ fn why_target(rule: &Rule, request: &Request<'_>) -> Result<String, String> {
 }
 
 fn why_header(header: &super::target::HeaderMatch, request: &Request<'_>) -> String {
-    let count = request.headers.map_or(0, |headers| headers.get_all(&header.name).iter().count());
+    let mut count = 0_usize;
+    if let Some(headers) = request.headers {
+        headers.visit(header.name.as_str(), &mut |_| count += 1);
+    }
     match count {
         0 => format!("header {} is missing", header.name),
         1 => format!("header {} is not {}", header.name, list(&header.values)),

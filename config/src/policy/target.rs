@@ -132,11 +132,14 @@ impl HeaderMatch {
     /// value in all of them, and an allow rule wants nothing but it.
     fn matches(&self, request: &Request<'_>, action: Verdict) -> bool {
         let Some(headers) = request.headers else { return false };
-        let mut given = headers.get_all(&self.name).iter();
-        let wanted = |value: &http::HeaderValue| self.values.iter().any(|text| *value == **text);
+        let (mut given, mut wanted) = (0_usize, 0_usize);
+        headers.visit(self.name.as_str(), &mut |value| {
+            given += 1;
+            wanted += usize::from(self.values.iter().any(|text| text.as_bytes() == value));
+        });
         match action {
-            Verdict::Deny => given.any(wanted),
-            Verdict::Allow => given.next().is_some_and(wanted) && given.next().is_none(),
+            Verdict::Deny => wanted > 0,
+            Verdict::Allow => (given, wanted) == (1, 1),
         }
     }
 }

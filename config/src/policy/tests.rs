@@ -5,6 +5,8 @@ mod loading;
 
 use std::path::Path;
 
+use svidecar_id::SpiffeId;
+
 use super::*;
 
 const ORDERS: &str = r#"

@@ -11,8 +11,8 @@ use crate::{
     yaml::{Content, Node},
 };
 
-/// Reads the rule at `node`; `None` when it has a problem, which is noted.
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
+/// Reads the rule at `node`, which becomes the policy's rule number `index`; `None` when it has a problem, which is noted.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<Rule> {
     let fields = Fields::of(reader, node, "a rule", &["name", "action", "mode", "from", "to", "when"])?;
     if let Some(entry) = fields.entry("when") {
         reader.problem_with_help(
@@ -54,6 +54,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
         from: from?,
         to: to?.into(),
         line: node.position.line,
+        index,
     })
 }
 

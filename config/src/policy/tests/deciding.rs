@@ -117,6 +117,13 @@ fn headers_given_twice_never_help() {
 }
 
 #[test]
+fn a_rule_is_found_again_by_its_index() {
+    let policy = http_policy(ORDERS);
+    assert!(policy.rules().len() > 1);
+    assert!(policy.rules().iter().map(Rule::index).eq(0..policy.rules().len()));
+}
+
+#[test]
 fn a_policy_knows_whether_it_reads_headers() {
     assert!(http_policy(ORDERS).reads_headers());
     assert!(!http_policy("service: s\nrules: [{name: r, from: any, to: {methods: [GET]}}]").reads_headers());
