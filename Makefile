@@ -26,9 +26,19 @@ check: ## format, clippy, rustdoc, house rules, dependencies: all as errors
 	tests/house-rules
 	tests/dependencies
 
-bench: ## entry-to-identity latency, idle memory and start-up time; writes benches/README.md
-	cargo build --locked --release --workspace --bins
-	$(TARGET)/release/svidecar-bench
+# Parts of the race, and with what: SUBJECTS, WORKLOADS, ROUNDS, SECONDS, WRITE=1, GHOSTUNNEL. SVIDECAR names a
+# proxy that is already built; everything else is then built in the quick profile.
+BENCH_PROFILE := $(if $(SVIDECAR),demo,release)
+BENCH_BINARIES := svidecar-bench $(filter-out $(if $(SVIDECAR),svidecar),$(BINARIES))
+bench_option = $(if $($(1)),--$(2) "$($(1))")
+
+bench: ## the race with Envoy, HAProxy and nginx (SUBJECTS=svidecar,haproxy WORKLOADS=h1 for a part)
+	@SUBJECTS="$(SUBJECTS)" benches/setup
+	@cargo build --locked --workspace --profile $(BENCH_PROFILE) $(foreach binary,$(BENCH_BINARIES),--bin $(binary))
+	@$(TARGET)/$(BENCH_PROFILE)/svidecar-bench race $(if $(WRITE),--write) \
+	  $(call bench_option,SUBJECTS,subjects) $(call bench_option,WORKLOADS,workloads) \
+	  $(call bench_option,ROUNDS,rounds) $(call bench_option,SECONDS,seconds) \
+	  $(call bench_option,SVIDECAR,svidecar) $(call bench_option,GHOSTUNNEL,ghostunnel)
 
 install: ## the three binaries into PREFIX/bin (default /usr/local)
 	cargo build --locked --release $(foreach binary,$(BINARIES),--bin $(binary))

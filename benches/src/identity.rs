@@ -15,13 +15,13 @@ use tonic::Streaming;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 
-use crate::sample::Sample;
+use crate::results::{Column, Row};
 
 /// How many entries are created, one after the other.
 const ENTRIES: usize = 200;
 
 /// Creates entries for an open stream of this very process, and takes the time to each new SVID.
-pub async fn measure() -> Result<String> {
+pub async fn measure() -> Result<(Vec<Column>, Vec<Row>)> {
     let stack = Stack::start(StackOptions::default()).await?;
     let selector = format!("unix:uid:{}", nix::unistd::getuid());
     // The stream is open before the first measured entry, as a running workload's is.
@@ -33,28 +33,27 @@ pub async fn measure() -> Result<String> {
     until(&mut stream, |update| update.svids.len() == 1).await?;
 
     let mut entries = EntryClient::new(uds::connect(stack.server_socket()).await?);
-    let mut pushed = Sample::default();
-    let mut withdrawn = Sample::default();
+    let mut pushed = Row::new("entry created → SVID in the stream".to_owned(), 1);
+    let mut withdrawn = Row::new("entry deleted → SVID gone from the stream".to_owned(), 1);
     for number in 0..ENTRIES {
         let path = format!("/bench/{number}");
         let id = format!("spiffe://demo.org{path}");
         let start = Instant::now();
         let entry = create(&mut entries, &path).await?;
         until(&mut stream, |update| update.svids.iter().any(|svid| svid.spiffe_id == id)).await?;
-        pushed.add(start.elapsed());
+        pushed.add(&[start.elapsed().as_secs_f64() * 1e3]);
 
         let start = Instant::now();
         entries.batch_delete_entry(BatchDeleteEntryRequest { ids: vec![entry] }).await?;
         until(&mut stream, |update| update.svids.len() == 1).await?;
-        withdrawn.add(start.elapsed());
+        withdrawn.add(&[start.elapsed().as_secs_f64() * 1e3]);
     }
-    Ok(format!(
-        "### Identity\n\nOne server, one agent, one workload with an open `FetchX509SVID` stream; from sending the \
-         request on the server's admin socket to the update in the stream.\n\n\
-         | | count | p50 | p99 | max |\n|---|---:|---:|---:|---:|\n{}{}",
-        pushed.row("entry created → new SVID in the workload's stream"),
-        withdrawn.row("entry deleted → SVID gone from the workload's stream"),
-    ))
+    let rows = [pushed, withdrawn].map(|row| {
+        let mut percentiles = Row::new(row.label.clone(), 3);
+        percentiles.add(&[50, 99, 100].map(|percent| row.percentile(percent).unwrap_or(f64::NAN)));
+        percentiles
+    });
+    Ok((vec![Column::new("p50 ms", 1), Column::new("p99 ms", 1), Column::new("max ms", 1)], rows.into()))
 }
 
 /// Creates an entry for this process and returns its ID.

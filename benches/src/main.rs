@@ -1,20 +1,90 @@
-//! The `svidecar-bench` binary: what identity, an idle sidecar and a decision cost, with the real binaries of the release
-//! profile. Prints tables, and writes them into `benches/README.md`.
+//! The `svidecar-bench` binary: the race of sidecars, and the parts of it that run as processes of their own.
 
+mod app;
+mod course;
+mod decide;
 mod identity;
-mod idle;
-mod policy;
+mod load;
+mod machine;
+mod process;
+mod race;
 mod report;
-mod sample;
+mod results;
+mod subject;
+mod tools;
+mod wire;
+mod workload;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use svidecar_stack::guard;
+use tokio::signal::unix::{SignalKind, signal};
 
-fn main() -> Result<()> {
-    ensure!(!cfg!(debug_assertions), "measure the release build: `make bench`");
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let identity = identity::measure().await?;
-        let idle = idle::measure().await?;
-        let policy = policy::measure()?;
-        report::write(&format!("{identity}\n{idle}\n{policy}"))
+/// What svidecar costs, beside what others cost. See benches/README.md.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Run the race, or a part of it
+    Race(race::Options),
+    /// The plain app behind the server sidecar
+    App {
+        /// What it speaks
+        wire: wire::Wire,
+    },
+    /// The load in front of the client sidecar
+    Load(load::Options),
+    /// Run a command that ends when its parent ends
+    #[command(hide = true)]
+    Guard {
+        /// The parent's process ID
+        #[arg(long)]
+        parent: i32,
+        /// The command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse().part).unwrap_or_else(|error| {
+        // Nothing is left to tell, if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
     })
+}
+
+fn run(part: Part) -> Result<ExitCode> {
+    if let Part::Guard { parent, command } = part {
+        return guard::become_guarded(parent, &command);
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        match part {
+            Part::Race(options) => return race_unless_interrupted(options).await,
+            Part::App { wire } => app::run(wire).await?,
+            Part::Load(options) => load::run(options).await?,
+            Part::Guard { .. } => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Dropped by Ctrl-C and by a polite end from outside, so that all of its processes end.
+async fn race_unless_interrupted(options: race::Options) -> Result<ExitCode> {
+    ensure!(!cfg!(debug_assertions), "measure an optimized build: `make bench`");
+    let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    tokio::select! {
+        outcome = race::run(options) => outcome.map(|()| ExitCode::SUCCESS),
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+    }
 }

@@ -5,7 +5,6 @@
 mod app;
 mod client;
 mod conduct;
-mod guard;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -71,7 +70,7 @@ fn main() -> ExitCode {
             block_on(client::stream(address, &path, &header))
         }
         Part::Conduct { keep } => block_on(conduct::run(keep)),
-        Part::Guard { parent, command } => guard::become_guarded(parent, &command),
+        Part::Guard { parent, command } => svidecar_stack::guard::become_guarded(parent, &command),
     };
     outcome.unwrap_or_else(|error| {
         use std::io::Write as _;

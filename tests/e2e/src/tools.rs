@@ -57,7 +57,7 @@ impl Tool {
 /// # Errors
 /// When the skip cannot be written down: no test is skipped silently.
 pub fn need(tool: Tool, test: &str) -> Result<Option<PathBuf>> {
-    let binaries = Binaries::beside_this_program()?;
+    let binaries = Binaries::beside_this_program(None)?;
     let found = tool.find(&binaries);
     if found.is_none() {
         let skipped = binaries.dir().with_file_name("tmp").join("skipped");

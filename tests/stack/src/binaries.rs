@@ -22,20 +22,21 @@ pub fn place(program: &Path, dir: &Path) -> Result<PathBuf> {
 #[derive(Clone, Debug)]
 pub struct Binaries {
     dir: PathBuf,
+    proxy: PathBuf,
 }
 
 impl Binaries {
     /// The binaries of the build that the running program came from: its own folder, or for a test
-    /// (in `deps/`) the folder above.
+    /// (in `deps/`) the folder above. `proxy` replaces the proxy among them.
     ///
     /// # Errors
-    /// When one of the three is not there.
-    pub fn beside_this_program() -> Result<Self> {
+    /// When server, agent or proxy is not there.
+    pub fn beside_this_program(proxy: Option<PathBuf>) -> Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
         let dir = program.parent().context("this program has no folder")?;
         let dir = if dir.ends_with("deps") { dir.parent().context("deps has no parent")? } else { dir };
-        let found = Self { dir: dir.to_owned() };
-        for path in [found.server(), found.agent(), found.proxy(), found.demo()] {
+        let found = Self { dir: dir.to_owned(), proxy: proxy.unwrap_or_else(|| dir.join("svidecar")) };
+        for path in [found.server(), found.agent(), found.proxy()] {
             ensure!(
                 path.is_file(),
                 "{} is not built; run `cargo build --workspace --bins` first",
@@ -72,7 +73,7 @@ impl Binaries {
     /// `svidecar`, the proxy.
     #[must_use]
     pub fn proxy(&self) -> PathBuf {
-        self.dir.join("svidecar")
+        self.proxy.clone()
     }
 
     /// `svidecar-demo`: the plain app and the plain client.

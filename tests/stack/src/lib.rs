@@ -4,6 +4,7 @@
 //! says, its exit, an answer), never for a while; and leaves no process and no file behind when it is dropped.
 
 pub mod binaries;
+pub mod guard;
 pub mod http;
 pub mod ports;
 pub mod process;

@@ -79,7 +79,7 @@ impl Launch {
         self
     }
 
-    /// Start it through a guard (`svidecar-demo guard`), which ties its life to ours, in a process group of its
+    /// Start it through a program whose command `guard` is [`crate::guard`]. That ties its life to ours, in a process group of its
     /// own, so that a Ctrl-C at the terminal reaches us alone.
     #[must_use]
     pub fn through(mut self, wrapper: impl Into<PathBuf>) -> Self {

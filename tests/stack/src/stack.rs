@@ -23,8 +23,10 @@ pub struct StackOptions {
     pub server: String,
     /// More lines for the agent's configuration file.
     pub agent: String,
-    /// Tie the life of every process to ours (see [`Launch::through`]).
+    /// Tie the life of every process to ours (see [`Launch::through`]): this very program must have `guard`.
     pub guarded: bool,
+    /// Another proxy than the one that was built with us.
+    pub proxy: Option<PathBuf>,
 }
 
 /// A running server and agent.
@@ -51,7 +53,7 @@ impl Stack {
     /// # Errors
     /// When one of them cannot be started or does not become ready.
     pub async fn start(options: StackOptions) -> Result<Self> {
-        let binaries = Binaries::beside_this_program()?;
+        let binaries = Binaries::beside_this_program(options.proxy)?;
         let dir = tempfile::Builder::new().prefix("svidecar-").tempdir()?;
         // Sidecars of other users read their configuration and the agent's socket in here.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
@@ -59,7 +61,7 @@ impl Stack {
 
         let path = dir.path();
         let guard = if options.guarded {
-            Some(binaries::place(&binaries.demo(), &path.join("guard"))?)
+            Some(binaries::place(&std::env::current_exe()?, &path.join("guard"))?)
         } else {
             None
         };

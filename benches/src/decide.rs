@@ -11,19 +11,23 @@ use anyhow::{Result, ensure};
 use svidecar_config::policy::{Policy, Protocol, Request};
 use svidecar_id::SpiffeId;
 
+use crate::results::{Column, Row};
+
 /// Rules of the measured policies.
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 /// Decisions that are timed together.
 const ROUNDS: u32 = 200_000;
 
 /// Measures policies that differ only in their number of rules.
-pub fn measure() -> Result<String> {
-    let mut table = "| Rules | Load | Decide |\n|---|---|---|\n".to_owned();
-    for size in SIZES {
+pub fn measure() -> Result<(Vec<Column>, Vec<Row>)> {
+    let rows = SIZES.map(|size| {
         let (load, decide) = measure_one(size)?;
-        writeln!(table, "| {size} | {:.1} ms | {} ns |", load.as_secs_f64() * 1e3, decide.as_nanos())?;
-    }
-    Ok(format!("### Policy: one request, decided\n\n{table}"))
+        let mut row = Row::new(format!("{size} rules"), 2);
+        row.add(&[decide.as_nanos() as f64, load.as_secs_f64() * 1e3]);
+        Ok(row)
+    });
+    let columns = vec![Column::new("decide, ns", 0), Column::new("load, ms", 1)];
+    Ok((columns, rows.into_iter().collect::<Result<_>>()?))
 }
 
 fn measure_one(size: usize) -> Result<(Duration, Duration)> {

@@ -1,0 +1,184 @@
+//! The subjects of the race, each as a pair of sidecars: load → client sidecar → mTLS → server sidecar → app.
+//!
+//! The same for all of them: one worker per sidecar, TLS 1.3, keep-alive and pools, and each side checks who the
+//! other is. What each can do for that last point is said in its module.
+
+mod envoy;
+mod ghostunnel;
+mod haproxy;
+mod nginx;
+mod svidecar;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
+use nix::sys::signal::Signal;
+use svidecar_stack::{PATIENCE, Process};
+use tokio::net::TcpStream;
+
+use crate::course::Course;
+use crate::wire::Wire;
+use crate::workload::Workload;
+use crate::{load, process};
+
+/// Who takes part. The names are those of the command line, the results and the README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// No sidecars: the load calls the app
+    Direct,
+    /// Ours
+    Svidecar,
+    /// HAProxy with HTTP/1.1 between the sidecars
+    Haproxy,
+    /// HAProxy with HTTP/2 between the sidecars and `http-reuse always`
+    HaproxyH2,
+    /// nginx
+    Nginx,
+    /// Envoy
+    Envoy,
+    /// ghostunnel, if GHOSTUNNEL names it
+    Ghostunnel,
+}
+
+impl Subject {
+    /// All, in the order in which they have their turns.
+    pub fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Does it take part in this workload, as far as its protocols go?
+    pub const fn takes_part_in(self, workload: Workload) -> bool {
+        match workload {
+            Workload::Identity | Workload::Decide | Workload::Rules => matches!(self, Self::Svidecar),
+            Workload::H2 => matches!(self, Self::Direct | Self::Svidecar | Self::HaproxyH2 | Self::Envoy),
+            Workload::Grpc => !matches!(self, Self::Haproxy | Self::Ghostunnel),
+            Workload::Bulk | Workload::Conn => !matches!(self, Self::HaproxyH2),
+            Workload::Idle => !matches!(self, Self::HaproxyH2 | Self::Direct),
+            Workload::Start | Workload::Wakeups => {
+                !matches!(self, Self::Direct | Self::HaproxyH2 | Self::Ghostunnel)
+            }
+            Workload::H1 | Workload::H1one | Workload::Upload => !matches!(self, Self::Ghostunnel),
+        }
+    }
+
+    /// The version of its program; nothing if the program is not here.
+    pub async fn version(self, course: &Course) -> Result<Option<String>> {
+        let tools = &course.tools;
+        Ok(match self {
+            Self::Direct => Some(String::new()),
+            Self::Svidecar => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Haproxy | Self::HaproxyH2 => version_of(tools.haproxy.as_ref(), "-v").await?,
+            Self::Nginx => version_of(tools.nginx.as_ref(), "-v").await?,
+            Self::Envoy => version_of(tools.envoy.as_ref(), "--version").await?,
+            Self::Ghostunnel => version_of(tools.ghostunnel.as_ref(), "--version").await?,
+        })
+    }
+
+    /// Starts both sidecars. Does not wait until they are ready.
+    pub fn start(self, scene: &Scene<'_>) -> Result<Pair> {
+        std::fs::create_dir_all(&scene.dir)?;
+        let started = match self {
+            Self::Direct => Ok(Pair { sidecars: Vec::new(), middle: scene.app, entry: scene.app }),
+            Self::Svidecar => svidecar::start(scene),
+            Self::Haproxy => haproxy::start(scene, haproxy::Middle::Http1),
+            Self::HaproxyH2 => haproxy::start(scene, haproxy::Middle::Http2),
+            Self::Nginx => nginx::start(scene),
+            Self::Envoy => envoy::start(scene),
+            Self::Ghostunnel => ghostunnel::start(scene),
+        };
+        started.with_context(|| format!("cannot start {}", self.name()))
+    }
+}
+
+async fn version_of(tool: Option<&crate::tools::Tool>, flag: &str) -> Result<Option<String>> {
+    match tool {
+        Some(tool) => tool.version(flag).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What a pair is to lead to, and how.
+pub struct Scene<'a> {
+    /// Identities and programs.
+    pub course: &'a Course,
+    /// What load and app speak.
+    pub wire: Wire,
+    /// Where the app listens.
+    pub app: SocketAddr,
+    /// How many rules the policy has.
+    pub rules: usize,
+    /// A folder for configuration and logs of this pair alone.
+    pub dir: PathBuf,
+}
+
+/// Two sidecars that lead to the app.
+pub struct Pair {
+    /// The server's, then the client's; none for `direct`.
+    sidecars: Vec<Process>,
+    /// Where the client's sidecar connects.
+    middle: SocketAddr,
+    /// Where the load connects.
+    pub entry: SocketAddr,
+}
+
+impl Pair {
+    /// Returns when an exchange through both has succeeded. The client sidecar is called only when the server's
+    /// accepts connections: some wait a second before they try again.
+    pub async fn ready(&mut self, wire: Wire) -> Result<()> {
+        let (middle, entry) = (self.middle, self.entry);
+        let mut last = None;
+        let mut accepts = false;
+        let tries = async {
+            loop {
+                accepts = accepts || TcpStream::connect(middle).await.is_ok();
+                match if accepts {
+                    load::probe(wire, entry).await
+                } else {
+                    Err(anyhow!("nobody at {middle}"))
+                } {
+                    Ok(()) => return Ok(()),
+                    Err(error) => last = Some(error),
+                }
+                for sidecar in &mut self.sidecars {
+                    if sidecar.has_ended() {
+                        bail!("a sidecar has ended:\n{}", sidecar.log.tail(20));
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, tries).await;
+        outcome.unwrap_or_else(|_| {
+            let said: String = self.sidecars.iter().map(|sidecar| sidecar.log.tail(20)).collect();
+            Err(last.unwrap_or_else(|| anyhow!("no answer")).context(format!("not ready:\n{said}")))
+        })
+    }
+
+    /// The processes of both sidecars, workers and all.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for sidecar in &self.sidecars {
+            pids.extend(process::family(sidecar.pid().context("a sidecar has ended")?)?);
+        }
+        Ok(pids)
+    }
+
+    /// Ends both, with all their workers.
+    pub async fn stop(mut self) -> Result<()> {
+        for sidecar in &self.sidecars {
+            sidecar.signal(Signal::SIGTERM)?;
+        }
+        for sidecar in &mut self.sidecars {
+            sidecar.wait().await?;
+        }
+        Ok(())
+    }
+}
