@@ -2,6 +2,9 @@
 //!
 //! No I/O, no clock. What was asked is kept as a [`Flight`], so that it can be asked again when the policy changes.
 
+mod flights;
+mod target;
+
 use std::{borrow::Cow, sync::Arc};
 
 use http::{
@@ -11,10 +14,45 @@ use http::{
 };
 use svidecar_config::{
     normalize::normalize_path,
-    policy::{Decision, Request},
+    policy::{Decision, Headers, Policy, Request},
+};
+use svidecar_id::SpiffeId;
+
+pub use self::{
+    flights::{Flights, InFlight, Loser},
+    target::{is_authority, normalize},
+};
+use crate::{
+    codes,
+    connections::KillSwitch,
+    message::{Fields, Summary},
+    peer::Peer,
+    plan::Inbound,
+    refusal::Refusal,
 };
 
-use crate::{codes, connections::KillSwitch, peer::Peer, plan::Inbound, refusal::Refusal};
+impl Headers for Fields {
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        self.get_all(name).for_each(visit);
+    }
+}
+
+/// Decides about one request whose target is [normalized](normalize).
+#[must_use]
+pub fn ask<'p>(
+    policy: &'p Policy,
+    peer: &SpiffeId,
+    summary: &Summary,
+    fields: Option<&Fields>,
+) -> Decision<'p> {
+    policy.decide(&Request {
+        peer: Some(peer),
+        method: Some(summary.method()),
+        path: Some(summary.path()),
+        host: summary.host(),
+        headers: fields.map(|fields| fields as _),
+    })
+}
 
 /// What a decision about a request rested on, and how to end the request if the decision changes.
 pub struct Flight {

@@ -28,9 +28,11 @@ use self::{
     template::PathHeaders,
     xfcc::{Element, Key},
 };
+use crate::message::Fields;
 
 /// Envoy's header: one element per proxy, the newest last.
-pub const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub const XFCC: HeaderName = HeaderName::from_static(XFCC_NAME);
+const XFCC_NAME: &str = "x-forwarded-client-cert";
 
 /// Longest `x-forwarded-client-cert` of a trusted peer that is appended to, in bytes.
 const MAX_APPENDED_BYTES: usize = 32 * 1024;
@@ -149,6 +151,53 @@ impl IdentityHeaders {
         }
     }
 
+    /// Removes what the peer sent and sets what the handshake proved. `peer` is `None` when it proved nothing.
+    pub fn rewrite(&self, fields: &mut Fields, peer: Option<&PeerHeaders>) {
+        let sent = peer.and_then(|peer| self.believed_of(fields, peer));
+        self.strip.clean(fields);
+        let Some(peer) = peer else { return };
+        let name = XFCC_NAME.as_bytes();
+        match (self.mode, sent) {
+            (HeaderMode::ForwardOnly, Some(sent)) if !peer.append => fields.push(name, &sent),
+            (HeaderMode::ForwardOnly, None) if !peer.append => {}
+            (HeaderMode::Sanitize, _) if !peer.append => return,
+            (_, Some(mut sent)) => {
+                sent.push(b',');
+                sent.extend_from_slice(peer.element.as_bytes());
+                fields.push(name, &sent);
+            }
+            (_, None) => fields.push(name, peer.element.as_bytes()),
+        }
+        for (name, value) in &peer.set {
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+
+    /// Removes identity headers from trailers, where nobody sets any.
+    pub fn clean(&self, trailers: &mut Fields) {
+        self.strip.clean(trailers);
+    }
+
+    /// What the peer sent as `x-forwarded-client-cert`, if it is believed and can be. An element that does not
+    /// parse could swallow the one that we append, so then nothing is believed.
+    fn believed_of(&self, fields: &Fields, peer: &PeerHeaders) -> Option<Vec<u8>> {
+        if !peer.append && self.mode != HeaderMode::ForwardOnly {
+            return None;
+        }
+        let mut joined = Vec::new();
+        for value in fields.get_all(XFCC_NAME) {
+            if joined.len() + value.len() > MAX_APPENDED_BYTES {
+                return None;
+            }
+            if !joined.is_empty() {
+                joined.push(b',');
+            }
+            joined.extend_from_slice(value);
+        }
+        let text = std::str::from_utf8(&joined).ok().filter(|text| is_visible(text))?;
+        xfcc::parse(text).is_ok().then_some(joined)
+    }
+
     /// Removes identity headers from trailers, where nobody sets any.
     pub fn strip(&self, trailers: &mut HeaderMap) {
         self.strip.apply(trailers);
@@ -210,6 +259,11 @@ impl IdentityHeaders {
         }
         element
     }
+}
+
+/// What every program takes for the same text.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
 
 fn header_name(name: &str) -> Result<HeaderName, HeaderError> {

@@ -7,7 +7,9 @@
 pub mod body;
 pub mod fields;
 pub mod head;
+pub mod summary;
 
 pub use body::{BodyError, BodySink, BodySource, Part};
 pub use fields::Fields;
 pub use head::{RequestHead, ResponseHead, Version};
+pub use summary::Summary;

@@ -8,7 +8,10 @@ use http::{
     header::{CONNECTION, CONTENT_TYPE},
 };
 
-use crate::body::ResponseBody;
+use crate::{
+    body::ResponseBody,
+    message::{ResponseHead, Version},
+};
 
 /// Carries the code to a peer that is authenticated, or to our own app.
 pub const ERROR_HEADER: &str = "x-svidecar-error";
@@ -38,6 +41,31 @@ impl Refusal {
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// Makes `head` the answer to a request of that version, and gives its body. A gRPC client gets a status that its
+    /// library understands (trailers only).
+    #[must_use]
+    pub fn answer(&self, version: Version, grpc: bool, head: &mut ResponseHead) -> String {
+        head.clear();
+        let fields = &mut head.fields;
+        let body = if grpc {
+            head.status = StatusCode::OK.as_u16();
+            fields.push(b"content-type", b"application/grpc");
+            fields.push(b"grpc-status", self.grpc_status().as_bytes());
+            fields.push(b"grpc-message", self.code.as_bytes());
+            String::new()
+        } else {
+            head.status = self.status.as_u16();
+            fields.push(b"content-type", b"text/plain; charset=utf-8");
+            format!("svidecar: {}\n", self.code)
+        };
+        fields.push(b"content-length", body.len().to_string().as_bytes());
+        fields.push(ERROR_HEADER.as_bytes(), self.code.as_bytes());
+        if self.close && version < Version::Http2 {
+            fields.push(b"connection", b"close");
+        }
+        body
     }
 
     /// The answer. A gRPC client gets a status that its library understands (trailers only).
@@ -93,6 +121,22 @@ mod tests {
         assert_eq!(response.headers()["grpc-status"], "7");
         assert_eq!(response.headers()[ERROR_HEADER], "denied_by_rule");
         assert!(http_body::Body::is_end_stream(response.body()));
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "denied_by_rule", "rule x").closing();
+        for (version, grpc) in [(Version::Http11, false), (Version::Http2, false), (Version::Http2, true)] {
+            let (mut head, old) = (ResponseHead::default(), refusal.response(grpc));
+            let body = refusal.answer(version, grpc, &mut head);
+            assert_eq!(head.status, old.status().as_u16());
+            for (name, value) in old.headers() {
+                let expected = (name != CONNECTION || version < Version::Http2).then_some(value.as_bytes());
+                assert_eq!(head.fields.get(name.as_str()), expected, "{name}");
+            }
+            assert_eq!(head.fields.get("content-length"), Some(body.len().to_string().as_bytes()));
+            assert_eq!(body.is_empty(), grpc);
+        }
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //!
 //! Pure functions over header maps. Never looks at identity headers; those are `headers`'.
 
+mod fields;
+
 use http::{
     HeaderMap, HeaderName, Method, Request, StatusCode, Version,
     header::{CONNECTION, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme, Uri},
 };
+
+pub use fields::{Hop, clean_request, clean_response, clean_trailers, say_close};
 
 /// Hop-by-hop fields that are removed whether `Connection` names them or not. `trailer` stays: it announces the
 /// trailers that we do forward. `te` is cut down to `trailers`, which gRPC needs.

@@ -36,11 +36,39 @@ fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     headers
 }
 
+fn fields_of(headers: &HeaderMap) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in headers {
+        fields.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    fields
+}
+
+fn map_of(fields: &Fields) -> HeaderMap {
+    let name = |name: &[u8]| HeaderName::from_bytes(name).unwrap();
+    fields.iter().map(|(field, value)| (name(field), HeaderValue::from_bytes(value).unwrap())).collect()
+}
+
+/// Applies to both forms, which come to the same.
+fn apply(compiled: &IdentityHeaders, headers: &mut HeaderMap, peer: Option<&PeerHeaders>) {
+    let mut fields = fields_of(headers);
+    compiled.rewrite(&mut fields, peer);
+    compiled.apply(headers, peer);
+    assert_eq!(*headers, map_of(&fields));
+}
+
+fn strip(compiled: &IdentityHeaders, trailers: &mut HeaderMap) {
+    let mut fields = fields_of(trailers);
+    compiled.clean(&mut fields);
+    compiled.strip(trailers);
+    assert_eq!(*trailers, map_of(&fields));
+}
+
 #[test]
 fn the_default_sets_xfcc_and_the_plain_id() {
     let compiled = compile(|_| ());
     let mut headers = map(&[("accept", "*/*")]);
-    compiled.apply(&mut headers, Some(&shop(&compiled)));
+    apply(&compiled, &mut headers, Some(&shop(&compiled)));
     assert_eq!(headers["x-spiffe-id"], "spiffe://demo.org/shop");
     let hash = hex::encode(Sha256::digest(b"leaf"));
     assert_eq!(headers[XFCC], format!("By=spiffe://demo.org/orders;Hash={hash};URI=spiffe://demo.org/shop"));
@@ -78,22 +106,40 @@ fn no_spelling_of_an_identity_header_gets_through() {
         headers.append("x-spiffe-identity", HeaderValue::from_static("not one of them"));
         for peer in [None, Some(shop(&compiled))] {
             let mut applied = headers.clone();
-            compiled.apply(&mut applied, peer.as_ref());
+            apply(&compiled, &mut applied, peer.as_ref());
             assert!(applied.values().all(|value| value != SPOOFED), "{name} as {applied:?}");
             assert!(applied.contains_key("x-spiffe-identity"));
             assert_eq!(applied.get_all("x-peer-id").iter().count(), usize::from(peer.is_some()));
             let mut trailers = headers.clone();
-            compiled.strip(&mut trailers);
+            strip(&compiled, &mut trailers);
             assert_eq!(trailers.len(), 1, "{name}");
         }
     }
 }
 
 #[test]
+fn what_else_was_sent_stays_as_it_was() {
+    let compiled = compile(|settings| settings.spiffe_id_header = format!("x-{}", "long".repeat(20)));
+    let spelling = format!("X_{}", "LONG".repeat(20));
+    let mut fields: Fields = [
+        ("Accept", "*/*"),
+        ("X-SPIFFE_Id", SPOOFED),
+        (&spelling, SPOOFED),
+        ("X-Other", "1"),
+        ("X-Forwarded.client-Cert", SPOOFED),
+        ("accept", "text/html"),
+    ]
+    .into_iter()
+    .collect();
+    compiled.rewrite(&mut fields, None);
+    assert_eq!(fields, [("Accept", "*/*"), ("X-Other", "1"), ("accept", "text/html")].into_iter().collect());
+}
+
+#[test]
 fn nothing_is_set_for_an_unauthenticated_peer() {
     let compiled = compile(|settings| settings.mode = HeaderMode::AppendForward);
     let mut headers = map(&[("x-forwarded-client-cert", "URI=spiffe://demo.org/admin")]);
-    compiled.apply(&mut headers, None);
+    apply(&compiled, &mut headers, None);
     assert!(headers.is_empty());
 }
 
@@ -102,7 +148,7 @@ fn only_listed_peers_are_appended_to() {
     let sent = map(&[("x-forwarded-client-cert", "Hash=aa;URI=spiffe://demo.org/edge")]);
     let ours = |compiled: &IdentityHeaders| {
         let mut headers = sent.clone();
-        compiled.apply(&mut headers, Some(&shop(compiled)));
+        apply(compiled, &mut headers, Some(&shop(compiled)));
         let value = headers[XFCC].to_str().unwrap().to_owned();
         xfcc::parse(&value)
             .unwrap()
@@ -123,14 +169,14 @@ fn what_does_not_parse_is_never_appended_to() {
     let compiled = compile(|settings| settings.append_from = vec!["spiffe://demo.org/**".parse().unwrap()]);
     for sent in ["Subject=\"CN=x", "URI=spiffe://demo.org/admin;Subject=\"", "URI", "URI=a=b", "URI=a,"] {
         let mut headers = map(&[("x-forwarded-client-cert", sent)]);
-        compiled.apply(&mut headers, Some(&shop(&compiled)));
+        apply(&compiled, &mut headers, Some(&shop(&compiled)));
         let value = headers[XFCC].to_str().unwrap();
         let elements = xfcc::parse(value).unwrap();
         assert_eq!(elements.len(), 1, "{sent} gave {value}");
     }
     let long = format!("URI={}", "a".repeat(MAX_APPENDED_BYTES));
     let mut headers = HeaderMap::from_iter([(XFCC, HeaderValue::try_from(long).unwrap())]);
-    compiled.apply(&mut headers, Some(&shop(&compiled)));
+    apply(&compiled, &mut headers, Some(&shop(&compiled)));
     assert!(headers[XFCC].len() < 200);
 }
 
@@ -140,7 +186,7 @@ fn the_other_modes_do_what_envoys_do() {
     let value = |mode, sent: &HeaderMap| {
         let compiled = compile(|settings| settings.mode = mode);
         let mut headers = sent.clone();
-        compiled.apply(&mut headers, Some(&shop(&compiled)));
+        apply(&compiled, &mut headers, Some(&shop(&compiled)));
         headers.get(XFCC).map(|value| value.to_str().unwrap().to_owned())
     };
     assert_eq!(value(HeaderMode::Sanitize, &sent), None);
@@ -166,7 +212,7 @@ fn parts_of_the_id_become_headers() {
     let peer = id("spiffe://demo.org/robot/r2d2");
     let mut headers = map(&[("x-plate", "spoofed")]);
     let of_peer = compiled.of_peer(&PeerFacts { id: &peer, own_id: None, chain: &[] });
-    compiled.apply(&mut headers, Some(&of_peer));
+    apply(&compiled, &mut headers, Some(&of_peer));
     assert_eq!(headers["x-robot-id"], "r2d2");
     assert_eq!(headers["x-who"], "robot:r2d2!");
     assert!(!headers.contains_key("x-plate"));
@@ -206,7 +252,7 @@ fn all_details_come_in_envoys_order() {
     let chain = [leaf.der().clone()];
     let of_peer = compiled.of_peer(&PeerFacts { id: &peer, own_id: Some(&own), chain: &chain });
     let mut headers = HeaderMap::new();
-    compiled.apply(&mut headers, Some(&of_peer));
+    apply(&compiled, &mut headers, Some(&of_peer));
     let text = headers[XFCC].to_str().unwrap();
     let [element] = &xfcc::parse(text).unwrap()[..] else { panic!("{text}") };
     let pem = element.get(&Key::Cert).next().unwrap();
@@ -280,6 +326,19 @@ fn any_element() -> impl Strategy<Value = Element> {
 }
 
 proptest! {
+    /// Whatever the name: it gets through exactly if no application could read it as one of ours.
+    #[test]
+    fn a_field_is_removed_if_it_folds_to_an_identity_header(name in "[xX][-_.!]?[sS]piff[eE2][-_~]{0,2}[iI][dD]") {
+        let compiled = compile(|_| ());
+        let mut fields: Fields = [(name.as_str(), SPOOFED)].into_iter().collect();
+        compiled.rewrite(&mut fields, None);
+        let folded: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+            .collect();
+        prop_assert_eq!(fields.len(), usize::from(folded != "x_spiffe_id"));
+    }
+
     #[test]
     fn what_is_written_is_read_back(elements in prop::collection::vec(any_element(), 1..4)) {
         let text = elements.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
