@@ -142,7 +142,7 @@ async fn accept(socket: &Socket) -> io::Result<(Stream, PeerAddress)> {
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
             let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-            Ok((Stream::Unix(stream), PeerAddress::Unix(pid)))
+            Ok((Stream::unix(stream), PeerAddress::Unix(pid)))
         }
     }
 }

@@ -138,7 +138,7 @@ pub async fn connect(
 async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeFailure> {
     let first = stream.peek_first().await.map_err(|error| explain(&error, Side::Client))?;
     match first {
-        None if matches!(stream, Stream::Tcp(_)) => Err(HandshakeFailure::new(
+        None if !stream.is_unix() => Err(HandshakeFailure::new(
             codes::PEER_CLOSED,
             "the peer closed the connection before it sent anything (a TCP health check does that)",
         )),

@@ -5,13 +5,17 @@
 //! bytes arrive and goes back when the last of them has left.
 
 pub mod buffer;
+pub mod socket;
+pub mod stream;
+pub mod tls;
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-pub use buffer::Buffer;
+pub use self::{buffer::Buffer, socket::Socket, stream::Stream, tls::TlsStream};
 
 /// A connection, or a stream within one, that carries bytes both ways.
 ///
@@ -46,4 +50,35 @@ pub trait ByteStream {
 
     /// Makes the end an abortion that the other side cannot take for a regular one (RST, `RST_STREAM`).
     fn reset(&mut self);
+}
+
+/// [`ByteStream::poll_fill`] to be awaited.
+///
+/// # Errors
+/// The connection failed, or the other side reset it.
+pub async fn fill<S: ByteStream>(stream: &mut S, into: &mut Buffer, limit: usize) -> io::Result<usize> {
+    poll_fn(|cx| stream.poll_fill(cx, into, limit)).await
+}
+
+/// Sends all of `bytes`, flushed.
+///
+/// # Errors
+/// The connection failed, or the other side reset it.
+pub async fn send<S: ByteStream>(stream: &mut S, mut bytes: &[u8]) -> io::Result<()> {
+    poll_fn(|cx| {
+        while !bytes.is_empty() {
+            let count = ready!(stream.poll_write(cx, &[IoSlice::new(bytes)]))?;
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        stream.poll_flush(cx)
+    })
+    .await
+}
+
+/// [`ByteStream::poll_shutdown`] to be awaited.
+///
+/// # Errors
+/// The connection failed, or the other side reset it.
+pub async fn shutdown<S: ByteStream>(stream: &mut S) -> io::Result<()> {
+    poll_fn(|cx| stream.poll_shutdown(cx)).await
 }

@@ -3,7 +3,7 @@
 //! Both sides take their identity and the trusted bundles from sources at every handshake, so that rotation
 //! needs no new configuration. Host names play no part: a peer is who its SVID says, if the bundle of its trust
 //! domain agrees and the [`Authorizer`] accepts it. TLS 1.3 only unless asked otherwise; no session is resumed,
-//! because a resumed one would pass by the verifier.
+//! because a resumed one would pass by the verifier, except by [`resume`], which verifies it again.
 
 use std::{fmt, sync::Arc};
 
@@ -26,12 +26,14 @@ use crate::{
 pub mod authorize;
 mod insecure;
 mod resolve;
+pub mod resume;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
 pub use authorize::Authorizer;
 pub use insecure::InsecureVerifier;
+pub use resume::{ResumingClient, ResumingServer};
 pub use verifier::{ClientCertificate, SpiffeVerifier};
 
 /// Where the current identity comes from, asked at every handshake; `None` refuses the handshake.

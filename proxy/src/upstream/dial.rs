@@ -175,7 +175,7 @@ async fn connect(endpoint: &Address, resolver: Option<&Resolver>) -> io::Result<
             return Err(io::Error::other("a name without a resolver"));
         };
         let stream = UnixStream::connect(path).await?;
-        return Ok((Stream::Unix(stream), endpoint.to_string()));
+        return Ok((Stream::unix(stream), endpoint.to_string()));
     };
     let mut last = None;
     for address in resolver.addresses().await.map_err(|error| Unresolved(error).into_io())? {

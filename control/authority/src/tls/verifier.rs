@@ -45,6 +45,16 @@ impl SpiffeVerifier {
         self
     }
 
+    /// Verifies a chain, leaf first, outside of a handshake: that of a session that is resumed.
+    ///
+    /// # Errors
+    /// What a handshake would fail with.
+    pub fn accepts(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        verify_peer(chain, &self.bundles.bundles(), now)
+            .and_then(|peer| (self.authorizer)(&peer))
+            .map_err(reject)
+    }
+
     fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -55,9 +65,7 @@ impl SpiffeVerifier {
             .chain(intermediates)
             .map(|der| CertificateDer::from(der.as_ref()))
             .collect::<Vec<_>>();
-        verify_peer(&chain, &self.bundles.bundles(), now)
-            .and_then(|peer| (self.authorizer)(&peer))
-            .map_err(reject)
+        self.accepts(&chain, now)
     }
 }
 

@@ -1,0 +1,266 @@
+//! TLS 1.3 as a [`ByteStream`]: rustls does the handshake, keeps the key schedule and the tickets; the records of the
+//! finished connection are sealed and opened here, straight between the buffers of both sides.
+//!
+//! A record is filled until it is full or flushed, and all records of a flush leave in one system call. Whatever breaks
+//! the protocol ends the connection with the alert that RFC 8446 wants; nothing of a record is handed on before it is
+//! authenticated. An idle connection owns no buffer.
+
+mod after;
+mod handshake;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, IoSlice},
+    task::{Context, Poll, ready},
+};
+
+use rustls::{AlertDescription, ContentType};
+
+pub use self::handshake::{Alpn, Failed, Handshaken, accept, connect};
+use self::{
+    after::{AfterHandshake, Told},
+    record::Keys,
+};
+use super::{Buffer, ByteStream, Socket};
+
+/// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too.
+const MOST_WAITING: usize = 256 * 1024;
+
+/// Most ciphertext to be read at once, in bytes.
+const MOST_READ: usize = 256 * 1024;
+
+/// One end of a TLS connection whose handshake is over.
+pub struct TlsStream {
+    socket: Socket,
+    /// Records as they came, from the first one that was not opened yet.
+    incoming: Buffer,
+    /// Sealed records, and at the end the one that is being filled.
+    outgoing: Buffer,
+    /// Bytes of content in the record being filled.
+    filling: Option<usize>,
+    opening: Keys,
+    sealing: Keys,
+    after: AfterHandshake,
+    /// The last flight of our handshake waits in `outgoing`, and the other side may be waiting for it.
+    owes_flight: bool,
+    reading: Reading,
+    /// Nothing more may be sent.
+    is_closed: bool,
+}
+
+/// How reading goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Open,
+    /// The other side has said that nothing more comes.
+    Ended,
+    /// It was ended by this alert: theirs or ours.
+    Failed {
+        alert: AlertDescription,
+        ours: bool,
+    },
+}
+
+impl TlsStream {
+    /// Opens what is complete, up to about `limit` bytes of content.
+    fn open(&mut self, into: &mut Buffer, limit: usize) -> Result<usize, AlertDescription> {
+        let before = into.len();
+        while self.reading == Reading::Open && into.len() - before < limit {
+            let Some(length) = record::length(self.incoming.filled()) else { break };
+            if length > record::HEADER + record::MAX_SEALED {
+                return Err(AlertDescription::RecordOverflow);
+            }
+            let Some(record) = self.incoming.filled().get(..length) else { break };
+            if into.len() == before {
+                // Once for all records that will follow, so that what was opened need not be moved.
+                into.space(self.incoming.len().min(limit.saturating_add(record::MAX_RECORD)));
+            }
+            let opened = self.opening.open(record, into)?;
+            self.incoming.consume(length);
+            if opened.kind == ContentType::ApplicationData && opened.len > 0 {
+                into.commit(opened.len);
+                self.after.data_came();
+                continue;
+            }
+            let content = into.space(opened.len).get(..opened.len).unwrap_or_default();
+            let told = self.after.receive(opened.kind, content, &mut self.opening);
+            into.give_back_if_empty();
+            match told? {
+                Told::Nothing => {}
+                Told::Closed => self.reading = Reading::Ended,
+                Told::Failed(alert) => self.reading = Reading::Failed { alert, ours: false },
+            }
+        }
+        Ok(into.len() - before)
+    }
+
+    /// Ends the connection with an alert, as far as it still can be sent.
+    fn fail(&mut self, cx: &mut Context<'_>, alert: AlertDescription) {
+        self.reading = Reading::Failed { alert, ours: true };
+        self.incoming.clear();
+        if !self.is_closed && self.finish_record().is_ok() {
+            let _ = self.sealing.seal(ContentType::Alert, &after::fatal(alert), &mut self.outgoing);
+            // The failure is told in any case.
+            let _ = self.poll_send(cx);
+        }
+        self.is_closed = true;
+    }
+
+    /// Seals the record being filled.
+    fn finish_record(&mut self) -> io::Result<()> {
+        let Some(content) = self.filling.take() else { return Ok(()) };
+        self.sealing.seal_begun(content, &mut self.outgoing).map_err(|_| no_keys())
+    }
+
+    /// Before a record is begun: new keys, when the other side asked for them or ours have served long enough.
+    fn renew_keys(&mut self) -> io::Result<()> {
+        if self.after.owes_key_update() || self.sealing.is_worn() {
+            self.after.update_sealing(&mut self.sealing, &mut self.outgoing).ok_or_else(no_keys)?;
+        }
+        Ok(())
+    }
+
+    /// Takes content into records, at most one record full.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.filling.is_none() {
+            self.renew_keys()?;
+            if let Some(whole) = bytes.get(..record::MAX_CONTENT) {
+                self.sealing
+                    .seal(ContentType::ApplicationData, whole, &mut self.outgoing)
+                    .map_err(|_| no_keys())?;
+                return Ok(whole.len());
+            }
+            record::begin(&mut self.outgoing);
+        }
+        let filled = self.filling.unwrap_or_default();
+        let part = bytes.get(..record::MAX_CONTENT - filled).unwrap_or(bytes);
+        self.outgoing.extend(part);
+        self.filling = Some(filled + part.len());
+        if filled + part.len() == record::MAX_CONTENT {
+            self.finish_record()?;
+        }
+        Ok(part.len())
+    }
+
+    /// Sends all sealed records.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let waiting = IoSlice::new(self.outgoing.filled());
+            let count = ready!(ByteStream::poll_write(&mut self.socket, cx, &[waiting]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.consume(count);
+        }
+        self.owes_flight = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        match self.reading {
+            Reading::Failed { alert, ours } => Err(failure(alert, ours)),
+            _ if self.is_closed => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ByteStream for TlsStream {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut Buffer,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.open(into, limit.max(1)) {
+                Ok(0) => {}
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(alert) => {
+                    into.give_back_if_empty();
+                    self.fail(cx, alert);
+                }
+            }
+            match self.reading {
+                Reading::Open => {}
+                Reading::Ended => return Poll::Ready(Ok(0)),
+                Reading::Failed { alert, ours } => return Poll::Ready(Err(failure(alert, ours))),
+            }
+            if self.owes_flight
+                && let Poll::Ready(Err(error)) = ByteStream::poll_flush(self, cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            if ready!(self.socket.poll_fill(cx, &mut self.incoming, MOST_READ))? == 0 {
+                // Without a close_notify somebody on the way may have cut the connection (RFC 8446 §6.1).
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection was closed without TLS's close_notify",
+                )));
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check_open()?;
+        if self.outgoing.len() >= MOST_WAITING {
+            self.finish_record()?;
+            ready!(self.poll_send(cx))?;
+        }
+        let room = MOST_WAITING - self.outgoing.len().min(MOST_WAITING - 1);
+        let total = from.iter().map(|slice| slice.len()).sum::<usize>().min(room);
+        let records = total / record::MAX_CONTENT + 1;
+        self.outgoing.space(total + records * (record::MAX_RECORD - record::MAX_CONTENT));
+        let mut taken = 0;
+        for slice in from {
+            let mut rest = slice.get(..).unwrap_or_default();
+            while !rest.is_empty() && self.outgoing.len() < MOST_WAITING {
+                let count = self.push(rest)?;
+                taken += count;
+                rest = rest.get(count..).unwrap_or_default();
+            }
+        }
+        self.outgoing.give_back_if_empty();
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish_record()?;
+        self.poll_send(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_closed {
+            self.finish_record()?;
+            self.sealing
+                .seal(ContentType::Alert, &after::CLOSE_NOTIFY, &mut self.outgoing)
+                .map_err(|_| no_keys())?;
+            self.is_closed = true;
+        }
+        ready!(self.poll_send(cx))?;
+        ByteStream::poll_shutdown(&mut self.socket, cx)
+    }
+
+    fn reset(&mut self) {
+        self.is_closed = true;
+        self.outgoing.clear();
+        self.filling = None;
+        self.socket.reset();
+    }
+}
+
+/// What the caller gets to read of an alert.
+fn failure(alert: AlertDescription, ours: bool) -> io::Error {
+    if ours {
+        let words = format!("the other side broke the TLS protocol; ended with the alert {alert:?}");
+        return io::Error::new(io::ErrorKind::InvalidData, words);
+    }
+    io::Error::other(rustls::Error::AlertReceived(alert))
+}
+
+/// Keys that are used up and cannot be renewed: never with rustls' key schedule.
+fn no_keys() -> io::Error {
+    io::Error::other("the TLS keys of the connection are used up")
+}

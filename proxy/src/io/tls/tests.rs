@@ -1,0 +1,112 @@
+//! Both ends of the record layer against rustls' own and against each other, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../../tests/support/authority.rs"]
+#[allow(dead_code)]
+mod authority;
+mod interop;
+mod resumption;
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use rustls::{ClientConfig, ServerConfig, pki_types::ServerName, sign::SingleCertAndKey};
+use svidecar_authority::tls::{
+    self, Identity, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, authorize,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use self::authority::Authority;
+use super::*;
+use crate::io::{self as bytes};
+
+/// Real time, only so that a test that hangs says so.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(20), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited for {what}"),
+    }
+}
+
+/// Two ends of one TCP connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (connected, accepted) = tokio::join!(connecting, listener.accept());
+    (connected.unwrap(), accepted.unwrap().0)
+}
+
+fn verifier(trusts: &Authority) -> SpiffeVerifier {
+    let bundles = Arc::new(trusts.bundles());
+    SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::any())
+}
+
+fn source(identity: Identity) -> Arc<dyn IdentitySource> {
+    Arc::new(identity)
+}
+
+fn our_server(authority: &Authority) -> Arc<ResumingServer> {
+    let identity = source(authority.identity("/orders"));
+    let alpn = [Alpn::Svidecar.name(), Alpn::Http2.name(), Alpn::Http1.name()];
+    Arc::new(ResumingServer::new(identity, verifier(authority), &alpn).unwrap())
+}
+
+fn our_client(authority: &Authority) -> ResumingClient {
+    ResumingClient::new(source(authority.identity("/shop")), verifier(authority)).unwrap()
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("orders.internal").unwrap()
+}
+
+async fn accept_one(socket: TcpStream, server: &Arc<ResumingServer>) -> Result<Handshaken, Failed> {
+    accept(Socket::tcp(socket), Buffer::new(), |_| Arc::clone(server)).await
+}
+
+/// Reads exactly `count` bytes.
+async fn read(stream: &mut TlsStream, count: usize) -> Vec<u8> {
+    let mut read = Buffer::new();
+    while read.len() < count {
+        let more = count - read.len();
+        assert!(soon("bytes", bytes::fill(stream, &mut read, more)).await.unwrap() > 0, "the end");
+    }
+    assert_eq!(read.len(), count);
+    read.filled().to_vec()
+}
+
+/// Bytes in which a lost or moved one shows.
+fn pattern(count: usize) -> Vec<u8> {
+    (0..count).map(|index| (index * 7 + index / 251).to_le_bytes()[0]).collect()
+}
+
+/// rustls as the other end, with one cipher suite alone.
+fn provider_of(suite: rustls::CipherSuite) -> Arc<rustls::crypto::CryptoProvider> {
+    let mut provider = (*tls::provider()).clone();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    Arc::new(provider)
+}
+
+fn rustls_client(authority: &Authority, suite: rustls::CipherSuite) -> ClientConfig {
+    let key = authority.identity("/shop").certified_key();
+    ClientConfig::builder_with_provider(provider_of(suite))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier(authority)))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+}
+
+fn rustls_server(authority: &Authority, suite: rustls::CipherSuite) -> ServerConfig {
+    let key = authority.identity("/orders").certified_key();
+    ServerConfig::builder_with_provider(provider_of(suite))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(verifier(authority)))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+}
+
+const SUITES: [rustls::CipherSuite; 3] = [
+    rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+    rustls::CipherSuite::TLS13_AES_256_GCM_SHA384,
+    rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+];
