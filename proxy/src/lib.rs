@@ -16,6 +16,7 @@ pub mod error;
 pub mod forward;
 pub mod handshake;
 pub mod headers;
+pub mod http1;
 pub mod identity;
 pub mod inbound;
 pub mod io;

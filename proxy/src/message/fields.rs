@@ -2,34 +2,76 @@
 //! message (RFC 9110 §5).
 //!
 //! Names are tokens and values hold no CR, LF or NUL: who fills it sees to that. Nothing here knows what a field means.
+//!
+//! The text is kept as HTTP/1 writes it, `Name: value\r\n`, so that such a head is copied in and out in few pieces.
 
-use std::ops::Range;
+/// What stands between name and value.
+const SEPARATOR: &[u8] = b": ";
+/// What ends a field.
+const LINE_END: &[u8] = b"\r\n";
 
 /// A list of fields.
 #[derive(Clone, Default)]
 pub struct Fields {
+    /// Lines, among them those of fields that were removed.
     text: Vec<u8>,
     entries: Vec<Entry>,
+    /// The tags of all names that were ever added since the last [`Self::clear`], a bit for each: most names that are
+    /// asked for are not there, and this says so at once.
+    tags: u64,
 }
 
-/// Where in the text a field is.
+/// Where in the text a field's line is.
 #[derive(Clone)]
 struct Entry {
-    name: Range<u32>,
-    value: Range<u32>,
+    start: u32,
+    name: u32,
+    value: u32,
+    tag: u8,
+}
+
+impl Entry {
+    const fn name_end(&self) -> usize {
+        self.start as usize + self.name as usize
+    }
+
+    const fn value_start(&self) -> usize {
+        self.name_end() + SEPARATOR.len()
+    }
+
+    const fn value_end(&self) -> usize {
+        self.value_start() + self.value as usize
+    }
+
+    const fn end(&self) -> usize {
+        self.value_end() + LINE_END.len()
+    }
+
+    fn name<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        text.get(self.start as usize..self.name_end()).unwrap_or_default()
+    }
+
+    fn value<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        text.get(self.value_start()..self.value_end()).unwrap_or_default()
+    }
+
+    fn is(&self, tag: u8, name: &[u8], text: &[u8]) -> bool {
+        self.tag == tag && self.name(text).eq_ignore_ascii_case(name)
+    }
 }
 
 impl Fields {
     /// No fields.
     #[must_use]
     pub const fn new() -> Self {
-        Self { text: Vec::new(), entries: Vec::new() }
+        Self { text: Vec::new(), entries: Vec::new(), tags: 0 }
     }
 
     /// Removes all fields and keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
+        self.tags = 0;
     }
 
     /// How many fields there are.
@@ -46,7 +88,23 @@ impl Fields {
 
     /// All fields as (name, value), in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.entries.iter().map(|entry| (self.part(&entry.name), self.part(&entry.value)))
+        self.entries.iter().map(|entry| (entry.name(&self.text), entry.value(&self.text)))
+    }
+
+    /// All fields in order as the lines that HTTP/1 writes, in as few pieces as there can be.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.entries.as_slice();
+        std::iter::from_fn(move || {
+            let (first, mut after) = rest.split_first()?;
+            let mut end = first.end();
+            while let Some((next, tail)) = after.split_first()
+                && next.start as usize == end
+            {
+                (end, after) = (next.end(), tail);
+            }
+            rest = after;
+            self.text.get(first.start as usize..end)
+        })
     }
 
     /// The value of the first field of that name.
@@ -57,9 +115,12 @@ impl Fields {
 
     /// The values of all fields of that name, in order.
     pub fn get_all<'f>(&'f self, name: &str) -> impl Iterator<Item = &'f [u8]> {
-        self.iter()
-            .filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+        let tag = tag_of(name.as_bytes());
+        let entries = if self.may_hold(tag) { self.entries.as_slice() } else { &[] };
+        entries
+            .iter()
+            .filter(move |entry| entry.is(tag, name.as_bytes(), &self.text))
+            .map(|entry| entry.value(&self.text))
     }
 
     /// Whether there is a field of that name.
@@ -80,63 +141,80 @@ impl Fields {
 
     /// Adds a field at the end.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name = self.append(name);
-        let value = self.append(value);
-        self.entries.push(Entry { name, value });
+        let start = self.text.len();
+        for part in [name, SEPARATOR, value, LINE_END] {
+            self.text.extend_from_slice(part);
+        }
+        self.add(start, name, value.len());
     }
 
     /// Gives the first field of that name this value, where it is and in the case it has, and removes the others of that
     /// name; adds it at the end if there is none.
     pub fn set(&mut self, name: &str, value: &[u8]) {
-        let value = self.append(value);
-        let mut first = true;
-        let text = &self.text;
-        self.entries.retain_mut(|entry| {
-            if !part(text, &entry.name).eq_ignore_ascii_case(name.as_bytes()) {
-                return true;
-            }
-            if first {
-                entry.value = value.clone();
-            }
-            std::mem::replace(&mut first, false)
-        });
-        if first {
-            let name = self.append(name.as_bytes());
-            self.entries.push(Entry { name, value });
+        let tag = tag_of(name.as_bytes());
+        let first = self.entries.iter().position(|entry| entry.is(tag, name.as_bytes(), &self.text));
+        let Some(first) = first else { return self.push(name.as_bytes(), value) };
+        let start = self.text.len();
+        if let Some(entry) = self.entries.get_mut(first) {
+            self.text.extend_from_within(entry.start as usize..entry.name_end());
+            (entry.start, entry.value) = (count(start), count(value.len()));
         }
+        for part in [SEPARATOR, value, LINE_END] {
+            self.text.extend_from_slice(part);
+        }
+        let (text, mut at) = (&self.text, 0..);
+        self.entries.retain(|entry| at.next() == Some(first) || !entry.is(tag, name.as_bytes(), text));
     }
 
     /// Removes all fields of that name. Says whether there were any.
     pub fn remove(&mut self, name: &str) -> bool {
-        let before = self.len();
-        self.retain(|known, _| !known.eq_ignore_ascii_case(name.as_bytes()));
+        let tag = tag_of(name.as_bytes());
+        if !self.may_hold(tag) {
+            return false;
+        }
+        let (before, text) = (self.len(), &self.text);
+        self.entries.retain(|entry| !entry.is(tag, name.as_bytes(), text));
         self.len() < before
     }
 
     /// Keeps the fields of which `keep(name, value)` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let text = &self.text;
-        self.entries.retain(|entry| keep(part(text, &entry.name), part(text, &entry.value)));
+        self.entries.retain(|entry| keep(entry.name(text), entry.value(text)));
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Range<u32> {
-        let start = self.text.len();
-        self.text.extend_from_slice(bytes);
-        // Heads are bounded far below 4 GiB by the limits of whoever reads them.
-        position(start)..position(self.text.len())
+    /// Adds a field whose line is the next `name.len() + value + 4` bytes that [`Self::add_lines`] will bring.
+    pub(crate) fn add(&mut self, start: usize, name: &[u8], value: usize) {
+        let tag = tag_of(name);
+        self.tags |= 1 << tag;
+        self.entries.push(Entry { start: count(start), name: count(name.len()), value: count(value), tag });
     }
 
-    fn part(&self, range: &Range<u32>) -> &[u8] {
-        part(&self.text, range)
+    /// Adds lines whose fields [`Self::add`] has told.
+    pub(crate) fn add_lines(&mut self, lines: &[u8]) {
+        self.text.extend_from_slice(lines);
+    }
+
+    /// Where the next line will begin.
+    pub(crate) const fn end(&self) -> usize {
+        self.text.len()
+    }
+
+    const fn may_hold(&self, tag: u8) -> bool {
+        self.tags & (1 << tag) != 0
     }
 }
 
-fn part<'t>(text: &'t [u8], range: &Range<u32>) -> &'t [u8] {
-    text.get(range.start as usize..range.end as usize).unwrap_or_default()
+/// Tells most names apart at once, in any case: 0 to 63.
+fn tag_of(name: &[u8]) -> u8 {
+    let (first, last) = (name.first().copied().unwrap_or(0) | 0x20, name.last().copied().unwrap_or(0) | 0x20);
+    let length = name.len().to_le_bytes()[0];
+    length.wrapping_mul(11).wrapping_add(first.wrapping_mul(5)).wrapping_add(last) & 63
 }
 
-fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+/// Heads are bounded far below 4 GiB by the limits of whoever reads them.
+fn count(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 impl PartialEq for Fields {
@@ -196,5 +274,16 @@ mod tests {
                 .collect();
         assert_eq!(fields, expected);
         assert!(fields.remove("HOST") && !fields.remove("host"));
+    }
+
+    #[test]
+    fn lines_are_what_is_left_in_order() {
+        let mut fields = fields();
+        assert_eq!(fields.lines().count(), 1);
+        fields.set("x-one", b"3");
+        fields.remove("host");
+        fields.push(b"Z", b"");
+        let lines = fields.lines().flatten().copied().collect();
+        assert_eq!(String::from_utf8(lines).unwrap(), "X-One: 3\r\nConnection: close, X-Two\r\nZ: \r\n");
     }
 }
