@@ -37,6 +37,8 @@ pub const MAX_RULES: usize = 20_000;
 pub const MAX_LIST: usize = 1_000;
 /// Most test cases in one policy.
 pub const MAX_TESTS: usize = 10_000;
+/// Most audit rules that a decision reports.
+pub const MAX_AUDITED: usize = 4;
 /// Longest name of a rule or service, in bytes.
 pub const MAX_NAME_BYTES: usize = 100;
 
@@ -48,6 +50,17 @@ pub enum Verdict {
     Allow,
     /// It may not.
     Deny,
+}
+
+impl Verdict {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// Whether a rule takes part in decisions.
@@ -102,11 +115,20 @@ pub struct Decision<'p> {
 }
 
 impl<'p> Decision<'p> {
-    /// The rule that decided; `None` for the default and for unauthenticated peers.
+    /// The name of the rule that decided; `None` for the default and for unauthenticated peers.
     #[must_use]
     pub const fn rule(&self) -> Option<&'p RuleName> {
+        match self.deciding_rule() {
+            Some(rule) => Some(&rule.name),
+            None => None,
+        }
+    }
+
+    /// The same rule as a whole.
+    #[must_use]
+    pub const fn deciding_rule(&self) -> Option<&'p Rule> {
         match self.reason {
-            Reason::Rule(rule) => Some(&rule.name),
+            Reason::Rule(rule) => Some(rule),
             Reason::Default | Reason::Unauthenticated => None,
         }
     }
@@ -136,9 +158,9 @@ impl<'p> Decision<'p> {
 const DEFAULT: &str = "default";
 const UNAUTHENTICATED: &str = "unauthenticated";
 
-/// The audit rules that a request matched: the first four in no particular order, without allocation.
+/// The audit rules that a request matched: the first [`MAX_AUDITED`] in no particular order, without allocation.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Audited<'p>([Option<&'p Rule>; 4]);
+pub struct Audited<'p>([Option<&'p Rule>; MAX_AUDITED]);
 
 impl<'p> Audited<'p> {
     /// The rules.
@@ -334,9 +356,6 @@ impl Policy {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-        })
+        f.write_str(self.as_str())
     }
 }

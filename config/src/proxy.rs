@@ -138,7 +138,8 @@ text_value!(Workers, "Workers", "workers", ["auto", "2"]);
 pub struct AccessLogSettings {
     /// How a line of the access log is written.
     pub format: AccessLogFormat,
-    /// Where the access log goes: `stdout`, `stderr` or a file, which is appended to.
+    /// Where the access log goes: `stdout`, `stderr` or a file, which is appended to. A line is written at most 100 ms
+    /// after its request, together with others; a crash costs the lines of that time.
     pub path: AccessLogPath,
 }
 

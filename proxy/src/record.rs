@@ -3,28 +3,44 @@
 //! Owns the access log and the metrics: one [`Record`] is one line and one set of metrics. Telemetry fails
 //! soft: a full disk or a slow reader costs lines, which are counted, and never a request. Labels come from
 //! configuration, never from what a peer sends; the number of series has a hard bound.
+//!
+//! Each worker counts in cells and gathers lines in a batch of its own. A batch goes to the thread that writes when it is
+//! full, or [`FLUSH_AFTER`] after its first line, so a crash costs the lines of that time at most.
 
+mod append;
+mod clock;
 pub mod codes;
+mod exchange;
 mod line;
 mod metrics;
 mod writer;
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
     io,
     net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::Poll,
+    time::{Duration, Instant},
 };
 
+use futures_util::task::AtomicWaker;
 use svidecar_config::{
-    policy::{Decision, RuleName, Verdict},
+    policy::{Decision, MAX_AUDITED, RuleName, Verdict},
     proxy::{AccessLogFormat, AccessLogSettings},
 };
 use svidecar_id::SpiffeId;
 
+use crate::message::Version;
+use clock::WallClock;
+pub use exchange::{Exchange, Origin};
 pub use metrics::{CONTENT_TYPE, State};
-use metrics::{Metrics, SeriesCache};
-use writer::Writer;
+use metrics::{Counters, Metrics};
+use writer::{Batch, Writer};
+
+/// How long a line waits for others at most.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// Whose traffic it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,10 +90,31 @@ impl Decided {
         self.rule.as_ref().map_or(self.otherwise, RuleName::as_str)
     }
 
-    /// The audit rules that matched.
+    /// The same, as a record tells it.
     #[must_use]
-    pub fn audited(&self) -> &[RuleName] {
-        &self.audited
+    pub fn ruling(&self) -> Ruling<'_> {
+        let mut audited = [None; MAX_AUDITED];
+        for (slot, rule) in audited.iter_mut().zip(&self.audited) {
+            *slot = Some(rule);
+        }
+        Ruling { verdict: self.verdict, rule: self.rule(), audited }
+    }
+}
+
+/// What a policy said, as a record tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ruling<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The name of the rule that decided, or `default`, or `unauthenticated`.
+    pub rule: &'a str,
+    audited: [Option<&'a RuleName>; MAX_AUDITED],
+}
+
+impl<'a> Ruling<'a> {
+    /// The audit rules that matched.
+    pub fn audited(&self) -> impl Iterator<Item = &'a RuleName> {
+        self.audited.into_iter().flatten()
     }
 }
 
@@ -90,10 +127,10 @@ pub struct HttpFacts<'a> {
     pub host: &'a str,
     /// The path as it was forwarded, without its query, which may hold secrets.
     pub path: &'a str,
-    /// The protocol: `HTTP/1.1` or `HTTP/2`.
-    pub version: http::Version,
+    /// The version that the client speaks.
+    pub version: Version,
     /// The status that the client got; `None` when it got none.
-    pub status: Option<http::StatusCode>,
+    pub status: Option<u16>,
     /// `grpc-status` of the response, when it had one.
     pub grpc_status: Option<u32>,
 }
@@ -108,7 +145,7 @@ pub struct Record<'a> {
     /// The policy's service, or the name of the upstream.
     pub service: &'a str,
     /// When it began.
-    pub started: SystemTime,
+    pub started: Instant,
     /// How long it took.
     pub duration: Duration,
     /// The address that connected; `None` for a Unix socket.
@@ -124,18 +161,20 @@ pub struct Record<'a> {
     /// The address that it was forwarded to.
     pub upstream: Option<&'a str>,
     /// What the policy said; `None` where none was asked.
-    pub decided: Option<&'a Decided>,
+    pub decided: Option<Ruling<'a>>,
     /// Why it failed, one of [`codes`]; `None` when it did not.
     pub code: Option<&'static str>,
     /// The failure in words.
     pub detail: Option<&'a str>,
 }
 
-/// The access log and the metrics of a proxy. One value, shared by all workers.
+/// The access log and the metrics of a proxy. One value for all workers.
 pub struct Telemetry {
     metrics: Metrics,
     format: AccessLogFormat,
     writer: Option<Writer>,
+    /// What the workers have not handed over yet.
+    workers: Mutex<Vec<Weak<Own>>>,
 }
 
 impl Telemetry {
@@ -151,13 +190,20 @@ impl Telemetry {
                 Some(Writer::start(&settings.path, metrics.dropped_lines())?)
             }
         };
-        Ok(Arc::new(Self { metrics, format: settings.format, writer }))
+        Ok(Arc::new(Self { metrics, format: settings.format, writer, workers: Mutex::default() }))
     }
 
-    /// The recorder of one worker. Each worker has its own, so that recording shares no lock.
+    /// The recorder of one worker. Each worker has its own, so that none waits for another.
     #[must_use]
     pub fn recorder(self: &Arc<Self>) -> Recorder {
-        Recorder { telemetry: Arc::clone(self), series: SeriesCache::default() }
+        let state =
+            OwnState { counters: self.metrics.counters(), clock: WallClock::new(), batch: Batch::default() };
+        let own = Arc::new(Own { state: Mutex::new(state), first_line: AtomicWaker::new() });
+        let mut workers = lock(&self.workers);
+        workers.retain(|worker| worker.strong_count() > 0);
+        workers.push(Arc::downgrade(&own));
+        drop(workers);
+        Recorder { telemetry: Arc::clone(self), own }
     }
 
     /// Gauges and counters of the proxy's own state, for those who know it.
@@ -172,9 +218,10 @@ impl Telemetry {
         self.metrics.render()
     }
 
-    /// Opens the file of the access log again, after it was rotated away.
+    /// Opens the file of the access log again, after it was rotated away. What was recorded before goes to the old file.
     pub fn reopen(&self) {
         if let Some(writer) = &self.writer {
+            self.flush();
             writer.reopen();
         }
     }
@@ -182,29 +229,73 @@ impl Telemetry {
     /// Writes what is still to be written, for at most `deadline`. What is recorded later is dropped.
     pub fn close(&self, deadline: Duration) {
         if let Some(writer) = &self.writer {
+            self.flush();
             writer.close(deadline);
         }
+    }
+
+    /// Hands over what all workers have gathered.
+    fn flush(&self) {
+        let workers: Vec<_> = lock(&self.workers).iter().filter_map(Weak::upgrade).collect();
+        workers.iter().for_each(|own| own.flush(self.writer.as_ref()));
     }
 }
 
 /// Writes records down, for one worker.
 pub struct Recorder {
     telemetry: Arc<Telemetry>,
-    series: SeriesCache,
+    own: Arc<Own>,
+}
+
+/// What belongs to one worker. The lock is there for closing and reopening the log: nobody else ever takes it.
+// Two lines of cache, because processors fetch them in pairs.
+#[repr(align(128))]
+struct Own {
+    state: Mutex<OwnState>,
+    /// Wakes [`Recorder::keep_flushed`] when there is something to flush.
+    first_line: AtomicWaker,
+}
+
+struct OwnState {
+    counters: Counters,
+    clock: WallClock,
+    batch: Batch,
 }
 
 impl Recorder {
-    /// Writes one line and counts. Never blocks and never fails.
+    /// Writes one line and counts. Never waits and never fails.
     pub fn record(&self, record: &Record<'_>) {
-        self.series.count(&self.telemetry.metrics, record);
+        let mut state = lock(&self.own.state);
+        let OwnState { counters, clock, batch } = &mut *state;
+        counters.count(record);
         let Some(writer) = &self.telemetry.writer else { return };
-        let mut line = Vec::with_capacity(512);
-        match self.telemetry.format {
-            AccessLogFormat::Json => line::json(&mut line, record),
-            AccessLogFormat::Text => line::text(&mut line, record),
-            AccessLogFormat::Off => return,
+        let is_first = batch.is_empty();
+        let stamp = clock.stamp(record.started, record.started + record.duration);
+        let encode = match self.telemetry.format {
+            AccessLogFormat::Text => line::text,
+            AccessLogFormat::Json | AccessLogFormat::Off => line::json,
+        };
+        batch.add(writer, |out| encode(out, stamp, record));
+        if batch.is_full() {
+            writer.write(batch.take());
+        } else if is_first {
+            drop(state);
+            self.own.first_line.wake();
         }
-        writer.write(line);
+    }
+
+    /// Hands over the lines that nothing else hands over in time. To be run beside the worker's other tasks; never ends,
+    /// and sleeps while there are no lines.
+    pub async fn keep_flushed(&self) -> Infallible {
+        loop {
+            poll_fn(|cx| {
+                self.own.first_line.register(cx.waker());
+                if lock(&self.own.state).batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            tokio::time::sleep(FLUSH_AFTER).await;
+            self.own.flush(self.telemetry.writer.as_ref());
+        }
     }
 
     /// What all workers share.
@@ -213,3 +304,25 @@ impl Recorder {
         &self.telemetry
     }
 }
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.own.flush(self.telemetry.writer.as_ref());
+    }
+}
+
+impl Own {
+    fn flush(&self, writer: Option<&Writer>) {
+        let batch = lock(&self.state).batch.take();
+        if let Some(writer) = writer {
+            writer.write(batch);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

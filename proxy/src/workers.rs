@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -189,9 +190,11 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// One worker's life: takes listeners until told to stop.
 async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+    let mut flushing = pin!(worker.recorder.keep_flushed());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            never = &mut flushing => match never {},
             command = commands.recv() => match command {
                 Some(Command::Listen(listener)) => {
                     worker.spawn(accept::run(Arc::clone(&worker), listener));

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
@@ -19,6 +19,7 @@ use crate::{
     codes,
     drain::{Direction, reaches},
     handshake::HandshakeFailure,
+    message,
     net::PeerAddress,
     plan::{Inbound, Outbound},
     record::{Decided, HttpFacts, Record},
@@ -74,10 +75,9 @@ pub struct Exchange {
     outcome: Outcome,
 }
 
-/// A moment by both clocks: the one for people, and the one that never jumps.
+/// A moment by the clock that never jumps.
 #[derive(Clone, Copy)]
 pub struct Moment {
-    time: SystemTime,
     clock: Instant,
 }
 
@@ -85,7 +85,7 @@ impl Moment {
     /// This moment.
     #[must_use]
     pub fn now() -> Self {
-        Self { time: SystemTime::now(), clock: Instant::now() }
+        Self { clock: Instant::now() }
     }
 }
 
@@ -283,15 +283,19 @@ impl Drop for Exchange {
                 .or_else(|| http.host.as_ref().and_then(|host| host.to_str().ok()))
                 .unwrap_or_default(),
             path: http.target.path(),
-            version: http.version,
-            status: http.status,
+            version: match http.version {
+                Version::HTTP_2 => message::Version::Http2,
+                Version::HTTP_11 => message::Version::Http11,
+                _ => message::Version::Http10,
+            },
+            status: http.status.map(|status| status.as_u16()),
             grpc_status: http.grpc_status,
         });
         self.worker.recorder.record(&Record {
             direction: self.via.direction(),
             listener: self.via.listener(),
             service: self.via.service(),
-            started: self.started.time,
+            started: self.started.clock,
             duration: self.started.clock.elapsed(),
             client: self.address.socket_address(),
             peer: self.peer.as_ref(),
@@ -299,7 +303,7 @@ impl Drop for Exchange {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent,
             upstream: self.upstream.as_ref().map(|facts| facts.address.as_str()),
-            decided: self.decided.as_ref(),
+            decided: self.decided.as_ref().map(Decided::ruling),
             code,
             detail,
         });

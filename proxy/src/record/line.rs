@@ -1,208 +1,153 @@
 //! One record as one line, JSON or text.
 //!
-//! Owns the names of the fields. Whatever a peer sends stays inside its field: no byte of it can end the
-//! line, the string or, in a terminal, the colour.
+//! Owns the names of the fields and their order. Appends to a batch, without a piece of memory of its own.
 
-use std::io::Write as _;
-
-use jiff::Timestamp;
-
-use super::Record;
+use super::{
+    Record,
+    append::{address, escaped, number, word},
+    clock::Stamp,
+};
+use crate::message::Version;
 
 /// Appends the record as one JSON object (RFC 8259) and a newline.
-pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>) {
-    let mut object = Object { out, first: true };
-    object.time("time", record.started);
-    object.string("direction", record.direction.as_str());
-    object.string("listener", record.listener);
-    object.string("service", record.service);
+pub(super) fn json(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(started);
+    out.push(b'"');
+    // Our own words and IDs of the one grammar need no escapes.
+    string(out, b",\"direction\":\"", record.direction.as_str());
+    quoted(out, b",\"listener\":\"", record.listener);
+    quoted(out, b",\"service\":\"", record.service);
     if let Some(peer) = record.peer {
-        object.string("peer", peer.as_str());
+        string(out, b",\"peer\":\"", peer.as_str());
     }
     if let Some(client) = record.client {
-        object.display("client", client);
+        out.extend_from_slice(b",\"client\":\"");
+        address(out, client);
+        out.push(b'"');
     }
     if let Some(http) = &record.http {
-        object.string("method", http.method);
-        object.string("host", http.host);
-        object.string("path", http.path);
-        object.string("protocol", version(http.version));
+        quoted(out, b",\"method\":\"", http.method);
+        quoted(out, b",\"host\":\"", http.host);
+        quoted(out, b",\"path\":\"", http.path);
+        string(out, b",\"protocol\":\"", version(http.version));
         if let Some(status) = http.status {
-            object.number("status", status.as_u16().into());
+            count(out, b",\"status\":", status.into());
         }
         if let Some(status) = http.grpc_status {
-            object.number("grpc_status", status.into());
+            count(out, b",\"grpc_status\":", status.into());
         }
     }
-    object.number("duration_us", micros(record));
-    object.number("received", record.received);
-    object.number("sent", record.sent);
+    count(out, b",\"duration_us\":", micros(record));
+    count(out, b",\"received\":", record.received);
+    count(out, b",\"sent\":", record.sent);
     if let Some(upstream) = record.upstream {
-        object.string("upstream", upstream);
+        quoted(out, b",\"upstream\":\"", upstream);
     }
-    if let Some(decided) = record.decided {
-        object.display("decision", decided.verdict);
-        object.string("rule", decided.rule());
-        if !decided.audited().is_empty() {
-            object.strings("audited", decided.audited().iter().map(|rule| rule.as_str()));
+    if let Some(decided) = &record.decided {
+        string(out, b",\"decision\":\"", decided.verdict.as_str());
+        quoted(out, b",\"rule\":\"", decided.rule);
+        for (at, rule) in decided.audited().enumerate() {
+            quoted(out, if at == 0 { b",\"audited\":[\"" } else { b",\"" }, rule.as_str());
+        }
+        if decided.audited().next().is_some() {
+            out.push(b']');
         }
     }
     if let Some(code) = record.code {
-        object.string("code", code);
+        string(out, b",\"code\":\"", code);
     }
     if let Some(detail) = record.detail {
-        object.string("detail", detail);
+        quoted(out, b",\"detail\":\"", detail);
     }
-    object.out.extend_from_slice(b"}\n");
+    out.extend_from_slice(b"}\n");
 }
 
 /// Appends the record as words for people: time, direction, listener, request, result, then `key=value`.
-pub(super) fn text(out: &mut Vec<u8>, record: &Record<'_>) {
-    write_time(out, record.started);
-    put(out, format_args!(" {} {}", record.direction.as_str(), record.listener));
+pub(super) fn text(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
+    out.extend_from_slice(started);
+    for word in [record.direction.as_str(), record.listener] {
+        out.push(b' ');
+        out.extend_from_slice(word.as_bytes());
+    }
     match &record.http {
         Some(http) => {
-            out.push(b' ');
-            quote_word(out, http.method);
-            out.push(b' ');
-            quote_word(out, http.path);
+            pair(out, b" ", http.method);
+            pair(out, b" ", http.path);
             match http.status {
-                Some(status) => put(out, format_args!(" {}", status.as_u16())),
+                Some(status) => count(out, b" ", status.into()),
                 None => out.extend_from_slice(b" -"),
             }
         }
         None => out.extend_from_slice(b" connection"),
     }
-    put(out, format_args!(" {}us in={} out={}", micros(record), record.received, record.sent));
+    count(out, b" ", micros(record));
+    count(out, b"us in=", record.received);
+    count(out, b" out=", record.sent);
     if let Some(client) = record.client {
-        put(out, format_args!(" client={client}"));
+        out.extend_from_slice(b" client=");
+        address(out, client);
     }
-    let decided = record.decided;
-    for (key, value) in [
-        ("peer", record.peer.map(svidecar_id::SpiffeId::as_str)),
-        ("host", record.http.as_ref().map(|http| http.host).filter(|host| !host.is_empty())),
-        ("upstream", record.upstream),
-        ("rule", decided.map(super::Decided::rule)),
-        ("code", record.code),
-        ("detail", record.detail),
-    ] {
-        if let Some(value) = value {
-            put(out, format_args!(" {key}="));
-            quote_word(out, value);
-        }
+    if let Some(peer) = record.peer {
+        pair(out, b" peer=", peer.as_str());
     }
-    if let Some(decided) = decided {
-        put(out, format_args!(" decision={}", decided.verdict));
+    if let Some(http) = record.http.as_ref().filter(|http| !http.host.is_empty()) {
+        pair(out, b" host=", http.host);
+    }
+    if let Some(upstream) = record.upstream {
+        pair(out, b" upstream=", upstream);
+    }
+    if let Some(decided) = &record.decided {
+        pair(out, b" rule=", decided.rule);
+    }
+    if let Some(code) = record.code {
+        pair(out, b" code=", code);
+    }
+    if let Some(detail) = record.detail {
+        pair(out, b" detail=", detail);
+    }
+    if let Some(decided) = &record.decided {
+        pair(out, b" decision=", decided.verdict.as_str());
         for rule in decided.audited() {
-            put(out, format_args!(" audited={rule}"));
+            pair(out, b" audited=", rule.as_str());
         }
     }
     out.push(b'\n');
 }
 
-/// A JSON object that is being written.
-struct Object<'o> {
-    out: &'o mut Vec<u8>,
-    first: bool,
+/// A string that needs no escapes, after a key that ends in its opening quote.
+fn string(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
 }
 
-impl Object<'_> {
-    /// Keys are ours and need no escapes.
-    fn key(&mut self, key: &str) {
-        self.out.extend_from_slice(if self.first { b"{\"" } else { b",\"" });
-        self.first = false;
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn string(&mut self, key: &str, value: &str) {
-        self.key(key);
-        quote(self.out, value);
-    }
-
-    /// For values whose text needs no escapes.
-    fn display(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.key(key);
-        put(self.out, format_args!("\"{value}\""));
-    }
-
-    fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
-        put(self.out, format_args!("{value}"));
-    }
-
-    fn time(&mut self, key: &str, value: std::time::SystemTime) {
-        self.key(key);
-        self.out.push(b'"');
-        write_time(self.out, value);
-        self.out.push(b'"');
-    }
-
-    fn strings<'s>(&mut self, key: &str, values: impl Iterator<Item = &'s str>) {
-        self.key(key);
-        self.out.push(b'[');
-        for (at, value) in values.enumerate() {
-            if at > 0 {
-                self.out.push(b',');
-            }
-            quote(self.out, value);
-        }
-        self.out.push(b']');
-    }
+/// The same, escaped.
+fn quoted(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
+    escaped(out, value);
+    out.push(b'"');
 }
 
-/// Writing to memory cannot fail.
-fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(arguments);
+fn count(out: &mut Vec<u8>, key: &[u8], value: u64) {
+    out.extend_from_slice(key);
+    number(out, value);
 }
 
-/// RFC 3339 in UTC with milliseconds.
-fn write_time(out: &mut Vec<u8>, time: std::time::SystemTime) {
-    match Timestamp::try_from(time) {
-        Ok(time) => put(out, format_args!("{time:.3}")),
-        Err(_) => out.extend_from_slice(b"1970-01-01T00:00:00.000Z"),
-    }
+fn pair(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
+    word(out, value);
 }
 
 fn micros(record: &Record<'_>) -> u64 {
     u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-const fn version(version: http::Version) -> &'static str {
+const fn version(version: Version) -> &'static str {
     match version {
-        http::Version::HTTP_09 => "HTTP/0.9",
-        http::Version::HTTP_10 => "HTTP/1.0",
-        http::Version::HTTP_11 => "HTTP/1.1",
-        http::Version::HTTP_2 => "HTTP/2",
-        _ => "HTTP/3",
-    }
-}
-
-/// A JSON string. Control characters, and those that a terminal obeys, are escaped.
-fn quote(out: &mut Vec<u8>, value: &str) {
-    out.push(b'"');
-    let mut plain = [0_u8; 4];
-    for c in value.chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            c if c.is_control() => put(out, format_args!("\\u{:04x}", u32::from(c))),
-            c => out.extend_from_slice(c.encode_utf8(&mut plain).as_bytes()),
-        }
-    }
-    out.push(b'"');
-}
-
-/// A word as it is, or quoted when it could be taken for something else.
-fn quote_word(out: &mut Vec<u8>, value: &str) {
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
-    if !value.is_empty() && value.chars().all(plain) {
-        out.extend_from_slice(value.as_bytes());
-    } else {
-        quote(out, value);
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2",
     }
 }
 
@@ -210,7 +155,7 @@ fn quote_word(out: &mut Vec<u8>, value: &str) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::{Duration, SystemTime};
+    use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
 
@@ -222,7 +167,7 @@ mod tests {
             direction: Direction::Inbound,
             listener: "web",
             service: "orders",
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            started: Instant::now(),
             duration: Duration::from_micros(1500),
             client: Some(([10, 0, 0, 7], 4242).into()),
             peer: None,
@@ -230,8 +175,8 @@ mod tests {
                 method: "GET",
                 host: "orders.internal",
                 path,
-                version: http::Version::HTTP_11,
-                status: Some(http::StatusCode::BAD_GATEWAY),
+                version: Version::Http11,
+                status: Some(502),
                 grpc_status: None,
             }),
             received: 10,
@@ -243,9 +188,9 @@ mod tests {
         }
     }
 
-    fn written(encode: fn(&mut Vec<u8>, &Record<'_>), record: &Record<'_>) -> String {
+    fn written(encode: fn(&mut Vec<u8>, &Stamp, &Record<'_>), record: &Record<'_>) -> String {
         let mut out = Vec::new();
-        encode(&mut out, record);
+        encode(&mut out, b"2023-11-14T22:13:20.123Z", record);
         String::from_utf8(out).unwrap()
     }
 

@@ -1,32 +1,24 @@
 //! The metrics of the proxy.
 //!
 //! Owns names, labels and their bound. Labels are words of the configuration and stable codes, and the trust
-//! domain of a verified peer; never a host, a path or an ID. A worker finds its series in a cache of its own, so
-//! that counting a request takes no lock that others want.
+//! domain of a verified peer; never a host, a path or an ID. Each worker counts in cells of its own, which are summed
+//! when somebody scrapes: counting a request takes no lock and no line of cache that others want.
 
-mod histogram;
+mod cells;
 mod labels;
 mod state;
+mod sums;
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt::Write as _, sync::Arc};
 
 use indexmap::IndexMap;
-use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, family::Family},
-    registry::{Registry, Unit},
-};
+use prometheus_client::{encoding::text::encode, metrics::counter::Counter, registry::Registry};
 
 pub use self::state::State;
 use self::{
-    histogram::Durations,
-    labels::{AuditLabels, Labels, LabelsRef, ListenerLabels},
+    cells::{AuditCells, ListenerCells, Series},
+    labels::{AuditKey, AuditLabels, Key, Labels, ListenerLabels},
+    sums::{Scrape, Sums},
 };
 use super::Record;
 
@@ -39,59 +31,32 @@ const MAX_SERIES: usize = 2000;
 /// Everything that is counted.
 pub(super) struct Metrics {
     registry: Registry,
-    requests: Family<Labels, Counter>,
-    connections: Family<Labels, Counter>,
-    durations: Family<ListenerLabels, Durations>,
-    received: Family<ListenerLabels, Counter>,
-    sent: Family<ListenerLabels, Counter>,
-    audited: Family<AuditLabels, Counter>,
+    sums: Arc<Sums>,
     dropped_lines: Counter,
     state: State,
-    /// How many combinations of labels there are.
-    series: AtomicUsize,
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("svidecar");
-        let metrics = Self {
-            requests: Family::default(),
-            connections: Family::default(),
-            durations: Family::default(),
-            received: Family::default(),
-            sent: Family::default(),
-            audited: Family::default(),
-            dropped_lines: Counter::default(),
-            state: State::register(&mut registry),
-            series: AtomicUsize::new(0),
-            registry,
-        };
-        metrics.registered()
+        let state = State::register(&mut registry);
+        let dropped_lines = Counter::default();
+        let help = "Lines of the access log that were lost";
+        registry.register("access_log_dropped_lines", help, dropped_lines.clone());
+        let sums = Arc::<Sums>::default();
+        registry.register_collector(Box::new(Scrape(Arc::clone(&sums))));
+        Self { registry, sums, dropped_lines, state }
     }
 
-    fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
-        registry.register("requests", "HTTP requests, by decision and outcome", self.requests.clone());
-        registry.register(
-            "connections",
-            "Connections that ended without carrying HTTP requests, by decision and outcome",
-            self.connections.clone(),
-        );
-        registry.register_with_unit(
-            "duration",
-            "Time from the head of a request, or the start of a connection, to its end",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        let received = self.received.clone();
-        registry.register_with_unit("received", "Bytes from the side that connected", Unit::Bytes, received);
-        let sent = self.sent.clone();
-        registry.register_with_unit("sent", "Bytes to the side that connected", Unit::Bytes, sent);
-        let audited = self.audited.clone();
-        registry.register("audited", "Matches of rules that are audited and not enforced", audited);
-        let dropped = self.dropped_lines.clone();
-        registry.register("access_log_dropped_lines", "Lines of the access log that were lost", dropped);
-        self
+    /// The counters of one more worker.
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
+            sums: Arc::clone(&self.sums),
+            series: IndexMap::new(),
+            recent: [0; RECENT],
+            listeners: IndexMap::new(),
+            audited: IndexMap::new(),
+        }
     }
 
     pub(super) fn dropped_lines(&self) -> Counter {
@@ -111,69 +76,77 @@ impl Metrics {
         }
         text
     }
-
-    /// The counters of a combination of labels, which this worker sees for the first time.
-    fn series(&self, labels: &Labels, is_http: bool) -> Series {
-        let family = if is_http { &self.requests } else { &self.connections };
-        let listener = labels.listener_labels();
-        Series {
-            count: family.get_or_create_owned(labels),
-            duration: self.durations.get_or_create_owned(&listener),
-            received: self.received.get_or_create_owned(&listener),
-            sent: self.sent.get_or_create_owned(&listener),
-        }
-    }
-
-    /// Makes room for one more combination, unless there are as many as there may be.
-    fn admit(&self, labels: &Labels, is_http: bool) -> bool {
-        let family = if is_http { &self.requests } else { &self.connections };
-        family.get(labels).is_some() || self.series.fetch_add(1, Ordering::Relaxed) < MAX_SERIES
-    }
 }
 
-/// The handles that one combination of labels leads to.
-struct Series {
-    count: Counter,
-    duration: Durations,
-    received: Counter,
-    sent: Counter,
+/// Places in which a worker remembers where a series was found.
+const RECENT: usize = 32;
+
+/// The numbers that one worker counts, and where it finds them.
+pub(super) struct Counters {
+    sums: Arc<Sums>,
+    series: IndexMap<(bool, Labels), Arc<Series>>,
+    /// Where in `series` records like this were counted last: mostly, the next one counts there too and nothing is hashed.
+    recent: [usize; RECENT],
+    listeners: IndexMap<ListenerLabels, Arc<ListenerCells>>,
+    audited: IndexMap<AuditLabels, Arc<AuditCells>>,
 }
 
-/// The series that one worker has used. The mutex is the worker's own and never waited for.
-#[derive(Default)]
-pub(super) struct SeriesCache(Mutex<IndexMap<(bool, Labels), Series>>);
-
-impl SeriesCache {
+impl Counters {
     /// Counts one record.
-    pub(super) fn count(&self, metrics: &Metrics, record: &Record<'_>) {
-        let is_http = record.http.is_some();
-        let labels = LabelsRef::of(record);
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match cache.get(&labels::Key(is_http, labels)) {
-            Some(series) => series.count(record),
+    pub(super) fn count(&mut self, record: &Record<'_>) {
+        let key = Key::of(record);
+        let place = key.rough() % RECENT;
+        let recent = self.recent.get(place).and_then(|at| self.series.get_index(*at));
+        match recent.filter(|(labels, _)| key.is(labels)) {
+            Some((_, series)) => series.add(record),
             None => {
-                let mut labels = labels.to_owned();
-                if !metrics.admit(&labels, is_http) {
-                    labels.collapse();
+                let at = self.series.get_index_of(&key).unwrap_or_else(|| self.open(&key));
+                if let Some((_, series)) = self.series.get_index(at) {
+                    series.add(record);
                 }
-                let series = cache
-                    .entry((is_http, labels.clone()))
-                    .or_insert_with(|| metrics.series(&labels, is_http));
-                series.count(record);
+                if let Some(recent) = self.recent.get_mut(place) {
+                    *recent = at;
+                }
             }
         }
-        for rule in record.decided.iter().flat_map(|decided| decided.audited()) {
-            metrics.audited.get_or_create(&AuditLabels::new(record.service, rule)).inc();
+        for rule in record.decided.iter().flat_map(super::Ruling::audited) {
+            let key = AuditKey { service: record.service, rule };
+            match self.audited.get(&key) {
+                Some(cells) => cells.matches.add(1),
+                None => {
+                    let cells = self.sums.add_audited(key.to_labels());
+                    cells.matches.add(1);
+                    self.audited.insert(key.to_labels(), cells);
+                }
+            }
         }
+    }
+
+    /// Where the numbers are of a combination of labels that this worker has not seen before.
+    fn open(&mut self, key: &Key<'_>) -> usize {
+        let mut labels = key.to_labels();
+        if !self.sums.admits(&labels) {
+            labels.1.collapse();
+        }
+        if let Some(known) = self.series.get_index_of(&labels) {
+            return known;
+        }
+        let of_listener = labels.1.listener_labels();
+        let listener = self
+            .listeners
+            .entry(of_listener)
+            .or_insert_with_key(|labels| self.sums.add_listener(labels.clone()));
+        let series = self.sums.add_series(labels.clone(), Arc::clone(listener));
+        self.series.insert_full(labels, series).0
     }
 }
 
 impl Series {
-    fn count(&self, record: &Record<'_>) {
-        self.count.inc();
-        self.duration.observe(record.duration);
-        self.received.inc_by(record.received);
-        self.sent.inc_by(record.sent);
+    fn add(&self, record: &Record<'_>) {
+        self.count.add(1);
+        self.listener.durations.observe(record.duration);
+        self.listener.received.add(record.received);
+        self.listener.sent.add(record.sent);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Labels {
 
 /// The same labels, borrowed from a record. Must hash like [`Labels`]: the same fields in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct LabelsRef<'r> {
+struct LabelsRef<'r> {
     direction: Direction,
     listener: &'r str,
     service: &'r str,
@@ -35,30 +35,53 @@ pub(super) struct LabelsRef<'r> {
     code: &'static str,
 }
 
-/// What a worker's cache is asked for. Must hash like `(bool, Labels)`.
+/// What a worker looks for. Must hash like `(bool, Labels)`.
 #[derive(Hash)]
-pub(super) struct Key<'r>(pub(super) bool, pub(super) LabelsRef<'r>);
+pub(super) struct Key<'r>(bool, LabelsRef<'r>);
+
+impl<'r> Key<'r> {
+    pub(super) fn of(record: &Record<'r>) -> Self {
+        Self(record.http.is_some(), LabelsRef::of(record))
+    }
+
+    /// Whether these are the labels.
+    pub(super) fn is(&self, (is_http, labels): &(bool, Labels)) -> bool {
+        self.0 == *is_http && self.1 == labels.borrowed()
+    }
+
+    /// A number that is the same for equal labels, and mostly another one for others; made faster than a hash.
+    pub(super) fn rough(&self) -> usize {
+        let Self(_, labels) = self;
+        let status = labels.status.bytes().next().map_or(0, usize::from);
+        let lengths = [labels.listener, labels.rule, labels.code, labels.peer_trust_domain];
+        lengths.iter().fold(status, |all, text| all.wrapping_mul(7).wrapping_add(text.len()))
+    }
+
+    pub(super) fn to_labels(&self) -> (bool, Labels) {
+        (self.0, self.1.to_owned())
+    }
+}
 
 impl Equivalent<(bool, Labels)> for Key<'_> {
-    fn equivalent(&self, (is_http, labels): &(bool, Labels)) -> bool {
-        self.0 == *is_http && self.1 == labels.borrowed()
+    fn equivalent(&self, labels: &(bool, Labels)) -> bool {
+        self.is(labels)
     }
 }
 
 impl<'r> LabelsRef<'r> {
-    pub(super) fn of(record: &Record<'r>) -> Self {
+    fn of(record: &Record<'r>) -> Self {
         Self {
             direction: record.direction,
             listener: record.listener,
             service: record.service,
-            rule: record.decided.map_or("", |decided| decided.rule()),
+            rule: record.decided.map_or("", |decided| decided.rule),
             peer_trust_domain: record.peer.map_or("", |peer| peer.trust_domain_str()),
             status: record.http.map_or("", |http| class(http.status)),
             code: record.code.unwrap_or_default(),
         }
     }
 
-    pub(super) fn to_owned(self) -> Labels {
+    fn to_owned(self) -> Labels {
         Labels {
             direction: self.direction,
             listener: self.listener.into(),
@@ -96,8 +119,8 @@ impl Labels {
 }
 
 /// `2xx` and so on; `none` when the client got no response.
-fn class(status: Option<http::StatusCode>) -> &'static str {
-    match status.map(|status| status.as_u16() / 100) {
+fn class(status: Option<u16>) -> &'static str {
+    match status.map(|status| status / 100) {
         Some(1) => "1xx",
         Some(2) => "2xx",
         Some(3) => "3xx",
@@ -150,9 +173,22 @@ pub(super) struct AuditLabels {
     rule: RuleName,
 }
 
-impl AuditLabels {
-    pub(super) fn new(service: &str, rule: &RuleName) -> Self {
-        Self { service: service.into(), rule: rule.clone() }
+/// The same labels, borrowed. Must hash like [`AuditLabels`].
+#[derive(Clone, Copy, Hash)]
+pub(super) struct AuditKey<'r> {
+    pub(super) service: &'r str,
+    pub(super) rule: &'r RuleName,
+}
+
+impl AuditKey<'_> {
+    pub(super) fn to_labels(self) -> AuditLabels {
+        AuditLabels { service: self.service.into(), rule: self.rule.clone() }
+    }
+}
+
+impl Equivalent<AuditLabels> for AuditKey<'_> {
+    fn equivalent(&self, labels: &AuditLabels) -> bool {
+        self.service == &*labels.service && self.rule == &labels.rule
     }
 }
 

@@ -1,19 +1,22 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use svidecar_config::policy::{Policy, Protocol, Request};
 use svidecar_id::SpiffeId;
 
 use super::*;
-use crate::record::{Decided, Direction, HttpFacts, codes};
+use crate::{
+    message::Version,
+    record::{Decided, Direction, HttpFacts, codes},
+};
 
 fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a Decided>) -> Record<'a> {
     Record {
         direction: Direction::Inbound,
         listener,
         service: "orders",
-        started: SystemTime::UNIX_EPOCH,
+        started: Instant::now(),
         duration: Duration::from_millis(3),
         client: None,
         peer,
@@ -21,14 +24,14 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a
             method: "GET",
             host: "secret-host",
             path: "/secret-path",
-            version: http::Version::HTTP_2,
-            status: Some(http::StatusCode::FORBIDDEN),
+            version: Version::Http2,
+            status: Some(403),
             grpc_status: None,
         }),
         received: 5,
         sent: 7,
         upstream: None,
-        decided,
+        decided: decided.map(Decided::ruling),
         code: Some(codes::DENIED_BY_RULE),
         detail: None,
     }
@@ -40,9 +43,10 @@ fn a_request_is_counted_once_under_bounded_labels() {
     let policy = Policy::parse(policy, "p.yaml".as_ref(), Protocol::Http).unwrap();
     let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
     let decided = Decided::of(&policy.decide(&Request { peer: Some(&peer), ..Request::default() }));
-    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
+    let metrics = Metrics::new();
+    let mut counters = metrics.counters();
     for _ in 0..2 {
-        cache.count(&metrics, &record("web", Some(&peer), Some(&decided)));
+        counters.count(&record("web", Some(&peer), Some(&decided)));
     }
     let text = metrics.render();
     for line in [
@@ -66,8 +70,9 @@ fn a_request_is_counted_once_under_bounded_labels() {
 
 #[test]
 fn a_connection_is_counted_apart_from_requests() {
-    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
-    cache.count(&metrics, &Record { http: None, code: Some(codes::EXPIRED), ..record("web", None, None) });
+    let metrics = Metrics::new();
+    let mut counters = metrics.counters();
+    counters.count(&Record { http: None, code: Some(codes::EXPIRED), ..record("web", None, None) });
     let text = metrics.render();
     assert!(text.contains("svidecar_connections_total{"), "{text}");
     assert!(!text.contains("svidecar_requests_total{"), "{text}");
@@ -75,13 +80,14 @@ fn a_connection_is_counted_apart_from_requests() {
 
 #[test]
 fn the_number_of_series_has_a_hard_bound() {
-    let (metrics, cache) = (Metrics::new(), SeriesCache::default());
+    let metrics = Metrics::new();
+    let mut counters = metrics.counters();
     let count = MAX_SERIES + 50;
     for at in 0..count {
         let peer = SpiffeId::parse(&format!("spiffe://td{at}.org/x")).unwrap();
-        cache.count(&metrics, &record("web", Some(&peer), None));
+        counters.count(&record("web", Some(&peer), None));
     }
-    assert_eq!(cache.0.lock().unwrap().len(), MAX_SERIES + 1);
+    assert_eq!(counters.series.len(), MAX_SERIES + 1);
     let text = metrics.render();
     assert_eq!(text.matches("svidecar_requests_total{").count(), MAX_SERIES + 1);
     let other = text.lines().find(|line| line.contains("peer_trust_domain=\"other\"")).unwrap();
@@ -89,11 +95,12 @@ fn the_number_of_series_has_a_hard_bound() {
 }
 
 #[test]
-fn workers_share_the_series_and_not_the_cache() {
+fn what_workers_count_apart_is_summed() {
     let metrics = Metrics::new();
-    let (one, two) = (SeriesCache::default(), SeriesCache::default());
-    one.count(&metrics, &record("web", None, None));
-    two.count(&metrics, &record("web", None, None));
+    let (mut one, mut two) = (metrics.counters(), metrics.counters());
+    one.count(&record("web", None, None));
+    two.count(&record("web", None, None));
+    drop(two);
     let text = metrics.render();
     assert_eq!(text.matches("svidecar_requests_total{").count(), 1);
     assert!(text.contains("svidecar_sent_bytes_total{direction=\"inbound\",listener=\"web\"} 14"));

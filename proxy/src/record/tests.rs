@@ -1,0 +1,123 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use svidecar_config::proxy::AccessLogPath;
+use tempfile::TempDir;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn telemetry() -> (TempDir, PathBuf, Arc<Telemetry>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let settings =
+        AccessLogSettings { format: AccessLogFormat::Json, path: AccessLogPath::File(path.clone()) };
+    let telemetry = Telemetry::start(&settings).unwrap();
+    (directory, path, telemetry)
+}
+
+fn record(listener: &str) -> Record<'_> {
+    Record {
+        direction: Direction::Outbound,
+        listener,
+        service: "orders",
+        started: Instant::now(),
+        duration: Duration::from_millis(1),
+        client: None,
+        peer: None,
+        http: None,
+        received: 1,
+        sent: 2,
+        upstream: None,
+        decided: None,
+        code: None,
+        detail: None,
+    }
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect()
+}
+
+/// What the writing thread was given has been written once it has ended.
+fn lines_after(telemetry: &Telemetry, path: &Path) -> Vec<String> {
+    telemetry.writer.as_ref().unwrap().close(LONG);
+    lines(path)
+}
+
+#[test]
+fn a_line_waits_for_others_until_the_batch_is_full() {
+    let (_directory, path, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    let gathered = || lock(&recorder.own.state).batch.is_empty();
+    recorder.record(&record("web"));
+    assert!(!gathered());
+    let mut count = 1;
+    while !gathered() {
+        recorder.record(&record("web"));
+        count += 1;
+    }
+    assert!(count > 100, "{count} lines fill a batch");
+    assert_eq!(lines_after(&telemetry, &path).len(), count);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gathered_leaves_after_a_tenth_of_a_second() {
+    let (_directory, path, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    let started = tokio::time::Instant::now();
+    for _ in 0..2 {
+        recorder.record(&record("web"));
+        let flushed = poll_fn(|_| match lock(&recorder.own.state).batch.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            never = recorder.keep_flushed() => match never {},
+            () = flushed => {}
+        }
+    }
+    assert!(started.elapsed() >= 2 * FLUSH_AFTER && started.elapsed() < 3 * FLUSH_AFTER);
+    assert_eq!(lines_after(&telemetry, &path).len(), 2);
+}
+
+#[test]
+fn closing_takes_what_every_worker_has_gathered() {
+    let (_directory, path, telemetry) = telemetry();
+    let (one, two) = (telemetry.recorder(), telemetry.recorder());
+    one.record(&record("one"));
+    two.record(&record("two"));
+    two.record(&record("two"));
+    telemetry.close(LONG);
+    assert_eq!(lines(&path).len(), 3);
+    assert!(telemetry.render().contains("svidecar_access_log_dropped_lines_total 0"));
+    // Whoever records later loses the line, and nothing else.
+    one.record(&record("one"));
+    drop(one);
+    assert!(telemetry.render().contains("svidecar_access_log_dropped_lines_total 1"));
+}
+
+#[test]
+fn a_worker_that_ends_leaves_its_lines() {
+    let (_directory, path, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    recorder.record(&record("web"));
+    drop(recorder);
+    assert_eq!(lines_after(&telemetry, &path).len(), 1);
+}
+
+#[test]
+fn what_came_before_the_rotation_is_in_the_old_file() {
+    let (directory, path, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    recorder.record(&record("before"));
+    let old = directory.path().join("access.log.1");
+    std::fs::rename(&path, &old).unwrap();
+    telemetry.reopen();
+    recorder.record(&record("after"));
+    telemetry.close(LONG);
+    assert!(lines(&old).concat().contains("before") && lines(&path).concat().contains("after"));
+}
