@@ -17,6 +17,7 @@ pub mod forward;
 pub mod handshake;
 pub mod headers;
 pub mod http1;
+pub mod http2;
 pub mod identity;
 pub mod inbound;
 pub mod io;

@@ -28,6 +28,7 @@ struct Entry {
     name: u32,
     value: u32,
     tag: u8,
+    sensitive: bool,
 }
 
 impl Entry {
@@ -91,6 +92,11 @@ impl Fields {
         self.entries.iter().map(|entry| (entry.name(&self.text), entry.value(&self.text)))
     }
 
+    /// All fields as (name, value, whether it is sensitive: see [`Self::push_sensitive`]), in order.
+    pub fn iter_sensitive(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.entries.iter().map(|entry| (entry.name(&self.text), entry.value(&self.text), entry.sensitive))
+    }
+
     /// All fields in order as the lines that HTTP/1 writes, in as few pieces as there can be.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.entries.as_slice();
@@ -148,6 +154,14 @@ impl Fields {
         self.add(start, name, value.len());
     }
 
+    /// Adds a field at the end that came marked as one that no hop may keep in a compression table (RFC 7541 §7.1.3).
+    pub fn push_sensitive(&mut self, name: &[u8], value: &[u8]) {
+        self.push(name, value);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.sensitive = true;
+        }
+    }
+
     /// Gives the first field of that name this value, where it is and in the case it has, and removes the others of that
     /// name; adds it at the end if there is none.
     pub fn set(&mut self, name: &str, value: &[u8]) {
@@ -187,7 +201,7 @@ impl Fields {
     pub(crate) fn add(&mut self, start: usize, name: &[u8], value: usize) {
         let tag = tag_of(name);
         self.tags |= 1 << tag;
-        self.entries.push(Entry { start: count(start), name: count(name.len()), value: count(value), tag });
+        self.entries.push(Entry { start: count(start), name: count(name.len()), value: count(value), tag, sensitive: false });
     }
 
     /// Adds lines whose fields [`Self::add`] has told.

@@ -1,0 +1,236 @@
+//! What streams send: heads, data, ends; and what they tell the peer by reading.
+
+use super::{Connection, HIGH_WATER, Key, Role, Shutdown, TURN, end_flag};
+use crate::{
+    http2::{
+        ErrorCode,
+        error::{OpenError, StreamError},
+        frame::{Header, LARGEST_WINDOW, flag, kind},
+        head::{write_request, write_response, write_trailers},
+        streams::Half,
+    },
+    message::{Fields, RequestHead, ResponseHead},
+};
+
+impl Connection {
+    /// Why no stream can be opened now, if none can.
+    pub fn obstacle(&self) -> Option<OpenError> {
+        if self.closed().is_some() {
+            Some(OpenError::Closed)
+        } else if self.peer_goaway.is_some()
+            || self.shutdown != Shutdown::No
+            || self.next_own >= LARGEST_WINDOW
+            || self.role == Role::Server
+        {
+            Some(OpenError::GoingAway)
+        } else if self.streams.open_count() >= self.peer.max_streams as usize {
+            Some(OpenError::TooManyStreams)
+        } else {
+            None
+        }
+    }
+
+    /// Opens a stream with this request; `end` if it has no body.
+    pub fn open(&mut self, head: &RequestHead, end: bool) -> Result<Key, OpenError> {
+        if let Some(obstacle) = self.obstacle() {
+            return Err(obstacle);
+        }
+        let id = self.next_own;
+        self.next_own += 2;
+        let key = self.open_slot(id);
+        let mut block = std::mem::take(&mut self.block);
+        let promised = write_request(&mut self.encoder, head, &mut block);
+        let slot = self.streams.get(key);
+        slot.bodiless = head.method == "HEAD";
+        slot.tunnel = head.method == "CONNECT";
+        slot.to_send = promised;
+        slot.sending = if end { Half::Ended } else { Half::Body };
+        self.write_block(key, end, block);
+        Ok(key)
+    }
+
+    /// Answers a request, for good or with an interim response; `end` if there is no body.
+    pub fn send_response(&mut self, key: Key, head: &ResponseHead, end: bool) {
+        let slot = self.streams.get(key);
+        if !slot.open || slot.sending != Half::Head {
+            return;
+        }
+        let end = end && !head.is_interim();
+        let mut block = std::mem::take(&mut self.block);
+        let promised = write_response(&mut self.encoder, head, &mut block);
+        if !head.is_interim() {
+            slot.sending = Half::Body;
+            slot.to_send = promised.filter(|_| !slot.tunnel);
+        }
+        self.write_block(key, end, block);
+        if end {
+            self.ended(key);
+        }
+    }
+
+    /// Sends data, as much of it as there is room for: none if it has to wait.
+    pub fn send_data(&mut self, key: Key, data: &[u8]) -> Result<usize, StreamError> {
+        let room = self.room_of(key)?;
+        let count = room.min(data.len());
+        let mut rest = data.get(..count).unwrap_or_default();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(self.peer.max_frame));
+            self.begin_frame(key, kind::DATA, 0, now.len());
+            self.out.extend(now);
+            rest = later;
+        }
+        self.count_sent(key, count)?;
+        Ok(count)
+    }
+
+    /// How much the stream may send now. If it may not, but others may, it stands in line from here on.
+    pub fn room_of(&mut self, key: Key) -> Result<usize, StreamError> {
+        let room = self.room();
+        let in_turn = if self.line.is_empty() { HIGH_WATER } else { TURN };
+        let slot = self.streams.get(key);
+        if let Some(error) = &slot.error {
+            return Err(error.clone());
+        }
+        if !slot.open || slot.sending != Half::Body {
+            return Err(StreamError::Malformed("data where the message has none"));
+        }
+        let window = usize::try_from(slot.send_window).unwrap_or(0);
+        if window > 0 && room == 0 && !slot.in_line {
+            slot.in_line = true;
+            self.line.push_back(key);
+        }
+        Ok(window.min(room).min(in_turn))
+    }
+
+    /// Begins a frame of the stream that has room.
+    pub fn begin_frame(&mut self, key: Key, kind: u8, flags: u8, length: usize) {
+        let at = self.sent + self.out.len() as u64;
+        let slot = self.streams.get(key);
+        slot.last_frame = at;
+        self.out.extend(&Header { length, kind, flags, stream: slot.id }.write());
+    }
+
+    /// This much data of the stream was written.
+    pub fn count_sent(&mut self, key: Key, count: usize) -> Result<(), StreamError> {
+        let slot = self.streams.get(key);
+        slot.stalled = false;
+        slot.send_window -= count as i64;
+        self.send_window -= count as i64;
+        if let Some(left) = &mut slot.to_send {
+            *left = left
+                .checked_sub(count as u64)
+                .ok_or(StreamError::Malformed("a body that is longer than its content-length"))?;
+        }
+        if count > 0 {
+            self.patience.earn(4);
+            self.notify();
+        }
+        Ok(())
+    }
+
+    /// Ends what the stream sends.
+    pub fn end(&mut self, key: Key, trailers: Option<&Fields>) -> Result<(), StreamError> {
+        let slot = self.streams.get(key);
+        if let Some(error) = &slot.error {
+            return Err(error.clone());
+        }
+        if !slot.open || slot.sending != Half::Body {
+            return Ok(());
+        }
+        if slot.to_send.is_some_and(|left| left > 0) {
+            return Err(StreamError::Malformed("a body that is shorter than its content-length"));
+        }
+        match trailers.filter(|trailers| !trailers.is_empty()) {
+            Some(trailers) => {
+                let mut block = std::mem::take(&mut self.block);
+                write_trailers(&mut self.encoder, trailers, &mut block);
+                self.write_block(key, true, block);
+            }
+            None => self.write_end(key),
+        }
+        self.ended(key);
+        Ok(())
+    }
+
+    /// `END_STREAM` goes into the last frame of the stream if that still waits, else into an empty one of its own.
+    fn write_end(&mut self, key: Key) {
+        let flags = self.streams.get(key).last_frame + 4;
+        let waiting = flags.checked_sub(self.sent).and_then(|at| usize::try_from(at).ok());
+        match waiting.and_then(|at| self.out.filled_mut().get_mut(at)) {
+            Some(flags) => *flags |= flag::END_STREAM,
+            None => self.begin_frame(key, kind::DATA, flag::END_STREAM, 0),
+        }
+    }
+
+    fn ended(&mut self, key: Key) {
+        let slot = self.streams.get(key);
+        slot.sending = Half::Ended;
+        if slot.receiving == Half::Ended {
+            self.completed(key);
+        }
+        self.notify();
+    }
+
+    /// Writes a field block as HEADERS, and CONTINUATION where it is longer than a frame; keeps its memory.
+    fn write_block(&mut self, key: Key, end: bool, mut block: Vec<u8>) {
+        let mut kind = kind::HEADERS;
+        let mut flags = end_flag(end);
+        let mut rest = block.as_slice();
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(self.peer.max_frame));
+            if later.is_empty() {
+                flags |= flag::END_HEADERS;
+            }
+            match kind {
+                kind::HEADERS => self.begin_frame(key, kind, flags, now.len()),
+                _ => {
+                    let stream = self.streams.get(key).id;
+                    self.out.extend(&Header { length: now.len(), kind, flags, stream }.write());
+                }
+            }
+            self.out.extend(now);
+            if later.is_empty() {
+                break;
+            }
+            (kind, flags, rest) = (kind::CONTINUATION, 0, later);
+        }
+        block.clear();
+        self.block = block;
+        self.notify();
+    }
+
+    /// The holder of the stream has read this much; `all` if that was all there is.
+    pub fn release_window(&mut self, key: Key, count: usize, all: bool) {
+        let slot = self.streams.get(key);
+        if !slot.open || slot.receiving == Half::Ended {
+            return;
+        }
+        let growth = (all && slot.data.is_empty()).then_some(&mut self.growth);
+        if let Some(increment) = slot.receive_window.release(count, growth) {
+            let id = slot.id;
+            self.write_window_update(id, increment);
+            self.notify();
+        }
+    }
+
+    /// The next request that came and that its client has not taken back since.
+    pub fn next_request(&mut self) -> Option<(RequestHead, Key)> {
+        loop {
+            let (head, key) = self.requests.pop_front()?;
+            if self.streams.get(key).error.is_none() {
+                return Some((head, key));
+            }
+            self.streams.release(key);
+            self.recycle_request(head);
+        }
+    }
+
+    /// Writes a reset for a stream whose holder cannot go on.
+    pub fn abort(&mut self, key: Key) {
+        let code = match (self.streams.get(key).tunnel, self.role) {
+            (true, Role::Server) => ErrorCode::CONNECT_ERROR,
+            _ => ErrorCode::CANCEL,
+        };
+        self.reset(key, code);
+    }
+}

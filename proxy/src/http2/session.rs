@@ -1,0 +1,245 @@
+//! A connection as tasks share it, and the turn of the one that drives it.
+//!
+//! In a turn the driver writes what all streams have left in one go, then reads what has come; those who are woken by that
+//! write first, and the driver, which comes after them in the run queue, writes for all of them in its next turn. Never
+//! looks into a frame.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::{ConnectionError, OpenError, Role, Settings, Stream, connection::Connection, error::Violation};
+use crate::{
+    io::{Buffer, ByteStream},
+    message::RequestHead,
+};
+
+/// What is read at once, in octets.
+const READ_SIZE: usize = 128 << 10;
+
+/// What is read in one turn, so that others have theirs, in octets.
+const READ_TURN: usize = 256 << 10;
+
+/// A connection; cheap to clone.
+#[derive(Clone)]
+pub struct Session(pub(super) Rc<RefCell<Inner>>);
+
+/// What a [`Session`] shares.
+pub(super) struct Inner {
+    pub connection: Connection,
+    /// The beginning of a frame that is not complete.
+    input: Buffer,
+    /// The transport has taken octets that it may not have handed on.
+    unflushed: bool,
+}
+
+/// What a connection is busy with: what its timeouts depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The peer is in the middle of its preface, or of a frame of a head.
+    Head,
+    /// Streams run.
+    Busy,
+    /// Nothing runs.
+    Idle,
+}
+
+impl Session {
+    /// A connection at its start. Nothing moves before [`Self::poll_drive`] is called.
+    #[must_use]
+    pub fn new(role: Role, settings: &Settings) -> Self {
+        let connection = Connection::new(role, settings);
+        Self(Rc::new(RefCell::new(Inner { connection, input: Buffer::new(), unflushed: false })))
+    }
+
+    /// Moves octets between the connection and its transport, until the connection is over. Called by one task, the
+    /// driver; server sessions are asked for requests by [`Self::accept`] after each call.
+    ///
+    /// # Errors
+    /// Why the connection is over, unless it came to a regular end. What had to be said to the peer was said.
+    pub fn poll_drive<S: ByteStream>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let mut inner = self.0.borrow_mut();
+        inner.connection.begin_turn(cx.waker());
+        let over = inner.turn(cx, stream);
+        if let Poll::Ready(result) = &over {
+            let error = result.as_ref().err().cloned().unwrap_or(ConnectionError::Closed);
+            inner.connection.fail(error);
+        }
+        inner.connection.end_turn();
+        over
+    }
+
+    /// The next request that has come, with its stream.
+    #[must_use]
+    pub fn accept(&self) -> Option<(RequestHead, Stream)> {
+        let (head, key) = self.0.borrow_mut().connection.next_request()?;
+        Some((head, Stream::new(self.clone(), key)))
+    }
+
+    /// Opens a stream with this request; `end` if it has no body. Names go out in lower case, and fields of one connection
+    /// of HTTP/1.1 not at all; `:authority` is [`RequestHead::host`].
+    ///
+    /// # Errors
+    /// Nothing was sent; the request may go another way.
+    pub fn open(&self, head: &RequestHead, end: bool) -> Result<Stream, OpenError> {
+        let key = self.0.borrow_mut().connection.open(head, end)?;
+        Ok(Stream::new(self.clone(), key))
+    }
+
+    /// Whether [`Self::open`] would succeed.
+    #[must_use]
+    pub fn can_open(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// Why [`Self::open`] would not succeed.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<OpenError> {
+        self.0.borrow().connection.obstacle()
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn active_streams(&self) -> usize {
+        self.0.borrow().connection.streams.open_count()
+    }
+
+    /// What the connection is busy with.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let inner = self.0.borrow();
+        // Data is taken as it comes: what stays behind is the beginning of another frame.
+        if inner.connection.is_inside_head() || !inner.input.is_empty() {
+            Phase::Head
+        } else if inner.connection.is_busy() {
+            Phase::Busy
+        } else {
+            Phase::Idle
+        }
+    }
+
+    /// Begins a regular end: no new streams, the running ones go on, and after the last one [`Self::poll_drive`] is done.
+    pub fn shutdown(&self) {
+        self.0.borrow_mut().connection.shut_down();
+    }
+
+    /// Ends all streams at once. For drivers that end on their own account: [`Self::poll_drive`] does it itself.
+    pub fn close(&self) {
+        self.0.borrow_mut().connection.fail(ConnectionError::Closed);
+    }
+
+    /// Whether the connection is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().connection.closed().is_some()
+    }
+
+    /// Ends the streams whose peer gave them no room to write since the last call; called now and then while streams run.
+    /// Returns how many there were.
+    pub fn tend(&self) -> usize {
+        self.0.borrow_mut().connection.reset_stalled()
+    }
+
+    /// Gives back a head from [`Self::accept`], so that its memory serves the next request.
+    pub fn recycle(&self, head: RequestHead) {
+        self.0.borrow_mut().connection.recycle_request(head);
+    }
+}
+
+impl Inner {
+    fn turn<S: ByteStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let mut flushed = self.poll_flush(cx, stream)?;
+        let mut left = READ_TURN;
+        while self.connection.closed().is_none() && !self.connection.is_congested() {
+            if left == 0 {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let Poll::Ready(count) = stream.poll_fill(cx, &mut self.input, READ_SIZE).map_err(failed)? else {
+                break;
+            };
+            left = left.saturating_sub(count);
+            if count == 0 {
+                let inside = !self.input.is_empty() || self.connection.is_inside_head();
+                self.connection.peer_closed(inside);
+            } else if let Err(violation) = self.receive() {
+                self.connection.violated(violation);
+            }
+        }
+        if !self.connection.out().is_empty() {
+            if self.connection.woken && self.connection.closed().is_none() {
+                // Those who were woken write first, and all of it leaves together.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            flushed = self.poll_flush(cx, stream)?;
+        }
+        if self.connection.wake_line() {
+            cx.waker().wake_by_ref();
+        }
+        self.poll_end(cx, stream, flushed)
+    }
+
+    /// The end of the turn, and perhaps of the connection.
+    fn poll_end<S: ByteStream>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        flushed: Poll<()>,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let closed = self.connection.closed();
+        if closed.is_none() && !self.connection.is_finished() {
+            return Poll::Pending;
+        }
+        if !matches!(closed, Some(ConnectionError::Cut | ConnectionError::GoAway { .. })) {
+            ready!(flushed);
+            // Whoever went first does not hear it; nothing is lost by that.
+            let _ = ready!(stream.poll_shutdown(cx));
+        }
+        Poll::Ready(match closed {
+            None | Some(ConnectionError::Closed) => Ok(()),
+            Some(error) => Err(error.clone()),
+        })
+    }
+
+    fn receive(&mut self) -> Result<(), Violation> {
+        self.connection.receive(&mut self.input)
+    }
+
+    /// Hands everything on that waits. `Pending` if the transport takes no more now.
+    fn poll_flush<S: ByteStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Result<Poll<()>, ConnectionError> {
+        while !self.connection.out().is_empty() {
+            let waiting = [IoSlice::new(self.connection.out())];
+            match stream.poll_write(cx, &waiting).map_err(failed)? {
+                Poll::Ready(0) => return Err(failed(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => self.connection.sent(count),
+                Poll::Pending => break,
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            self.unflushed = stream.poll_flush(cx).map_err(failed)?.is_pending();
+        }
+        let done = self.connection.out().is_empty() && !self.unflushed;
+        Ok(if done { Poll::Ready(()) } else { Poll::Pending })
+    }
+}
+
+fn failed(error: io::Error) -> ConnectionError {
+    ConnectionError::Io(Rc::new(error))
+}
