@@ -20,7 +20,7 @@ use svidecar_id::SpiffeId;
 
 pub use self::{
     flights::{Flights, InFlight, Loser},
-    target::{is_authority, normalize},
+    target::normalize,
 };
 use crate::{
     codes,

@@ -4,11 +4,13 @@
 //! The one form that both codecs (`http1`, `http2`) read into and write from, so that
 //! nothing is lost between them. Never decides anything; never touches a socket.
 
+pub mod authority;
 pub mod body;
 pub mod fields;
 pub mod head;
 pub mod summary;
 
+pub use authority::is_authority;
 pub use body::{BodyError, BodySink, BodySource, Part};
 pub use fields::Fields;
 pub use head::{RequestHead, ResponseHead, Version};

@@ -10,7 +10,7 @@ use svidecar_config::normalize::normalize_path;
 
 use crate::{
     codes,
-    message::{RequestHead, Version},
+    message::{RequestHead, Version, is_authority},
     refusal::Refusal,
 };
 
@@ -65,41 +65,6 @@ fn check_host(head: &RequestHead) -> Result<(), &'static str> {
         }
         None => Ok(()),
     }
-}
-
-/// A host with or without a port, and no user (RFC 3986 §3.2). A name may not hold `%` and `,`, which nobody needs there
-/// and some programs would take for something else.
-#[must_use]
-pub fn is_authority(text: &[u8]) -> bool {
-    let port = match text.strip_prefix(b"[") {
-        Some(literal) => {
-            let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
-            let (address, rest) = literal.split_at(end);
-            if address.is_empty() || !address.iter().all(|byte| is_name(*byte) || matches!(byte, b':' | b'%'))
-            {
-                return false;
-            }
-            rest.get(1..).unwrap_or_default()
-        }
-        None => {
-            let end = text.iter().position(|byte| !is_name(*byte)).unwrap_or(text.len());
-            if end == 0 {
-                return false;
-            }
-            text.get(end..).unwrap_or_default()
-        }
-    };
-    match port {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
-}
-
-/// Unreserved, and the sub-delims but `,`.
-const fn is_name(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
 }
 
 #[cfg(test)]

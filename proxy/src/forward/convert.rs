@@ -5,10 +5,7 @@
 
 use http::StatusCode;
 
-use crate::{
-    decide::is_authority,
-    message::{Fields, RequestHead, ResponseHead, Version},
-};
+use crate::message::{Fields, RequestHead, ResponseHead, Version, is_authority};
 
 /// Gives a request the form that HTTP/1 wants: an origin-form target and a `Host` field. An authority in the target wins
 /// over `Host` (RFC 9112 §3.2.2).

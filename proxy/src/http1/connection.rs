@@ -20,10 +20,7 @@ use crate::{
     message::{Fields, RequestHead, ResponseHead},
 };
 
-/// What a read asks for at first, in bytes: a head, or one TLS record.
-const SMALLEST_READ: usize = 16 * 1024;
-
-/// What a read asks for when more has come than was asked for, in bytes.
+/// The most that is read at once, in bytes. How much of it is worth to ask for, the stream learns.
 const LARGEST_READ: usize = 256 * 1024;
 
 /// Why there is no head.
@@ -59,8 +56,6 @@ pub struct Connection<S> {
     write: Buffer,
     /// How much of an incomplete head was looked at.
     seen: usize,
-    /// What the next read asks for.
-    ask: usize,
     /// The other side sends nothing more.
     ended: bool,
     incoming: Incoming,
@@ -101,7 +96,6 @@ impl<S: ByteStream> Connection<S> {
             read,
             write: Buffer::new(),
             seen: 0,
-            ask: SMALLEST_READ,
             ended: false,
             incoming: Incoming::Done,
             part: 0,
@@ -265,12 +259,7 @@ impl<S: ByteStream> Connection<S> {
 
     /// Reads once. `0` is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let count = ready!(self.stream.poll_fill(cx, &mut self.read, self.ask))?;
-        if count >= self.ask {
-            self.ask = LARGEST_READ.min(self.ask * 2);
-        } else if count < self.ask / 4 {
-            self.ask = SMALLEST_READ.max(self.ask / 2);
-        }
+        let count = ready!(self.stream.poll_fill(cx, &mut self.read, LARGEST_READ))?;
         self.ended = count == 0;
         Poll::Ready(Ok(count))
     }

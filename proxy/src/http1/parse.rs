@@ -8,7 +8,7 @@
 mod tests;
 
 use super::{Fault, Limits};
-use crate::message::{Fields, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, RequestHead, ResponseHead, Version, is_authority};
 
 /// What a head is worth if it is complete: its size in bytes.
 type Parsed = Result<Option<usize>, Fault>;
@@ -323,43 +323,6 @@ fn check_host(head: &mut RequestHead) -> Result<(), Fault> {
         _ => {}
     }
     Ok(())
-}
-
-/// Whether it is a host name or an address, with or without a port (RFC 3986 §3.2), and nothing that one reader might
-/// take for a user, an escape or a list.
-#[must_use]
-pub fn is_authority(text: &[u8]) -> bool {
-    let (host, rest) = match text {
-        [b'[', rest @ ..] => {
-            let Some(end) = memchr::memchr(b']', rest) else { return false };
-            let (host, rest) = rest.split_at(end);
-            let is_address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            if !host.iter().all(is_address) {
-                return false;
-            }
-            (host, rest.split_first().map_or(rest, |(_, rest)| rest))
-        }
-        _ => {
-            let end = memchr::memchr(b':', text).unwrap_or(text.len());
-            let (host, rest) = text.split_at(end);
-            let is_name =
-                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-            if !host.iter().all(is_name) {
-                return false;
-            }
-            (host, rest)
-        }
-    };
-    let is_port = match rest {
-        [] => true,
-        [b':', port @ ..] => {
-            (1..=5).contains(&port.len())
-                && port.iter().all(u8::is_ascii_digit)
-                && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= 0xffff
-        }
-        _ => false,
-    };
-    !host.is_empty() && is_port
 }
 
 /// Appends what is known to be ASCII.

@@ -12,21 +12,11 @@ use crate::{
     message::{Fields, RequestHead, ResponseHead, Version},
 };
 
-/// Appends a request's head, and states its framing. The target goes in origin-form; the authority becomes the `Host`
-/// field where there is none (RFC 9112 §3.2).
+/// Appends a request's head, and states its framing. The target goes as it is, in authority-form if there is none.
 pub fn request(head: &RequestHead, framing: Framing, out: &mut Buffer) {
-    let target = match (head.target.as_str(), head.method.as_str()) {
-        ("", "CONNECT") => head.authority.as_str(),
-        ("", _) => "/",
-        (target, _) => target,
-    };
-    for part in [head.method.as_str(), " ", target, version(head.version), "\r\n"] {
+    let target = if head.target.is_empty() { &head.authority } else { &head.target };
+    for part in [head.method.as_str(), " ", target, " ", version(head.version), "\r\n"] {
         out.extend(part.as_bytes());
-    }
-    if !head.authority.is_empty() && !head.fields.contains("host") {
-        for part in ["Host: ", &head.authority, "\r\n"] {
-            out.extend(part.as_bytes());
-        }
     }
     fields(&head.fields, framing, false, out);
 }
@@ -35,23 +25,17 @@ pub fn request(head: &RequestHead, framing: Framing, out: &mut Buffer) {
 /// length that the head tells stays; the statuses that can never have one lose it (RFC 9110 §8.6).
 pub fn response(head: &ResponseHead, framing: Framing, out: &mut Buffer) {
     let digit = |power: u16| b'0' + (head.status / power % 10).to_le_bytes()[0];
-    out.extend(if head.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend(&[digit(100), digit(10), digit(1), b' ']);
-    // Whoever has only seen HTTP/2 knows no words for a status.
-    if head.version == Version::Http2 {
-        let status = http::StatusCode::from_u16(head.status).ok();
-        out.extend(status.and_then(|status| status.canonical_reason()).unwrap_or_default().as_bytes());
-    } else {
-        out.extend(&head.reason);
-    }
+    out.extend(version(head.version).as_bytes());
+    out.extend(&[b' ', digit(100), digit(10), digit(1), b' ']);
+    out.extend(&head.reason);
     out.extend(b"\r\n");
     fields(&head.fields, framing, head.status >= 200 && head.status != 204, out);
 }
 
 const fn version(version: Version) -> &'static str {
     match version {
-        Version::Http10 => " HTTP/1.0",
-        Version::Http11 | Version::Http2 => " HTTP/1.1",
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 | Version::Http2 => "HTTP/1.1",
     }
 }
 
