@@ -26,7 +26,7 @@ check: ## format, clippy, rustdoc, house rules, dependencies: all as errors
 	tests/house-rules
 	tests/dependencies
 
-# Parts of the race, and with what: SUBJECTS, WORKLOADS, ROUNDS, SECONDS, WRITE=1, GHOSTUNNEL. SVIDECAR names a
+# Parts of the race, and with what: SUBJECTS, WORKLOADS, ROUNDS, SECONDS, WRITE=1, GHOSTUNNEL, ZTUNNEL. SVIDECAR names a
 # proxy that is already built; everything else is then built in the quick profile.
 BENCH_PROFILE := $(if $(SVIDECAR),demo,release)
 BENCH_BINARIES := svidecar-bench $(filter-out $(if $(SVIDECAR),svidecar),$(BINARIES))
@@ -38,7 +38,8 @@ bench: ## the race with Envoy, HAProxy and nginx (SUBJECTS=svidecar,haproxy WORK
 	@$(TARGET)/$(BENCH_PROFILE)/svidecar-bench race $(if $(WRITE),--write) \
 	  $(call bench_option,SUBJECTS,subjects) $(call bench_option,WORKLOADS,workloads) \
 	  $(call bench_option,ROUNDS,rounds) $(call bench_option,SECONDS,seconds) \
-	  $(call bench_option,SVIDECAR,svidecar) $(call bench_option,GHOSTUNNEL,ghostunnel)
+	  $(call bench_option,SVIDECAR,svidecar) $(call bench_option,GHOSTUNNEL,ghostunnel) \
+	  $(call bench_option,ZTUNNEL,ztunnel)
 
 install: ## the three binaries into PREFIX/bin (default /usr/local)
 	cargo build --locked --release $(foreach binary,$(BINARIES),--bin $(binary))

@@ -1,13 +1,18 @@
 //! The race: which subjects run which workloads, in rounds that take turns, and what becomes of the results.
 
 mod exchanges;
+mod negotiated;
+mod runner;
 mod still;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use svidecar_stack::ports;
 
+use self::runner::{Entrant, Runner};
 use crate::course::Course;
 use crate::results::{Row, Table};
 use crate::subject::{Pair, Scene, Subject};
@@ -41,13 +46,9 @@ pub struct Options {
     /// ghostunnel, which then takes part
     #[arg(long)]
     ghostunnel: Option<PathBuf>,
-}
-
-/// Who runs in one workload, and how.
-struct Entrant {
-    label: String,
-    subject: Subject,
-    rules: usize,
+    /// ztunnel; the race cannot run it yet, and says why
+    #[arg(long)]
+    ztunnel: Option<PathBuf>,
 }
 
 /// What does not change from workload to workload.
@@ -63,56 +64,84 @@ pub async fn run(options: Options) -> Result<()> {
     ensure!(options.rounds > 0 && options.seconds > 0.0, "there is nothing to measure in no time");
     report::say(&machine::describe()?)?;
     machine::warn_if_busy()?;
+    if let Some(ztunnel) = &options.ztunnel {
+        report::say(&format!("{} does not take part: {NO_ZTUNNEL}", ztunnel.display()))?;
+    }
     let whole = options.subjects.is_empty() && options.workloads.is_empty();
     let workloads = if options.workloads.is_empty() { Workload::all() } else { options.workloads };
     let course = Course::open(options.svidecar, options.ghostunnel).await?;
-    let subjects = present(&course, &options.subjects).await?;
-    let race = Race { course, subjects, rounds: options.rounds, seconds: options.seconds };
+    let mut race = Race { course, subjects: Vec::new(), rounds: options.rounds, seconds: options.seconds };
+    let present =
+        race.present(if options.subjects.is_empty() { Subject::all() } else { options.subjects }).await?;
     for workload in workloads {
         let Some(table) = race.workload(workload).await? else { continue };
         report::say(&report::section(workload, &table))?;
         if whole || options.write {
-            report::keep(workload, table)?;
+            report::keep(&machine::describe()?, &present, workload, table)?;
         }
     }
     Ok(())
 }
 
-/// The subjects whose programs are here; the others are named.
-async fn present(course: &Course, asked: &[Subject]) -> Result<Vec<Subject>> {
-    let asked = if asked.is_empty() { Subject::all() } else { asked.to_vec() };
-    let mut present = Vec::new();
-    let mut said = Vec::new();
-    for subject in asked {
-        match subject.version(course).await? {
-            Some(version) => {
-                present.push(subject);
-                said.push(format!("{} {version}", subject.name()).trim_end().to_owned());
-            }
-            None => said.push(format!("{} is not here and does not take part", subject.name())),
-        }
-    }
-    report::say(&format!("Subjects: {}.\n", said.join(", ")))?;
-    Ok(present)
-}
+/// Why `ZTUNNEL` names a program in vain.
+const NO_ZTUNNEL: &str = "it listens on fixed ports and takes its certificates from an Istio CA alone, so that a pair needs \
+                          two network namespaces and that CA; no binary was at hand to prove such a course with";
 
 impl Race {
+    /// Takes those subjects whose programs are here, and says of each what it is.
+    async fn present(&mut self, asked: Vec<Subject>) -> Result<Vec<(String, String)>> {
+        let mut said = Vec::new();
+        for subject in asked {
+            let name = subject.name();
+            let Some(version) = subject.version(&self.course).await? else {
+                report::say(&format!("{name} is not here and does not take part."))?;
+                continue;
+            };
+            let words = match subject {
+                Subject::Direct => "no sidecars".to_owned(),
+                _ => match self.negotiated(subject).await {
+                    Ok(tls) => format!("{version}, {tls}"),
+                    Err(error) if subject == Subject::Svidecar => return Err(error.context(name)),
+                    Err(error) => {
+                        report::say(&format!("{name} is left out: {error:#}"))?;
+                        continue;
+                    }
+                },
+            };
+            report::say(&format!("{name}: {words}"))?;
+            self.subjects.push(subject);
+            said.push((name, words));
+        }
+        report::say("")?;
+        Ok(said)
+    }
+
     async fn workload(&self, workload: Workload) -> Result<Option<Table>> {
         let (columns, rows) = match workload {
             Workload::Identity if self.subjects.contains(&Subject::Svidecar) => identity::measure().await?,
             Workload::Decide if self.subjects.contains(&Subject::Svidecar) => decide::measure()?,
+            Workload::Identity | Workload::Decide => return Ok(None),
             Workload::Idle => self.idle().await?,
             Workload::Start => self.starts().await?,
             Workload::Wakeups => self.wakeups().await?,
             _ => self.exchanges(workload).await?,
         };
-        let circumstances = format!(
-            "{rounds} rounds of {seconds} s; load average {load}.",
-            rounds = self.rounds,
-            seconds = self.seconds,
-            load = machine::load_average()?
-        );
+        let circumstances =
+            format!("{}; load average {}.", self.repeated(workload), machine::load_average()?);
         Ok((!rows.is_empty()).then_some(Table { circumstances, columns, rows }))
+    }
+
+    /// How often and how long it was measured, in words.
+    fn repeated(&self, workload: Workload) -> String {
+        let rounds = self.rounds;
+        match workload {
+            Workload::Identity => "One entry after the other".to_owned(),
+            Workload::Decide => "One measurement".to_owned(),
+            Workload::Idle => format!("{} pairs of each", rounds.min(still::IDLE_ROUNDS)),
+            Workload::Start => format!("{} starts of each", rounds * still::STARTS),
+            Workload::Wakeups => "All pairs idle at the same time".to_owned(),
+            _ => format!("Rounds: {rounds} of {} s", self.seconds),
+        }
     }
 
     fn entrants(&self, workload: Workload) -> Vec<Entrant> {
@@ -131,15 +160,23 @@ impl Race {
             .collect()
     }
 
-    /// Starts an entrant's pair and waits until it works.
-    async fn start(&self, entrant: &Entrant, workload: Workload, app: std::net::SocketAddr) -> Result<Pair> {
+    /// A folder for configuration and logs.
+    fn dir(&self, entrant: &Entrant, workload: Workload) -> PathBuf {
         let name = format!("{}-{}-{}", workload.name(), entrant.subject.name(), entrant.rules);
+        self.course.stack.dir().join("race").join(name)
+    }
+
+    /// Starts an entrant's pair and waits until it works.
+    async fn start(&self, entrant: &Entrant, workload: Workload, app: SocketAddr) -> Result<Pair> {
+        let between = ports::free()?;
         let scene = Scene {
             course: &self.course,
             wire: workload.wire(),
+            between,
+            peer: between,
             app,
             rules: entrant.rules,
-            dir: self.course.stack.dir().join("race").join(name),
+            dir: self.dir(entrant, workload),
         };
         let mut pair = entrant.subject.start(&scene)?;
         pair.ready(workload.wire()).await?;
@@ -147,30 +184,19 @@ impl Race {
     }
 
     /// Starts the pairs of all entrants. Who does not get ready is named and left out.
-    async fn start_all(
-        &self,
-        workload: Workload,
-        columns: usize,
-        app: std::net::SocketAddr,
-    ) -> Result<Vec<(Pair, Row)>> {
-        let mut pairs = Vec::new();
+    async fn start_all(&self, workload: Workload, columns: usize, app: SocketAddr) -> Result<Vec<Runner>> {
+        let mut runners = Vec::new();
         for entrant in self.entrants(workload) {
             match self.start(&entrant, workload, app).await {
-                Ok(pair) => pairs.push((pair, Row::new(entrant.label, columns))),
+                Ok(pair) => {
+                    let log = self.dir(&entrant, workload).join("server-access.log");
+                    let access_log = (entrant.subject == Subject::Svidecar).then_some(log);
+                    let row = Row::new(entrant.label, columns);
+                    runners.push(Runner { pair, row, exchanges: 0, access_log });
+                }
                 Err(error) => report::say(&format!("{} is left out: {error:#}", entrant.label))?,
             }
         }
-        Ok(pairs)
+        Ok(runners)
     }
-}
-
-/// Ends the pairs and keeps what was measured of them.
-async fn finish(pairs: Vec<(Pair, Row)>) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (pair, mut row) in pairs {
-        pair.stop().await?;
-        row.forget_missing();
-        rows.push(row);
-    }
-    Ok(rows)
 }

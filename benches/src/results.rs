@@ -12,6 +12,10 @@ use crate::workload::Workload;
 /// All that was measured.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Results {
+    /// Where it was measured, in words.
+    pub machine: String,
+    /// Who took part, and what each is, in words.
+    pub subjects: BTreeMap<String, String>,
     /// By workload.
     pub tables: BTreeMap<Workload, Table>,
 }

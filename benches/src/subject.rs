@@ -86,7 +86,7 @@ impl Subject {
     pub fn start(self, scene: &Scene<'_>) -> Result<Pair> {
         std::fs::create_dir_all(&scene.dir)?;
         let started = match self {
-            Self::Direct => Ok(Pair { sidecars: Vec::new(), middle: scene.app, entry: scene.app }),
+            Self::Direct => Ok(Pair { sidecars: Vec::new(), between: scene.app, entry: scene.app }),
             Self::Svidecar => svidecar::start(scene),
             Self::Haproxy => haproxy::start(scene, haproxy::Middle::Http1),
             Self::HaproxyH2 => haproxy::start(scene, haproxy::Middle::Http2),
@@ -111,6 +111,10 @@ pub struct Scene<'a> {
     pub course: &'a Course,
     /// What load and app speak.
     pub wire: Wire,
+    /// Where the server's sidecar is to listen.
+    pub between: SocketAddr,
+    /// Where the client's sidecar is to connect: the same, if nothing is in between.
+    pub peer: SocketAddr,
     /// Where the app listens.
     pub app: SocketAddr,
     /// How many rules the policy has.
@@ -123,8 +127,8 @@ pub struct Scene<'a> {
 pub struct Pair {
     /// The server's, then the client's; none for `direct`.
     sidecars: Vec<Process>,
-    /// Where the client's sidecar connects.
-    middle: SocketAddr,
+    /// Where the server's sidecar listens.
+    between: SocketAddr,
     /// Where the load connects.
     pub entry: SocketAddr,
 }
@@ -133,16 +137,16 @@ impl Pair {
     /// Returns when an exchange through both has succeeded. The client sidecar is called only when the server's
     /// accepts connections: some wait a second before they try again.
     pub async fn ready(&mut self, wire: Wire) -> Result<()> {
-        let (middle, entry) = (self.middle, self.entry);
+        let (between, entry) = (self.between, self.entry);
         let mut last = None;
         let mut accepts = false;
         let tries = async {
             loop {
-                accepts = accepts || TcpStream::connect(middle).await.is_ok();
+                accepts = accepts || TcpStream::connect(between).await.is_ok();
                 match if accepts {
                     load::probe(wire, entry).await
                 } else {
-                    Err(anyhow!("nobody at {middle}"))
+                    Err(anyhow!("nobody at {between}"))
                 } {
                     Ok(()) => return Ok(()),
                     Err(error) => last = Some(error),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use svidecar_stack::Launch;
 
 /// Where the programs of others are. What is not here is `None`, and its subject does not take part.
@@ -55,16 +55,14 @@ impl Tool {
         self.root.as_deref().unwrap_or(Path::new("/")).join(path)
     }
 
-    /// The first thing that looks like a version in what it says.
+    /// The first thing that looks like a version in what it says; or all that it says in its first line.
     pub async fn version(&self, flag: &str) -> Result<String> {
         let output = self.launch().arg(flag).output().await?;
         let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text).into_owned();
+        let text = String::from_utf8_lossy(&text);
         let mut words = text.split([' ', '/', '\n', '-', ',']).map(|word| word.trim_start_matches('v'));
         let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
-        version
-            .map(str::to_owned)
-            .with_context(|| format!("{}: no version in: {text}", self.program.display()))
+        Ok(version.or_else(|| text.lines().next()).unwrap_or_default().to_owned())
     }
 }
 

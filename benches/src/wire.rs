@@ -24,6 +24,8 @@ impl Wire {
     }
 }
 
+/// The path to whose requests the HTTP/1.1 app answers with the head that it saw.
+pub const ECHO_PATH: &str = "/orders/echo";
 /// Bytes of the body of an answer.
 pub const ANSWER: usize = 1024;
 /// Bytes of a gRPC message, in either direction, without its five bytes of prefix.

@@ -75,6 +75,11 @@ impl Workload {
         }
     }
 
+    /// Does the load call, so that exchanges can fail?
+    pub const fn has_exchanges(self) -> bool {
+        !matches!(self, Self::Idle | Self::Start | Self::Wakeups | Self::Identity | Self::Decide)
+    }
+
     /// How many HTTP/2 streams there are at the same time on each connection.
     pub const STREAMS: usize = 32;
 }

@@ -1,14 +1,15 @@
-//! HTTP/1.1 as far as the load needs it: bodies with a `content-length`, the same answer to every request.
+//! HTTP/1.1 as far as the load needs it: bodies with a `content-length`, the same answer to every request; and to one
+//! for [`ECHO_PATH`] the head that came.
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::wire::ANSWER;
+use crate::wire::{ANSWER, ECHO_PATH};
 
 /// Answers requests until the peer has no more.
 pub async fn serve(mut stream: TcpStream) -> Result<()> {
-    let answer = answer();
+    let answer = answer_with(&[b'x'; ANSWER]);
     let mut buffer = vec![0; 64 << 10];
     let mut filled = 0;
     loop {
@@ -22,6 +23,7 @@ pub async fn serve(mut stream: TcpStream) -> Result<()> {
             }
             filled += read;
         };
+        let echo = is_echo(&buffer).then(|| buffer.get(..head).unwrap_or_default().to_vec());
         let here = body.min(filled - head);
         let mut missing = body - here;
         buffer.copy_within(head + here..filled, 0);
@@ -32,18 +34,21 @@ pub async fn serve(mut stream: TcpStream) -> Result<()> {
             ensure!(read > 0, "the peer left in the middle of a body");
             missing -= read;
         }
-        stream.write_all(&answer).await?;
+        stream.write_all(echo.map(|head| answer_with(&head)).as_deref().unwrap_or(&answer)).await?;
     }
 }
 
-fn answer() -> Vec<u8> {
-    let mut answer = format!(
+fn is_echo(request: &[u8]) -> bool {
+    request.strip_prefix(b"GET ").is_some_and(|rest| rest.starts_with(ECHO_PATH.as_bytes()))
+}
+
+fn answer_with(body: &[u8]) -> Vec<u8> {
+    let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
-         content-length: {ANSWER}\r\n\r\n"
-    )
-    .into_bytes();
-    answer.resize(answer.len() + ANSWER, b'x');
-    answer
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
 }
 
 /// The lengths of head and body of the first request, once its head is there.

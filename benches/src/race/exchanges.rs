@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Race, finish};
+use super::Race;
+use super::runner::{Runner, finish};
 use crate::load::Measured;
 use crate::report;
 use crate::results::{Column, Row};
@@ -13,9 +14,9 @@ impl Race {
     pub(super) async fn exchanges(&self, workload: Workload) -> Result<(Vec<Column>, Vec<Row>)> {
         let columns = columns(workload);
         let (mut app, address) = self.course.app(workload.wire()).await?;
-        let mut pairs = self.start_all(workload, columns.len(), address).await?;
+        let mut runners = self.start_all(workload, columns.len(), address).await?;
         for round in 1..=self.rounds {
-            for (pair, row) in &mut pairs {
+            for Runner { pair, row, exchanges, .. } in &mut runners {
                 report::progress(&format!(
                     "{}, round {round} of {}: {}",
                     workload.name(),
@@ -27,10 +28,11 @@ impl Race {
                     report::say(&format!("{}: {} errors, the first: {error}", row.label, measured.errors))?;
                 }
                 row.errors += measured.errors;
+                *exchanges += measured.operations;
                 row.add(&values(workload, &measured));
             }
         }
-        let rows = finish(pairs).await?;
+        let rows = finish(runners).await?;
         app.kill().await?;
         Ok((columns, rows))
     }

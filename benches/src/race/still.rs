@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{Entrant, Race, finish};
+use super::Race;
+use super::runner::{Entrant, finish};
 use crate::results::{Column, Row};
+use crate::subject::Pair;
 use crate::workload::Workload;
 use crate::{process, report};
 
 /// How often a pair is started in a round.
-const STARTS: usize = 4;
+pub(super) const STARTS: usize = 4;
+/// Most rounds of `idle`: memory hardly differs from round to round.
+pub(super) const IDLE_ROUNDS: usize = 3;
 /// How long an idle pair is watched for context switches.
 const WATCHED: Duration = Duration::from_secs(30);
 /// What a pair is given to put away what it used, before its memory is looked at.
@@ -36,8 +40,7 @@ impl Race {
     }
 
     async fn idle_rounds(&self, entrant: &Entrant, app: SocketAddr, row: &mut Row) -> Result<()> {
-        // Memory hardly differs from round to round.
-        for round in 1..=self.rounds.min(3) {
+        for round in 1..=self.rounds.min(IDLE_ROUNDS) {
             report::progress(&format!("idle, round {round}: {}", entrant.label))?;
             let pair = self.start(entrant, Workload::Idle, app).await?;
             sleep(SETTLING).await;
@@ -102,18 +105,17 @@ impl Race {
     pub(super) async fn wakeups(&self) -> Result<(Vec<Column>, Vec<Row>)> {
         let columns = vec![Column::new("context switches in 30 s", 0)];
         let (mut app, address) = self.course.app(Workload::Wakeups.wire()).await?;
-        let mut pairs = self.start_all(Workload::Wakeups, columns.len(), address).await?;
+        let mut runners = self.start_all(Workload::Wakeups, columns.len(), address).await?;
         sleep(SETTLING).await;
-        let before = pairs
-            .iter()
-            .map(|(pair, _)| process::context_switches(&pair.pids()?))
-            .collect::<Result<Vec<_>>>()?;
+        let switches = |pair: &Pair| process::context_switches(&pair.pids()?);
+        let before = runners.iter().map(|runner| switches(&runner.pair)).collect::<Result<Vec<_>>>()?;
         report::progress("wakeups, 30 s")?;
         sleep(WATCHED).await;
-        for ((pair, row), before) in pairs.iter_mut().zip(before) {
-            row.add(&[(process::context_switches(&pair.pids()?)? - before) as f64]);
+        for (runner, before) in runners.iter_mut().zip(before) {
+            let in_the_time = switches(&runner.pair)? - before;
+            runner.row.add(&[in_the_time as f64]);
         }
-        let rows = finish(pairs).await?;
+        let rows = finish(runners).await?;
         app.kill().await?;
         Ok((columns, rows))
     }

@@ -13,15 +13,15 @@ const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {
-    let (between, entry) = (ports::free()?, ports::free()?);
+    let (between, peer, entry) = (scene.between, scene.peer, ports::free()?);
     let course = scene.course;
     let accept = transport_socket("Downstream", &course.server_svid, CLIENT_ID);
     let connect = transport_socket("Upstream", &course.client_svid, SERVER_ID);
     let sidecars = vec![
         sidecar(scene, "server", &config(scene.wire, between, &accept, scene.app, ""))?,
-        sidecar(scene, "client", &config(scene.wire, entry, "", between, &connect))?,
+        sidecar(scene, "client", &config(scene.wire, entry, "", peer, &connect))?,
     ];
-    Ok(Pair { sidecars, middle: between, entry })
+    Ok(Pair { sidecars, between, entry })
 }
 
 fn transport_socket(end: &str, svid: &SvidFiles, peer: &str) -> String {

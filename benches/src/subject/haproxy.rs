@@ -22,7 +22,7 @@ pub enum Middle {
 
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>, middle: Middle) -> Result<Pair> {
-    let (between, entry) = (ports::free()?, ports::free()?);
+    let (between, peer, entry) = (scene.between, scene.peer, ports::free()?);
     let plain = if scene.wire == Wire::Http2 { " proto h2" } else { "" };
     let alpn = match (scene.wire, middle) {
         (Wire::Tcp, _) => "",
@@ -44,11 +44,11 @@ pub fn start(scene: &Scene<'_>, middle: Middle) -> Result<Pair> {
     let client = section(
         &format!("bind {entry}{plain}"),
         "",
-        &format!("{between} {} verifyhost {SERVER_DNS}", tls(&course.client_svid)),
+        &format!("{peer} {} verifyhost {SERVER_DNS}", tls(&course.client_svid)),
     );
     let sidecars =
         vec![sidecar(scene, "server", middle, &server)?, sidecar(scene, "client", middle, &client)?];
-    Ok(Pair { sidecars, middle: between, entry })
+    Ok(Pair { sidecars, between, entry })
 }
 
 fn section(bind: &str, check: &str, server: &str) -> String {

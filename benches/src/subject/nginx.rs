@@ -2,6 +2,7 @@
 //! the client's, which our server makes from its DNS name.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Process, ports};
@@ -15,58 +16,13 @@ const FOREVER: &str = "keepalive_requests 1000000000; keepalive_timeout 600s;";
 
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {
-    let (between, entry) = (ports::free()?, ports::free()?);
-    let (server_svid, client_svid) = (&scene.course.server_svid, &scene.course.client_svid);
-    let accept = accept_tls(server_svid);
-    let app = scene.app;
+    let entry = ports::free()?;
     let (server, client) = match scene.wire {
-        Wire::Http1 => (
-            http(
-                app,
-                &format!(
-                    "{} server {{ listen {between} ssl; {accept} if ($known = 0) {{ return 403; }} \
-                 location / {{ proxy_pass http://next; {PROXY} }} }}",
-                    known("0", "1")
-                ),
-            ),
-            http(
-                between,
-                &format!(
-                    "server {{ listen {entry}; location / {{ proxy_pass https://next; {PROXY} {} }} }}",
-                    connect_tls("proxy", client_svid)
-                ),
-            ),
-        ),
-        Wire::Http2 => (
-            http(
-                app,
-                &format!(
-                    "{} server {{ listen {between} ssl http2; {accept} if ($known = 0) {{ return 403; }} \
-                 location / {{ grpc_pass grpc://next; }} }}",
-                    known("0", "1")
-                ),
-            ),
-            http(
-                between,
-                &format!(
-                    "server {{ listen {entry} http2; location / {{ grpc_pass grpcs://next; {} }} }}",
-                    connect_tls("grpc", client_svid)
-                ),
-            ),
-        ),
-        Wire::Tcp => (
-            format!(
-                "stream {{ {} server {{ listen {between} ssl; {accept} proxy_timeout 600s; proxy_pass $known; }} }}",
-                known("\"\"", &app.to_string())
-            ),
-            format!(
-                "stream {{ server {{ listen {entry}; proxy_timeout 600s; proxy_pass {between}; proxy_ssl on; {} }} }}",
-                connect_tls("proxy", client_svid)
-            ),
-        ),
+        Wire::Http1 | Wire::Http2 => http(scene, entry),
+        Wire::Tcp => tcp(scene, entry),
     };
     let sidecars = vec![sidecar(scene, "server", &server)?, sidecar(scene, "client", &client)?];
-    Ok(Pair { sidecars, middle: between, entry })
+    Ok(Pair { sidecars, between: scene.between, entry })
 }
 
 /// Places for temporary files: the packaged ones need not exist.
@@ -76,11 +32,47 @@ const TEMPORARY: &str = "client_body_temp_path body; proxy_temp_path proxy; fast
 /// HTTP/1.1 with kept connections, bodies passed on as they come.
 const PROXY: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_request_buffering off;";
 
-fn http(next: std::net::SocketAddr, server: &str) -> String {
+/// What both sidecars are told to do with HTTP. HTTP/2 leads on only as gRPC's.
+fn http(scene: &Scene<'_>, entry: SocketAddr) -> (String, String) {
+    let (module, scheme, http2, more) = match scene.wire {
+        Wire::Http2 => ("grpc", "grpc", " http2", ""),
+        _ => ("proxy", "http", "", PROXY),
+    };
+    let server = format!(
+        "{known} server {{ listen {between} ssl{http2}; {accept} if ($known = 0) {{ return 403; }}\n\
+         location / {{ {module}_pass {scheme}://next; {more} }} }}",
+        known = known("0", "1"),
+        between = scene.between,
+        accept = accept_tls(&scene.course.server_svid),
+    );
+    let client = format!(
+        "server {{ listen {entry}{http2}; location / {{ {module}_pass {scheme}s://next; {more}\n{connect} }} }}",
+        connect = connect_tls(module, &scene.course.client_svid),
+    );
+    (http_block(scene.app, &server), http_block(scene.peer, &client))
+}
+
+fn http_block(next: SocketAddr, server: &str) -> String {
     format!(
-        "http {{ access_log off; {FOREVER} client_max_body_size 0; http2_max_concurrent_streams 1024;\n{TEMPORARY}\n\
-         upstream next {{ server {next}; keepalive 1024; {FOREVER} }}\n{server} }}"
+        "http {{ access_log off; {FOREVER} client_max_body_size 0; http2_max_concurrent_streams 1024;\n\
+         {TEMPORARY}\nupstream next {{ server {next}; keepalive 1024; {FOREVER} }}\n{server} }}"
     )
+}
+
+/// What both sidecars are told to do with bytes. A stranger is led nowhere.
+fn tcp(scene: &Scene<'_>, entry: SocketAddr) -> (String, String) {
+    let server = format!(
+        "stream {{ {known} server {{ listen {between} ssl; {accept} proxy_timeout 600s; proxy_pass $known; }} }}",
+        known = known("\"\"", &scene.app.to_string()),
+        between = scene.between,
+        accept = accept_tls(&scene.course.server_svid),
+    );
+    let client = format!(
+        "stream {{ server {{ listen {entry}; proxy_timeout 600s; proxy_pass {peer}; proxy_ssl on; {connect} }} }}",
+        peer = scene.peer,
+        connect = connect_tls("proxy", &scene.course.client_svid),
+    );
+    (server, client)
 }
 
 /// A variable that depends on who the client is.

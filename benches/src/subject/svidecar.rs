@@ -12,7 +12,7 @@ use crate::wire::Wire;
 
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {
-    let (middle, entry) = (ports::free()?, ports::free()?);
+    let entry = ports::free()?;
     let (protocol, forward) = match scene.wire {
         Wire::Http1 => ("http", "\n    forward_protocol: http1"),
         Wire::Http2 => ("http", "\n    forward_protocol: http2"),
@@ -20,20 +20,22 @@ pub fn start(scene: &Scene<'_>) -> Result<Pair> {
     };
     std::fs::write(scene.dir.join("policy.yaml"), policy(scene.rules, scene.wire)?)?;
     let server = format!(
-        "inbound:\n  - name: app\n    listen: \"{middle}\"\n    protocol: {protocol}{forward}\n    \
+        "inbound:\n  - name: app\n    listen: \"{between}\"\n    protocol: {protocol}{forward}\n    \
          forward: \"{app}\"\n    policy: policy.yaml\n",
+        between = scene.between,
         app = scene.app
     );
     let client = format!(
         "outbound:\n  - name: app\n    listen: \"{entry}\"\n    protocol: {protocol}\n    \
-         upstream: {{endpoints: [\"{middle}\"], server_id: [\"{SERVER_ID}\"]}}\n"
+         upstream: {{endpoints: [\"{peer}\"], server_id: [\"{SERVER_ID}\"]}}\n",
+        peer = scene.peer
     );
     let course = scene.course;
     let sidecars = vec![
         sidecar(scene, "server", &course.server_proxy, &server)?,
         sidecar(scene, "client", &course.client_proxy, &client)?,
     ];
-    Ok(Pair { sidecars, middle, entry })
+    Ok(Pair { sidecars, between: scene.between, entry })
 }
 
 fn sidecar(scene: &Scene<'_>, side: &str, program: &Path, listeners: &str) -> Result<Process> {
