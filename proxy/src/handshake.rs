@@ -6,15 +6,27 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
-    AlertDescription, ClientConfig, InvalidMessage, ProtocolVersion, ServerConfig, pki_types::ServerName,
-    server::Acceptor,
+    AlertDescription, ClientConfig, InvalidMessage, ProtocolVersion, ServerConfig,
+    pki_types::ServerName,
+    server::{Acceptor, ClientHello},
 };
-use svidecar_authority::{tls::failure_of, x509::X509Error};
+use svidecar_authority::{
+    tls::{ResumingClient, ResumingServer, failure_of},
+    x509::X509Error,
+};
 use svidecar_id::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
-use crate::{codes, net::Stream, peer::Peer};
+use crate::{
+    codes,
+    io::{
+        self as bytes, Buffer, Socket, TlsStream,
+        tls::{self, Alpn, Failed, Handshaken},
+    },
+    net::Stream,
+    peer::Peer,
+};
 
 /// The content type of a TLS handshake record (RFC 8446 §5.1): the first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -24,8 +36,159 @@ const PLAINTEXT_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\
     content-length: 76\r\n\r\nThis port speaks mutual TLS with SPIFFE identities; plain HTTP got no answer";
 
+/// Most bytes of a client to be read before they are looked at.
+const MAX_FIRST_READ: usize = 16 * 1024;
+
 /// The longest SNI that is kept for a log line.
 const MAX_SNI: usize = 255;
+
+/// A finished handshake, in either direction.
+pub struct Authenticated {
+    /// The encrypted connection.
+    pub stream: TlsStream,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What both agreed to speak.
+    pub alpn: Option<Alpn>,
+    /// Whether a session was resumed.
+    pub resumed: bool,
+    /// The server name that the client asked for.
+    pub sni: Option<String>,
+}
+
+/// What an inbound listener offers to peers.
+pub struct Offers {
+    /// By ALPN, the best first.
+    protocols: Arc<ResumingServer>,
+    /// For a client that knows none of them, where any bytes may be spoken.
+    bytes: Option<Arc<ResumingServer>>,
+}
+
+impl Offers {
+    /// HTTP of all versions; a client without ALPN gets HTTP/1.1.
+    pub const HTTP: &[Alpn] = &[Alpn::Svidecar, Alpn::Http2, Alpn::Http1];
+
+    /// TCP within HTTP/2, besides plain bytes.
+    pub const TUNNELS: &[Alpn] = &[Alpn::Svidecar, Alpn::Http2];
+
+    /// `protocols` are the choices by ALPN; `bytes`, without ALPN, serves those who know none of them.
+    #[must_use]
+    pub fn new(protocols: ResumingServer, bytes: Option<ResumingServer>) -> Self {
+        Self { protocols: Arc::new(protocols), bytes: bytes.map(Arc::new) }
+    }
+
+    fn choose(&self, hello: &ClientHello<'_>) -> Arc<ResumingServer> {
+        let Some(bytes) = &self.bytes else { return Arc::clone(&self.protocols) };
+        let is_ours = |name: &[u8]| Alpn::named(name).is_some_and(|name| Self::TUNNELS.contains(&name));
+        let fits = hello.alpn().is_some_and(|mut names| names.any(is_ours));
+        Arc::clone(if fits { &self.protocols } else { bytes })
+    }
+}
+
+/// Authenticates a peer that has connected to us.
+///
+/// # Errors
+/// Why there is no authenticated peer.
+pub async fn inbound(
+    mut socket: Socket,
+    offers: &Offers,
+    timeout: Duration,
+) -> Result<Authenticated, HandshakeFailure> {
+    let accepting = async {
+        let first = read_first(&mut socket).await?;
+        let accepted = tls::accept(socket, first, |hello| offers.choose(hello)).await;
+        authenticated(accepted, Side::Client)
+    };
+    match tokio::time::timeout(timeout, accepting).await {
+        Ok(result) => result,
+        Err(_) => Err(HandshakeFailure::new(
+            codes::HANDSHAKE_TIMEOUT,
+            format!("the peer did not finish the TLS handshake within {timeout:?}"),
+        )),
+    }
+}
+
+/// Authenticates a server that we have connected to, offering `alpn` in this order. Its ID is checked by the verifier in
+/// `client`.
+///
+/// # Errors
+/// Why the server is not who was expected.
+pub async fn outbound(
+    socket: Socket,
+    client: &ResumingClient,
+    name: ServerName<'static>,
+    alpn: &[Alpn],
+    timeout: Duration,
+) -> Result<Authenticated, HandshakeFailure> {
+    match tokio::time::timeout(timeout, tls::connect(socket, client, name, alpn)).await {
+        Ok(connected) => authenticated(connected, Side::Server),
+        Err(_) => Err(HandshakeFailure::new(
+            codes::HANDSHAKE_TIMEOUT,
+            format!("the server did not finish the TLS handshake within {timeout:?}"),
+        )),
+    }
+}
+
+fn authenticated(
+    handshake: Result<Handshaken, Failed>,
+    side: Side,
+) -> Result<Authenticated, HandshakeFailure> {
+    match handshake {
+        Ok(Handshaken { stream, chain, alpn, resumed, server_name }) => match Peer::new(chain) {
+            Ok(peer) => Ok(Authenticated { stream, peer, alpn, resumed, sni: server_name }),
+            Err(error) => Err(HandshakeFailure { sni: server_name, ..HandshakeFailure::from_x509(&error) }),
+        },
+        Err(Failed { error, server_name, resumed }) => {
+            let remedy = if resumed { Some(Remedy::FullHandshake) } else { remedy_of(&error) };
+            Err(HandshakeFailure { sni: server_name, remedy, ..explain(&error, side) })
+        }
+    }
+}
+
+fn remedy_of(error: &io::Error) -> Option<Remedy> {
+    let refused = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    (rustls_error(error) == Some(&refused)).then_some(Remedy::NoAlpn)
+}
+
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+}
+
+/// The first bytes of a client. One that does not speak TLS is told so in words that its log will show.
+async fn read_first(socket: &mut Socket) -> Result<Buffer, HandshakeFailure> {
+    let mut first = Buffer::new();
+    bytes::fill(socket, &mut first, MAX_FIRST_READ).await.map_err(|error| explain(&error, Side::Client))?;
+    match first.filled() {
+        [] => Err(closed_at_once()),
+        [TLS_HANDSHAKE, ..] => Ok(first),
+        [other, ..] => {
+            if other.is_ascii_uppercase() {
+                // Best effort: it failed anyway, and the close below says so too.
+                let _ = bytes::send(socket, PLAINTEXT_ANSWER).await;
+                let _ = bytes::shutdown(socket).await;
+                discard(socket).await;
+            }
+            Err(spoke_plaintext(*other))
+        }
+    }
+}
+
+fn closed_at_once() -> HandshakeFailure {
+    HandshakeFailure::new(
+        codes::PEER_CLOSED,
+        "the peer closed the connection before it sent anything (a TCP health check does that)",
+    )
+}
+
+fn spoke_plaintext(first: u8) -> HandshakeFailure {
+    HandshakeFailure::new(
+        codes::PEER_SPOKE_PLAINTEXT,
+        format!(
+            "the peer's first byte was 0x{first:02x}, not a TLS handshake: it speaks plaintext to an mTLS port; \
+             send its traffic through a sidecar"
+        ),
+    )
+}
 
 /// A finished inbound handshake.
 pub struct AcceptedTls {
@@ -52,11 +215,22 @@ pub struct HandshakeFailure {
     pub presented: Option<SpiffeId>,
     /// The server name that the peer asked for.
     pub sni: Option<String>,
+    /// What may work with the same server.
+    pub remedy: Option<Remedy>,
+}
+
+/// What to try after a handshake that failed for a reason that is not final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// A session was refused, perhaps because the server has a new SVID: the next handshake is a full one.
+    FullHandshake,
+    /// The server refused all protocols that were offered: offer none.
+    NoAlpn,
 }
 
 impl HandshakeFailure {
     fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), presented: None, sni: None }
+        Self { code, detail: detail.into(), presented: None, sni: None, remedy: None }
     }
 
     fn from_x509(error: &X509Error) -> Self {
@@ -138,10 +312,7 @@ pub async fn connect(
 async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeFailure> {
     let first = stream.peek_first().await.map_err(|error| explain(&error, Side::Client))?;
     match first {
-        None if !stream.is_unix() => Err(HandshakeFailure::new(
-            codes::PEER_CLOSED,
-            "the peer closed the connection before it sent anything (a TCP health check does that)",
-        )),
+        None if !stream.is_unix() => Err(closed_at_once()),
         Some(first) if first != TLS_HANDSHAKE => {
             if first.is_ascii_uppercase() {
                 // Best effort: it failed anyway, and the close below says so too.
@@ -149,13 +320,7 @@ async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeFailure> {
                 let _ = stream.shutdown().await;
                 discard(stream).await;
             }
-            Err(HandshakeFailure::new(
-                codes::PEER_SPOKE_PLAINTEXT,
-                format!(
-                    "the peer's first byte was 0x{first:02x}, not a TLS handshake: it speaks plaintext to an mTLS port; \
-                     send its traffic through a sidecar"
-                ),
-            ))
+            Err(spoke_plaintext(first))
         }
         _ => Ok(()),
     }
@@ -181,9 +346,7 @@ enum Side {
 
 /// Turns what rustls says into what an operator needs to hear.
 fn explain(error: &io::Error, side: Side) -> HandshakeFailure {
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return explain_io(error, side);
-    };
+    let Some(tls) = rustls_error(error) else { return explain_io(error, side) };
     if let Some(error) = failure_of(tls) {
         return HandshakeFailure::from_x509(error);
     }
@@ -255,21 +418,4 @@ const fn hint_for(alert: AlertDescription) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_plaintext_answer_has_the_length_that_it_says() {
-        let text = std::str::from_utf8(PLAINTEXT_ANSWER).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-    }
-
-    #[test]
-    fn alerts_are_explained() {
-        let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
-        let failure = explain(&io::Error::other(alert), Side::Server);
-        assert_eq!(failure.code, codes::PEER_REJECTED_US);
-        assert!(failure.detail.contains("bundle for our trust domain"), "{failure}");
-    }
-}
+mod tests;

@@ -17,7 +17,9 @@ use rustls_pki_types::UnixTime;
 use svidecar_authority::{
     AuthorityError,
     bundle::BundleSet,
-    tls::{self, Authorizer, SpiffeVerifier, Versions, authorize},
+    tls::{
+        self, Authorizer, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, Versions, authorize,
+    },
     x509::X509Error,
 };
 use svidecar_config::{
@@ -31,7 +33,9 @@ use svidecar_config::{
 
 use crate::{
     error::ProxyError,
+    handshake::Offers,
     headers::IdentityHeaders,
+    io::tls::Alpn,
     snapshot::Current,
     upstream::{HttpChoice, UpstreamSpec, dial::UpstreamTls},
 };
@@ -64,6 +68,8 @@ pub struct Inbound {
     pub headers: Arc<IdentityHeaders>,
     /// mTLS.
     pub tls: Arc<ServerConfig>,
+    /// mTLS, by what the peer offers.
+    pub offers: Arc<Offers>,
     /// The app.
     pub app: Arc<UpstreamSpec>,
     policy_text: String,
@@ -110,6 +116,32 @@ impl TlsSource {
         // Whoever is verified may connect; what it may do is the policy's to say, and a denial can be explained.
         let verifier = SpiffeVerifier::new(move || bundles.bundles(), authorize::any());
         tls::server_config(move || identity.identity(), verifier, alpn, Versions::default()).map(Arc::new)
+    }
+
+    fn source(&self) -> Arc<dyn IdentitySource> {
+        let identity = self.clone();
+        Arc::new(move || identity.identity())
+    }
+
+    fn verifier(&self, authorizer: Authorizer) -> SpiffeVerifier {
+        let bundles = self.clone();
+        SpiffeVerifier::new(move || bundles.bundles(), authorizer)
+    }
+
+    /// Whoever is verified may connect; what it may do is the policy's to say, and a denial can be explained.
+    fn offers(&self, protocol: ListenerProtocol) -> Result<Offers, AuthorityError> {
+        let server = |alpn: &[Alpn]| {
+            let names: Vec<_> = alpn.iter().map(|alpn| alpn.name()).collect();
+            ResumingServer::new(self.source(), self.verifier(authorize::any()), &names)
+        };
+        Ok(match protocol {
+            ListenerProtocol::Http => Offers::new(server(Offers::HTTP)?, None),
+            ListenerProtocol::Tcp => Offers::new(server(Offers::TUNNELS)?, Some(server(&[])?)),
+        })
+    }
+
+    fn resuming_client(&self, server_ids: &Arc<[IdPattern]>) -> Result<ResumingClient, AuthorityError> {
+        ResumingClient::new(self.source(), self.verifier(expecting(server_ids)))
     }
 
     fn client(
@@ -229,12 +261,16 @@ fn compile_inbound(
             (app_spec(&name, settings), source.server(alpn).map_err(tls_error)?)
         }
     };
+    let offers = match unchanged {
+        Some(same) => Arc::clone(&same.offers),
+        None => Arc::new(source.offers(settings.protocol).map_err(tls_error)?),
+    };
     let headers = match unchanged {
         Some(same) => Arc::clone(&same.headers),
         None => Arc::new(compile_headers(settings)?),
     };
     let policy = Arc::new(policy);
-    Ok(Arc::new(Inbound { name, settings: settings.clone(), policy, headers, tls, app, policy_text }))
+    Ok(Arc::new(Inbound { name, settings: settings.clone(), policy, headers, tls, offers, app, policy_text }))
 }
 
 fn compile_headers(settings: &InboundSettings) -> Result<IdentityHeaders, ProxyError> {
@@ -282,6 +318,7 @@ fn compile_outbound(
         http1: config(&[b"http/1.1"])?,
         http2: config(&[b"h2", b"http/1.1"])?,
         plain: config(&[])?,
+        client: source.resuming_client(&server_ids).map_err(tls_error)?,
         server_ids: Arc::clone(&server_ids),
     };
     let upstream = Arc::new(UpstreamSpec {

@@ -3,6 +3,7 @@
 //! Each worker has its own upstreams with their own connections. Never looks at policies; the server's ID is checked
 //! in the handshake, before any byte of a request leaves.
 
+pub mod connect;
 pub mod dial;
 pub mod pool;
 pub mod resolve;

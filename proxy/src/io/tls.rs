@@ -9,7 +9,7 @@ mod after;
 mod handshake;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     io::{self, IoSlice},

@@ -7,6 +7,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, pki_types::ServerName};
 use rustls_pki_types::UnixTime;
+use svidecar_authority::tls::ResumingClient;
 use svidecar_config::{address::Address, pattern::IdPattern};
 use svidecar_id::SpiffeId;
 use tokio::{
@@ -51,6 +52,8 @@ pub struct UpstreamTls {
     pub http2: Arc<ClientConfig>,
     /// Offers nothing, for TCP.
     pub plain: Arc<ClientConfig>,
+    /// Whatever is offered.
+    pub client: ResumingClient,
 }
 
 impl UpstreamTls {

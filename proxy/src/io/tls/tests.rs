@@ -4,7 +4,7 @@
 
 #[path = "../../../tests/support/authority.rs"]
 #[allow(dead_code)]
-mod authority;
+pub mod authority;
 mod interop;
 mod resumption;
 
@@ -21,7 +21,7 @@ use super::*;
 use crate::io::{self as bytes};
 
 /// Real time, only so that a test that hangs says so.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(20), future).await {
         Ok(value) => value,
         Err(_) => panic!("waited for {what}"),
@@ -29,33 +29,33 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Two ends of one TCP connection.
-async fn pair() -> (TcpStream, TcpStream) {
+pub async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
     let (connected, accepted) = tokio::join!(connecting, listener.accept());
     (connected.unwrap(), accepted.unwrap().0)
 }
 
-fn verifier(trusts: &Authority) -> SpiffeVerifier {
+pub fn verifier(trusts: &Authority) -> SpiffeVerifier {
     let bundles = Arc::new(trusts.bundles());
     SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::any())
 }
 
-fn source(identity: Identity) -> Arc<dyn IdentitySource> {
+pub fn source(identity: Identity) -> Arc<dyn IdentitySource> {
     Arc::new(identity)
 }
 
-fn our_server(authority: &Authority) -> Arc<ResumingServer> {
+pub fn our_server(authority: &Authority) -> Arc<ResumingServer> {
     let identity = source(authority.identity("/orders"));
     let alpn = [Alpn::Svidecar.name(), Alpn::Http2.name(), Alpn::Http1.name()];
     Arc::new(ResumingServer::new(identity, verifier(authority), &alpn).unwrap())
 }
 
-fn our_client(authority: &Authority) -> ResumingClient {
+pub fn our_client(authority: &Authority) -> ResumingClient {
     ResumingClient::new(source(authority.identity("/shop")), verifier(authority)).unwrap()
 }
 
-fn name() -> ServerName<'static> {
+pub fn name() -> ServerName<'static> {
     ServerName::try_from("orders.internal").unwrap()
 }
 
@@ -86,7 +86,7 @@ fn provider_of(suite: rustls::CipherSuite) -> Arc<rustls::crypto::CryptoProvider
     Arc::new(provider)
 }
 
-fn rustls_client(authority: &Authority, suite: rustls::CipherSuite) -> ClientConfig {
+pub fn rustls_client(authority: &Authority, suite: rustls::CipherSuite) -> ClientConfig {
     let key = authority.identity("/shop").certified_key();
     ClientConfig::builder_with_provider(provider_of(suite))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -96,7 +96,7 @@ fn rustls_client(authority: &Authority, suite: rustls::CipherSuite) -> ClientCon
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
 }
 
-fn rustls_server(authority: &Authority, suite: rustls::CipherSuite) -> ServerConfig {
+pub fn rustls_server(authority: &Authority, suite: rustls::CipherSuite) -> ServerConfig {
     let key = authority.identity("/orders").certified_key();
     ServerConfig::builder_with_provider(provider_of(suite))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -105,7 +105,7 @@ fn rustls_server(authority: &Authority, suite: rustls::CipherSuite) -> ServerCon
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
 }
 
-const SUITES: [rustls::CipherSuite; 3] = [
+pub const SUITES: [rustls::CipherSuite; 3] = [
     rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
     rustls::CipherSuite::TLS13_AES_256_GCM_SHA384,
     rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
