@@ -1,0 +1,143 @@
+//! Sidecars with a raw client before and a raw app behind.
+
+use std::{fmt::Display, net::SocketAddr};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{process::Process, wire::Wire};
+use crate::support::{
+    agent::{Agent, Says},
+    authority::Authority,
+    client::mtls,
+    sidecar::{POLICY, Sidecar},
+    soon,
+};
+
+/// Where a client meets the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A peer in mutual TLS at the inbound listener: client → sidecar → app.
+    Inbound,
+    /// Our workload in plain text at the outbound listener: client → sidecar → sidecar → app.
+    Pair,
+}
+
+impl Door {
+    pub const BOTH: [Self; 2] = [Self::Inbound, Self::Pair];
+}
+
+/// Sidecars that run within the test, or as processes of their own.
+pub struct Scene<S = Sidecar> {
+    pub door: Door,
+    pub server: S,
+    pub client: Option<S>,
+    inbound: SocketAddr,
+    outbound: Option<SocketAddr>,
+    authority: Authority,
+    _agents: [Agent; 2],
+}
+
+/// What the sidecars are given.
+struct Cast {
+    authority: Authority,
+    orders: Agent,
+    shop: Agent,
+}
+
+impl Cast {
+    async fn call() -> Self {
+        let authority = Authority::new("demo.org");
+        let orders = Agent::start(Says::Gives(authority.response("/orders", &[]))).await;
+        let shop = Agent::start(Says::Gives(authority.response("/shop", &[]))).await;
+        Self { authority, orders, shop }
+    }
+}
+
+fn inbound(app: impl Display) -> String {
+    format!(
+        "inbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    forward: \"{app}\"\n    policy: policy.yaml\n"
+    )
+}
+
+fn outbound(peer: SocketAddr) -> String {
+    format!(
+        "outbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    upstream: {{endpoints: [\"{peer}\"], server_id: [\"spiffe://demo.org/orders\"]}}\n"
+    )
+}
+
+impl Scene {
+    /// Leads to the app at `app`, which speaks HTTP/1.1.
+    pub async fn at(door: Door, app: impl Display) -> Self {
+        let Cast { authority, orders, shop } = Cast::call().await;
+        let server = Sidecar::ready(&orders, &inbound(app)).await;
+        let peer = server.inbound("orders");
+        let client = match door {
+            Door::Inbound => None,
+            Door::Pair => Some(Sidecar::ready(&shop, &outbound(peer)).await),
+        };
+        let outbound = client.as_ref().map(|client| client.outbound("orders"));
+        Self { door, server, client, inbound: peer, outbound, authority, _agents: [orders, shop] }
+    }
+}
+
+impl Scene<Process> {
+    /// As [`Scene::at`], with the built binary.
+    pub async fn of_processes(door: Door, app: impl Display) -> Self {
+        let Cast { authority, orders, shop } = Cast::call().await;
+        let server = Process::start(&orders, &inbound(app), POLICY).await;
+        let client = match door {
+            Door::Inbound => None,
+            Door::Pair => Some(Process::start(&shop, &outbound(server.listener), POLICY).await),
+        };
+        let outbound = client.as_ref().map(|client| client.listener);
+        Self { door, inbound: server.listener, outbound, server, client, authority, _agents: [orders, shop] }
+    }
+}
+
+impl<S> Scene<S> {
+    /// A client that speaks HTTP/1.1.
+    pub async fn connect(&self) -> Wire {
+        self.connect_with(b"http/1.1").await
+    }
+
+    /// A client that speaks what `alpn` names.
+    pub async fn connect_with(&self, alpn: &[u8]) -> Wire {
+        match self.outbound {
+            Some(address) => {
+                let stream = TcpStream::connect(address).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                Wire::plain(stream)
+            }
+            None => {
+                let identity = self.authority.identity("/shop");
+                Wire::tls(mtls(self.inbound, &self.authority, identity, &[alpn]).await.unwrap())
+            }
+        }
+    }
+}
+
+/// An app whose side of each connection the test plays.
+pub struct App {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl App {
+    pub async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { listener, address }
+    }
+
+    /// The connection that must come now.
+    pub async fn accept(&self) -> Wire {
+        soon("a connection to the app", self.accept_whenever()).await
+    }
+
+    /// The next connection, if there ever is one.
+    pub async fn accept_whenever(&self) -> Wire {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Wire::plain(stream)
+    }
+}
