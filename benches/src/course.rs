@@ -22,20 +22,28 @@ pub const CLIENT_ID: &str = "spiffe://demo.org/workload/client";
 /// A DNS name in the client's SVID, and its common name.
 pub const CLIENT_DNS: &str = "client.demo.org";
 
+const STRANGER_ID: &str = "spiffe://demo.org/workload/stranger";
+
 /// A running trust domain, and all that subjects need of it.
 pub struct Course {
     /// Server and agent.
     pub stack: Stack,
     /// The programs of others.
     pub tools: Tools,
-    /// The server side's SVID as files.
-    pub server_svid: SvidFiles,
-    /// The client side's SVID as files.
-    pub client_svid: SvidFiles,
-    /// The copy of our proxy that is registered as the server.
-    pub server_proxy: PathBuf,
-    /// The copy of our proxy that is registered as the client.
-    pub client_proxy: PathBuf,
+    /// Who the server side is.
+    pub server: Side,
+    /// Who the client side is.
+    pub client: Side,
+    /// Somebody of the same trust domain whom neither side is to accept.
+    pub stranger: Side,
+}
+
+/// One identity, for whatever program.
+pub struct Side {
+    /// The SVID as files, for the programs of others.
+    pub svid: SvidFiles,
+    /// A copy of our proxy that the agent gives the SVID to.
+    pub proxy: PathBuf,
 }
 
 /// An SVID as PEM files.
@@ -60,12 +68,10 @@ impl Course {
         let options = StackOptions { agent, guarded: true, proxy, ..StackOptions::default() };
         let stack = Stack::start(options).await?;
         let tools = Tools::find(&stack.binaries.tools(), ghostunnel)?;
-        let proxy = stack.binaries.proxy();
-        let server_proxy = register(&stack, &proxy, "server", SERVER_ID, SERVER_DNS).await?;
-        let client_proxy = register(&stack, &proxy, "client", CLIENT_ID, CLIENT_DNS).await?;
-        let server_svid = svid_files(&stack, "server-svid", SERVER_ID, SERVER_DNS).await?;
-        let client_svid = svid_files(&stack, "client-svid", CLIENT_ID, CLIENT_DNS).await?;
-        Ok(Self { stack, tools, server_svid, client_svid, server_proxy, client_proxy })
+        let server = side(&stack, "server", SERVER_ID, SERVER_DNS).await?;
+        let client = side(&stack, "client", CLIENT_ID, CLIENT_DNS).await?;
+        let stranger = side(&stack, "stranger", STRANGER_ID, "stranger.demo.org").await?;
+        Ok(Self { stack, tools, server, client, stranger })
     }
 
     /// A part of this very program.
@@ -105,6 +111,12 @@ impl Course {
         load.log.wait_for(&["holding"]).await?;
         Ok(load)
     }
+}
+
+async fn side(stack: &Stack, name: &str, id: &str, dns: &str) -> Result<Side> {
+    let proxy = register(stack, &stack.binaries.proxy(), name, id, dns).await?;
+    let svid = svid_files(stack, &format!("{name}-svid"), id, dns).await?;
+    Ok(Side { svid, proxy })
 }
 
 /// A copy of a program that is registered by its path.

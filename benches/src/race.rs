@@ -8,7 +8,7 @@ mod still;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use svidecar_stack::ports;
 
@@ -37,6 +37,9 @@ pub struct Options {
     /// How long a turn is counted
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Let strangers try each subject first, as before a whole race
+    #[arg(long)]
+    strangers: bool,
     /// Write benches/results.json, README.md and charts, though it is only a part
     #[arg(long)]
     write: bool,
@@ -71,8 +74,8 @@ pub async fn run(options: Options) -> Result<()> {
     let workloads = if options.workloads.is_empty() { Workload::all() } else { options.workloads };
     let course = Course::open(options.svidecar, options.ghostunnel).await?;
     let mut race = Race { course, subjects: Vec::new(), rounds: options.rounds, seconds: options.seconds };
-    let present =
-        race.present(if options.subjects.is_empty() { Subject::all() } else { options.subjects }).await?;
+    let asked = if options.subjects.is_empty() { Subject::all() } else { options.subjects };
+    let present = race.present(asked, options.strangers || whole).await?;
     for workload in workloads {
         let Some(table) = race.workload(workload).await? else { continue };
         report::say(&report::section(workload, &table))?;
@@ -88,8 +91,9 @@ const NO_ZTUNNEL: &str = "it listens on fixed ports and takes its certificates f
                           two network namespaces and that CA; no binary was at hand to prove such a course with";
 
 impl Race {
-    /// Takes those subjects whose programs are here, and says of each what it is.
-    async fn present(&mut self, asked: Vec<Subject>) -> Result<Vec<(String, String)>> {
+    /// Takes those subjects whose programs are here, and says of each what it is. Before a whole race, strangers try
+    /// each of them.
+    async fn present(&mut self, asked: Vec<Subject>, strangers: bool) -> Result<Vec<(String, String)>> {
         let mut said = Vec::new();
         for subject in asked {
             let name = subject.name();
@@ -100,6 +104,11 @@ impl Race {
             let words = match subject {
                 Subject::Direct => "no sidecars".to_owned(),
                 _ => match self.negotiated(subject).await {
+                    Ok(tls) if strangers => {
+                        let refuses = self.refuses_strangers(subject).await;
+                        refuses.with_context(|| format!("{name} does not check its peer"))?;
+                        format!("{version}, {tls}; refuses strangers on both sides")
+                    }
                     Ok(tls) => format!("{version}, {tls}"),
                     Err(error) if subject == Subject::Svidecar => return Err(error.context(name)),
                     Err(error) => {
@@ -171,6 +180,8 @@ impl Race {
         let between = ports::free()?;
         let scene = Scene {
             course: &self.course,
+            server: &self.course.server,
+            client: &self.course.client,
             wire: workload.wire(),
             between,
             peer: between,

@@ -135,3 +135,39 @@ impl Results {
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[f64]) -> Row {
+        let mut row = Row::new("one".to_owned(), 1);
+        values.iter().for_each(|value| row.add(&[*value]));
+        row
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_of_rounds_is_between_the_two_in_the_middle() {
+        assert_eq!(row(&[9.0, 1.0, 3.0]).median(0), Some(3.0));
+        assert_eq!(row(&[9.0, 1.0, 3.0, 5.0]).median(0), Some(4.0));
+        assert_eq!(row(&[]).median(0), None);
+    }
+
+    #[test]
+    fn spread_and_percentiles_are_values_that_were_measured() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        let row = row(&values);
+        assert_eq!(row.spread(0), Some((1.0, 200.0)));
+        assert_eq!(
+            [50, 99, 100].map(|percent| row.percentile(percent)),
+            [Some(100.0), Some(198.0), Some(200.0)]
+        );
+    }
+
+    #[test]
+    fn a_missing_value_is_no_value() {
+        let mut row = row(&[2.0, f64::NAN]);
+        row.forget_missing();
+        assert_eq!((row.median(0), row.spread(0)), (Some(2.0), Some((2.0, 2.0))));
+    }
+}

@@ -11,18 +11,23 @@ mod svidecar;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use svidecar_stack::{PATIENCE, Process};
 use tokio::net::TcpStream;
 
-use crate::course::Course;
+use crate::course::{Course, Side};
 use crate::wire::Wire;
 use crate::workload::Workload;
 use crate::{load, process};
+
+/// What passes between two looks at whether a pair is there.
+const RETRY: Duration = Duration::from_millis(1);
+/// How long a pair is tried that should refuse.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// Who takes part. The names are those of the command line, the results and the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,8 +112,12 @@ async fn version_of(tool: Option<&crate::tools::Tool>, flag: &str) -> Result<Opt
 
 /// What a pair is to lead to, and how.
 pub struct Scene<'a> {
-    /// Identities and programs.
+    /// Server, agent and programs.
     pub course: &'a Course,
+    /// Who the server's sidecar is.
+    pub server: &'a Side,
+    /// Who the client's sidecar is.
+    pub client: &'a Side,
     /// What load and app speak.
     pub wire: Wire,
     /// Where the server's sidecar is to listen.
@@ -156,7 +165,7 @@ impl Pair {
                         bail!("a sidecar has ended:\n{}", sidecar.log.tail(20));
                     }
                 }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(RETRY).await;
             }
         };
         let outcome = tokio::time::timeout(PATIENCE, tries).await;
@@ -164,6 +173,28 @@ impl Pair {
             let said: String = self.sidecars.iter().map(|sidecar| sidecar.log.tail(20)).collect();
             Err(last.unwrap_or_else(|| anyhow!("no answer")).context(format!("not ready:\n{said}")))
         })
+    }
+
+    /// Returns when both sidecars have accepted a connection, and fails if an exchange succeeds then: one of the two is
+    /// not whom the other is to accept.
+    pub async fn refuses(&self, wire: Wire) -> Result<()> {
+        for address in [self.between, self.entry] {
+            let accepts = async {
+                while TcpStream::connect(address).await.is_err() {
+                    tokio::time::sleep(RETRY).await;
+                }
+            };
+            let accepted = tokio::time::timeout(PATIENCE, accepts).await;
+            accepted.with_context(|| format!("nobody accepts connections at {address}"))?;
+        }
+        // Long enough for a pair that needs a moment after its first accept: one success is a failure.
+        let until = Instant::now() + DOUBT;
+        while Instant::now() < until {
+            let answer = tokio::time::timeout(DOUBT, load::probe(wire, self.entry)).await;
+            ensure!(!matches!(answer, Ok(Ok(()))), "it let a stranger in");
+            tokio::time::sleep(RETRY).await;
+        }
+        Ok(())
     }
 
     /// The processes of both sidecars, workers and all.

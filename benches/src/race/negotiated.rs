@@ -1,6 +1,6 @@
 //! What a pair of sidecars really does, seen from outside before the race: the TLS version, cipher suite and key
-//! exchange that the two agree on (their handshake is relayed and its ServerHello read), and for ours what the app is
-//! told of the caller. Only reads what passes.
+//! exchange that the two agree on (their handshake is relayed and its ServerHello read), whether each refuses a
+//! stranger, and for ours what the app is told of the caller. Only reads what passes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -21,21 +21,12 @@ const RETRY: &[u8] = &[0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11];
 impl Race {
     /// One sentence on a subject's TLS.
     pub(super) async fn negotiated(&self, subject: Subject) -> Result<String> {
-        let wire = if subject == Subject::Ghostunnel { Wire::Tcp } else { Wire::Http1 };
+        let wire = wire_of(subject);
         let (mut app, address) = self.course.app(wire).await?;
         let relay = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let between = ports::free()?;
-        let scene = Scene {
-            course: &self.course,
-            wire,
-            between,
-            peer: relay.local_addr()?,
-            app: address,
-            rules: RULES,
-            dir: self.course.stack.dir().join("race").join(format!("negotiated-{}", subject.name())),
-        };
         let (found, mut hello) = mpsc::channel(1);
-        let relaying = tokio::spawn(relay_all(relay, between, found));
+        let scene = Scene { peer: relay.local_addr()?, ..self.scene(subject, "negotiated", address)? };
+        let relaying = tokio::spawn(relay_all(relay, scene.between, found));
         let mut pair = subject.start(&scene)?;
         pair.ready(wire).await?;
         if subject == Subject::Svidecar {
@@ -47,6 +38,42 @@ impl Race {
         app.kill().await?;
         Ok(sentence)
     }
+
+    /// Fails if the subject's server lets a stranger in, or its client talks to one.
+    pub(super) async fn refuses_strangers(&self, subject: Subject) -> Result<()> {
+        let wire = wire_of(subject);
+        let (mut app, address) = self.course.app(wire).await?;
+        let stranger = &self.course.stranger;
+        for scene in [
+            Scene { client: stranger, ..self.scene(subject, "strange-client", address)? },
+            Scene { server: stranger, ..self.scene(subject, "strange-server", address)? },
+        ] {
+            let pair = subject.start(&scene)?;
+            pair.refuses(wire).await?;
+            pair.stop().await?;
+        }
+        app.kill().await?;
+        Ok(())
+    }
+
+    fn scene(&self, subject: Subject, name: &str, app: SocketAddr) -> Result<Scene<'_>> {
+        let between = ports::free()?;
+        Ok(Scene {
+            course: &self.course,
+            server: &self.course.server,
+            client: &self.course.client,
+            wire: wire_of(subject),
+            between,
+            peer: between,
+            app,
+            rules: RULES,
+            dir: self.course.stack.dir().join("race").join(format!("{name}-{}", subject.name())),
+        })
+    }
+}
+
+fn wire_of(subject: Subject) -> Wire {
+    if subject == Subject::Ghostunnel { Wire::Tcp } else { Wire::Http1 }
 }
 
 /// Both identity headers must reach the app: a race without them would not be the one that is told of.
@@ -135,5 +162,33 @@ fn group_name(group: Option<u16>) -> String {
         Some(0x0017) => "P-256".to_owned(),
         Some(other) => format!("group {other:#06x}"),
         None => "no key exchange".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(random: &[u8], group: u16) -> Vec<u8> {
+        let mut extensions = vec![0, 43, 0, 2, 3, 4, 0, 51, 0, 4];
+        extensions.extend(group.to_be_bytes());
+        extensions.extend([0, 0]);
+        let mut hello = vec![2, 0, 0, 0, 3, 3];
+        hello.extend(random.iter().copied().chain(std::iter::repeat(7)).take(32));
+        hello.extend([0, 0x13, 0x01, 0, 0, extensions.len() as u8]);
+        hello.extend(extensions);
+        [vec![22, 3, 3, 0, hello.len() as u8], hello].concat()
+    }
+
+    #[test]
+    fn the_hello_after_a_retry_counts() {
+        let stream = [record(RETRY, 0x17), vec![20, 3, 3, 0, 1, 1], record(&[], 0x11ec)].concat();
+        assert_eq!(server_hello(&stream).as_deref(), Some("TLS 1.3, AES-128-GCM, X25519MLKEM768"));
+    }
+
+    #[test]
+    fn a_hello_that_is_not_yet_whole_is_none() {
+        let stream = record(&[], 0x1d);
+        assert_eq!(server_hello(&stream[..stream.len() - 1]), None);
     }
 }

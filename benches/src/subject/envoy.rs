@@ -14,9 +14,8 @@ const TYPES: &str = "type.googleapis.com/envoy.extensions";
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {
     let (between, peer, entry) = (scene.between, scene.peer, ports::free()?);
-    let course = scene.course;
-    let accept = transport_socket("Downstream", &course.server_svid, CLIENT_ID);
-    let connect = transport_socket("Upstream", &course.client_svid, SERVER_ID);
+    let accept = transport_socket("Downstream", &scene.server.svid, CLIENT_ID);
+    let connect = transport_socket("Upstream", &scene.client.svid, SERVER_ID);
     let sidecars = vec![
         sidecar(scene, "server", &config(scene.wire, between, &accept, scene.app, ""))?,
         sidecar(scene, "client", &config(scene.wire, entry, "", peer, &connect))?,

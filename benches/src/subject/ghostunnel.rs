@@ -9,7 +9,6 @@ use crate::course::{CLIENT_ID, SERVER_DNS, SERVER_ID, SvidFiles};
 /// Starts both sidecars.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {
     let entry = ports::free()?;
-    let course = scene.course;
     let (listen, app) = (scene.between.to_string(), scene.app.to_string());
     let server = ["server", "--listen", &listen, "--target", &app, "--allow-uri", CLIENT_ID];
     let (listen, peer) = (entry.to_string(), scene.peer.to_string());
@@ -17,7 +16,7 @@ pub fn start(scene: &Scene<'_>) -> Result<Pair> {
     // It wants a name beside the ID.
     let client = [&client[..], &["--override-server-name", SERVER_DNS]].concat();
     let sidecars =
-        vec![sidecar(scene, &server, &course.server_svid)?, sidecar(scene, &client, &course.client_svid)?];
+        vec![sidecar(scene, &server, &scene.server.svid)?, sidecar(scene, &client, &scene.client.svid)?];
     Ok(Pair { sidecars, between: scene.between, entry })
 }
 

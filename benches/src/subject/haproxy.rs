@@ -32,9 +32,8 @@ pub fn start(scene: &Scene<'_>, middle: Middle) -> Result<Pair> {
     let tls = |svid: &crate::course::SvidFiles| {
         format!("ssl crt {} ca-file {} verify required{alpn}", svid.both.display(), svid.bundle.display())
     };
-    let course = scene.course;
     let server = section(
-        &format!("bind {between} {}", tls(&course.server_svid)),
+        &format!("bind {between} {}", tls(&scene.server.svid)),
         &format!(
             "    tcp-request session reject unless {{ ssl_c_der,hex -m sub {} }}\n",
             encoded_uri(CLIENT_ID)
@@ -44,7 +43,7 @@ pub fn start(scene: &Scene<'_>, middle: Middle) -> Result<Pair> {
     let client = section(
         &format!("bind {entry}{plain}"),
         "",
-        &format!("{peer} {} verifyhost {SERVER_DNS}", tls(&course.client_svid)),
+        &format!("{peer} {} verifyhost {SERVER_DNS}", tls(&scene.client.svid)),
     );
     let sidecars =
         vec![sidecar(scene, "server", middle, &server)?, sidecar(scene, "client", middle, &client)?];
@@ -91,4 +90,12 @@ fn encoded_uri(uri: &str) -> String {
         let _ = write!(text, "{byte:02X}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_uri_is_encoded_with_its_tag_and_length() {
+        assert_eq!(super::encoded_uri("spiffe://a"), "860A7370696666653A2F2F61");
+    }
 }

@@ -43,11 +43,11 @@ fn http(scene: &Scene<'_>, entry: SocketAddr) -> (String, String) {
          location / {{ {module}_pass {scheme}://next; {more} }} }}",
         known = known("0", "1"),
         between = scene.between,
-        accept = accept_tls(&scene.course.server_svid),
+        accept = accept_tls(&scene.server.svid),
     );
     let client = format!(
         "server {{ listen {entry}{http2}; location / {{ {module}_pass {scheme}s://next; {more}\n{connect} }} }}",
-        connect = connect_tls(module, &scene.course.client_svid),
+        connect = connect_tls(module, &scene.client.svid),
     );
     (http_block(scene.app, &server), http_block(scene.peer, &client))
 }
@@ -65,12 +65,12 @@ fn tcp(scene: &Scene<'_>, entry: SocketAddr) -> (String, String) {
         "stream {{ {known} server {{ listen {between} ssl; {accept} proxy_timeout 600s; proxy_pass $known; }} }}",
         known = known("\"\"", &scene.app.to_string()),
         between = scene.between,
-        accept = accept_tls(&scene.course.server_svid),
+        accept = accept_tls(&scene.server.svid),
     );
     let client = format!(
         "stream {{ server {{ listen {entry}; proxy_timeout 600s; proxy_pass {peer}; proxy_ssl on; {connect} }} }}",
         peer = scene.peer,
-        connect = connect_tls("proxy", &scene.course.client_svid),
+        connect = connect_tls("proxy", &scene.client.svid),
     );
     (server, client)
 }

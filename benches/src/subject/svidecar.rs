@@ -30,10 +30,9 @@ pub fn start(scene: &Scene<'_>) -> Result<Pair> {
          upstream: {{endpoints: [\"{peer}\"], server_id: [\"{SERVER_ID}\"]}}\n",
         peer = scene.peer
     );
-    let course = scene.course;
     let sidecars = vec![
-        sidecar(scene, "server", &course.server_proxy, &server)?,
-        sidecar(scene, "client", &course.client_proxy, &client)?,
+        sidecar(scene, "server", &scene.server.proxy, &server)?,
+        sidecar(scene, "client", &scene.client.proxy, &client)?,
     ];
     Ok(Pair { sidecars, between: scene.between, entry })
 }

@@ -201,7 +201,13 @@ impl Fields {
     pub(crate) fn add(&mut self, start: usize, name: &[u8], value: usize) {
         let tag = tag_of(name);
         self.tags |= 1 << tag;
-        self.entries.push(Entry { start: count(start), name: count(name.len()), value: count(value), tag, sensitive: false });
+        self.entries.push(Entry {
+            start: count(start),
+            name: count(name.len()),
+            value: count(value),
+            tag,
+            sensitive: false,
+        });
     }
 
     /// Adds lines whose fields [`Self::add`] has told.
