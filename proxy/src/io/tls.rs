@@ -65,14 +65,11 @@ enum Reading {
 
 impl TlsStream {
     /// Opens what is complete, up to about `limit` bytes of content.
-    fn open(&mut self, into: &mut Buffer, limit: usize) -> Result<usize, AlertDescription> {
+    fn open(&mut self, into: &mut Buffer, limit: usize) -> Result<(), AlertDescription> {
         let before = into.len();
         while self.reading == Reading::Open && into.len() - before < limit {
-            let Some(length) = record::length(self.incoming.filled()) else { break };
-            if length > record::HEADER + record::MAX_SEALED {
-                return Err(AlertDescription::RecordOverflow);
-            }
-            let Some(record) = self.incoming.filled().get(..length) else { break };
+            let Some(record) = record::first(self.incoming.filled())? else { break };
+            let length = record.len();
             if into.len() == before {
                 // Once for all records that will follow, so that what was opened need not be moved.
                 into.space(self.incoming.len().min(limit.saturating_add(record::MAX_RECORD)));
@@ -80,8 +77,8 @@ impl TlsStream {
             let opened = self.opening.open(record, into)?;
             self.incoming.consume(length);
             if opened.kind == ContentType::ApplicationData && opened.len > 0 {
+                self.after.data_came()?;
                 into.commit(opened.len);
-                self.after.data_came();
                 continue;
             }
             let content = into.space(opened.len).get(..opened.len).unwrap_or_default();
@@ -93,7 +90,7 @@ impl TlsStream {
                 Told::Failed(alert) => self.reading = Reading::Failed { alert, ours: false },
             }
         }
-        Ok(into.len() - before)
+        Ok(())
     }
 
     /// Ends the connection with an alert, as far as it still can be sent.
@@ -174,14 +171,15 @@ impl ByteStream for TlsStream {
         into: &mut Buffer,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
+        let before = into.len();
         loop {
-            match self.open(into, limit.max(1)) {
-                Ok(0) => {}
-                Ok(count) => return Poll::Ready(Ok(count)),
-                Err(alert) => {
-                    into.give_back_if_empty();
-                    self.fail(cx, alert);
-                }
+            if let Err(alert) = self.open(into, limit.max(1)) {
+                into.give_back_if_empty();
+                self.fail(cx, alert);
+            }
+            if into.len() > before {
+                // A failure behind these bytes is told the next time.
+                return Poll::Ready(Ok(into.len() - before));
             }
             match self.reading {
                 Reading::Open => {}

@@ -50,7 +50,7 @@ pub enum Side {
 
 /// What is left of the handshake.
 pub struct AfterHandshake {
-    side: Box<Side>,
+    pub(super) side: Box<Side>,
     /// The beginning of a message that more records continue.
     fragment: Vec<u8>,
     without_data: u8,
@@ -65,8 +65,17 @@ impl AfterHandshake {
     }
 
     /// A record with data came.
-    pub const fn data_came(&mut self) {
+    ///
+    /// # Errors
+    /// The alert to end the connection with.
+    pub fn data_came(&mut self) -> Result<(), AlertDescription> {
         self.without_data = 0;
+        self.check_not_within_message()
+    }
+
+    /// The records of one message come one after the other (RFC 8446 §5.1).
+    fn check_not_within_message(&self) -> Result<(), AlertDescription> {
+        if self.fragment.is_empty() { Ok(()) } else { Err(AlertDescription::UnexpectedMessage) }
     }
 
     /// Whether the other side waits for new keys of ours.
@@ -89,9 +98,8 @@ impl AfterHandshake {
         if self.without_data > MOST_WITHOUT_DATA {
             return Err(AlertDescription::UnexpectedMessage);
         }
-        if kind != ContentType::Handshake && !self.fragment.is_empty() {
-            // The records of one message come one after the other (RFC 8446 §5.1).
-            return Err(AlertDescription::UnexpectedMessage);
+        if kind != ContentType::Handshake {
+            self.check_not_within_message()?;
         }
         match (kind, content) {
             (ContentType::ApplicationData, _) => Ok(Told::Nothing),

@@ -84,6 +84,24 @@ impl Keys {
         self.sequence
     }
 
+    /// As if they had served for so many records.
+    #[cfg(test)]
+    pub const fn skip_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    /// Seals any content, type and padding, also what is not allowed.
+    #[cfg(test)]
+    pub fn seal_anything(&mut self, inner: &[u8], out: &mut Buffer) {
+        let length = u16::try_from(inner.len() + TAG).unwrap().to_be_bytes();
+        let header = [23, 3, 3, length[0], length[1]];
+        let mut sealed = inner.to_vec();
+        let nonce = self.next_nonce().unwrap();
+        self.key.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+        out.extend(&header);
+        out.extend(&sealed);
+    }
+
     /// The nonce of the next record (RFC 8446 §5.3); `None` when there is none left.
     fn next_nonce(&mut self) -> Option<Nonce> {
         let next = self.sequence.checked_add(1)?;
@@ -138,18 +156,12 @@ impl Keys {
         Ok(())
     }
 
-    /// Opens `record`, header included, and puts its content into the free space of `into`, where the caller commits it.
+    /// Opens a record that [`first`] found, and puts its content into the free space of `into`, where the caller commits it.
     ///
     /// # Errors
     /// The alert to answer with (RFC 8446 §5.2, §6).
     pub fn open(&mut self, record: &[u8], into: &mut Buffer) -> Result<Opened, AlertDescription> {
         let (header, sealed) = record.split_first_chunk::<HEADER>().ok_or(AlertDescription::DecodeError)?;
-        if ContentType::from(header[0]) != ContentType::ApplicationData {
-            return Err(AlertDescription::UnexpectedMessage);
-        }
-        if sealed.len() > MAX_SEALED {
-            return Err(AlertDescription::RecordOverflow);
-        }
         let (sealed, tag) = sealed.split_last_chunk::<TAG>().ok_or(AlertDescription::BadRecordMac)?;
         let space = into.space(sealed.len()).get_mut(..sealed.len()).unwrap_or_default();
         let nonce = self.next_nonce().ok_or(AlertDescription::InternalError)?;
@@ -178,6 +190,21 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     Some(HEADER + usize::from(u16::from_be_bytes([header[3], header[4]])))
 }
 
+/// The sealed record at the front of `bytes`, header included; `None` before it is complete.
+///
+/// # Errors
+/// The alert to answer with, as soon as the header shows that it is none.
+pub fn first(bytes: &[u8]) -> Result<Option<&[u8]>, AlertDescription> {
+    let Some(length) = length(bytes) else { return Ok(None) };
+    if bytes.first().copied().map(ContentType::from) != Some(ContentType::ApplicationData) {
+        return Err(AlertDescription::UnexpectedMessage);
+    }
+    if length > HEADER + MAX_SEALED {
+        return Err(AlertDescription::RecordOverflow);
+    }
+    Ok(bytes.get(..length))
+}
+
 /// The header of a sealed record, which is also what the seal covers beside the content.
 fn header(content: usize) -> Result<[u8; HEADER], Unspecified> {
     if content > MAX_CONTENT {
@@ -190,3 +217,6 @@ fn header(content: usize) -> Result<[u8; HEADER], Unspecified> {
 fn bytes_of(iv: &Iv) -> Option<[u8; aead::NONCE_LEN]> {
     iv.as_ref().try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;

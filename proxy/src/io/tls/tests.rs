@@ -6,6 +6,7 @@
 #[allow(dead_code)]
 pub mod authority;
 mod interop;
+mod misbehaviour;
 mod resumption;
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
@@ -61,6 +62,19 @@ pub fn name() -> ServerName<'static> {
 
 async fn accept_one(socket: TcpStream, server: &Arc<ResumingServer>) -> Result<Handshaken, Failed> {
     accept(Socket::tcp(socket), Buffer::new(), |_| Arc::clone(server)).await
+}
+
+/// Both ends are ours.
+async fn ours(client: &ResumingClient, server: &Arc<ResumingServer>) -> (TlsStream, TlsStream) {
+    let (near, far) = pair().await;
+    let connecting = async {
+        let mut connected = connect(Socket::tcp(near), client, name(), &[Alpn::Svidecar]).await.unwrap();
+        // The last flight would wait for a first request.
+        bytes::send(&mut connected.stream, b"").await.unwrap();
+        connected.stream
+    };
+    let (client, server) = tokio::join!(connecting, accept_one(far, server));
+    (client, server.unwrap().stream)
 }
 
 /// Reads exactly `count` bytes.
