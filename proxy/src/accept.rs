@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,10 +20,11 @@ use crate::{
     codes,
     drain::{Direction, LiveGuard, reaches},
     inbound,
-    net::{PeerAddress, Stream},
+    io::Socket,
+    net::PeerAddress,
     outbound,
     sockets::ListenSocket,
-    workers::Worker,
+    worker::Worker,
 };
 
 /// When the process is out of descriptors, accepting again at once would only spin.
@@ -45,35 +47,61 @@ pub struct Listener {
 /// A connection as it was accepted.
 pub struct Accepted {
     /// The bytes.
-    pub stream: Stream,
+    pub socket: Socket,
     /// The other end.
     pub address: PeerAddress,
     /// Its place among the live connections.
     pub life: Life,
 }
 
-/// Kept until the last byte of a connection has gone through, even when it outlives its HTTP.
+/// A place among the live connections of a listener. Kept until the last byte of a connection has gone through, even when
+/// it outlives its HTTP.
 pub struct Life {
+    gate: Rc<Gate>,
     _live: LiveGuard,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Where the connections of a listener are counted.
+struct Gate {
+    worker: Rc<Worker>,
+    direction: Direction,
+    limit: Arc<Semaphore>,
     open: Gauge,
+}
+
+impl Gate {
+    fn enter(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> Life {
+        self.open.inc();
+        let live = self.worker.shared.drain.enter(self.direction);
+        Life { gate: Rc::clone(self), _live: live, _permit: permit }
+    }
+}
+
+impl Life {
+    /// A place for one more connection, which came inside of this one; none when the listener has as many as it may.
+    #[must_use]
+    pub fn another(&self) -> Option<Self> {
+        let permit = Arc::clone(&self.gate.limit).try_acquire_owned().ok()?;
+        Some(self.gate.enter(permit))
+    }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.open.dec();
+        self.gate.open.dec();
     }
 }
 
-enum Socket {
+enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// Accepts until the listener is stopped or its direction drains.
-pub async fn run(worker: Arc<Worker>, listener: Listener) {
-    let socket = match register(listener.socket) {
-        Ok(socket) => socket,
+pub async fn run(worker: Rc<Worker>, listener: Listener) {
+    let listening = match register(listener.socket) {
+        Ok(listening) => listening,
         Err(error) => {
             warn!(listener = %listener.name, %error, "A worker cannot use its listening socket");
             return;
@@ -82,13 +110,15 @@ pub async fn run(worker: Arc<Worker>, listener: Listener) {
     let mut phase = worker.shared.drain.subscribe();
     let direction = listener.direction;
     let open = worker.shared.telemetry.state().open_connections(direction, &listener.name);
+    let limit = Arc::clone(&listener.limit);
+    let gate = Rc::new(Gate { worker: Rc::clone(&worker), direction, limit, open });
     loop {
         let accepted = tokio::select! {
             () = listener.stop.cancelled() => return,
             _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
-            accepted = accept(&socket) => accepted,
+            accepted = accept(&listening) => accepted,
         };
-        let (stream, address) = match accepted {
+        let (socket, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if !is_of_one_connection(&error) {
@@ -106,10 +136,8 @@ pub async fn run(worker: Arc<Worker>, listener: Listener) {
             permit = admit(&worker, &listener.name, &listener.limit) => permit,
         };
         let Some(permit) = permit else { return };
-        open.inc();
-        let life = Life { _live: worker.shared.drain.enter(direction), _permit: permit, open: open.clone() };
-        let accepted = Accepted { stream, address, life };
-        let (this, name) = (Arc::clone(&worker), Arc::clone(&listener.name));
+        let accepted = Accepted { socket, address, life: gate.enter(permit) };
+        let (this, name) = (Rc::clone(&worker), Arc::clone(&listener.name));
         match direction {
             Direction::Inbound => worker.spawn(inbound::serve(this, name, accepted)),
             Direction::Outbound => worker.spawn(outbound::serve(this, name, accepted)),
@@ -133,24 +161,24 @@ async fn admit(worker: &Worker, name: &str, limit: &Arc<Semaphore>) -> Option<Ow
     Arc::clone(limit).acquire_owned().await.ok()
 }
 
-async fn accept(socket: &Socket) -> io::Result<(Stream, PeerAddress)> {
-    match socket {
-        Socket::Tcp(socket) => {
-            let (stream, address) = socket.accept().await?;
-            Ok((Stream::tcp(stream), PeerAddress::Tcp(address)))
+async fn accept(listening: &Listening) -> io::Result<(Socket, PeerAddress)> {
+    match listening {
+        Listening::Tcp(listening) => {
+            let (stream, address) = listening.accept().await?;
+            Ok((Socket::tcp(stream), PeerAddress::Tcp(address)))
         }
-        Socket::Unix(socket) => {
-            let (stream, _) = socket.accept().await?;
+        Listening::Unix(listening) => {
+            let (stream, _) = listening.accept().await?;
             let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-            Ok((Stream::unix(stream), PeerAddress::Unix(pid)))
+            Ok((Socket::unix(stream), PeerAddress::Unix(pid)))
         }
     }
 }
 
-fn register(socket: ListenSocket) -> io::Result<Socket> {
+fn register(socket: ListenSocket) -> io::Result<Listening> {
     match socket {
-        ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Socket::Tcp),
-        ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Socket::Unix),
+        ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listening::Tcp),
+        ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listening::Unix),
     }
 }
 

@@ -1,24 +1,22 @@
 //! What can happen to a live connection from outside of it: the snapshot changed, the proxy drains, the peer's SVID
 //! expired, its time is up.
 //!
-//! Each connection follows these events itself, in its own task, and ends only for a reason of its own; nothing
-//! here closes connections wholesale.
+//! Each connection follows these events itself, in its own task, through its [`Lifeline`], and ends only for a reason
+//! of its own; nothing here closes connections wholesale. One task of the worker ([`Registry::follow`]) watches what the
+//! threads share and wakes the worker's connections, so that following costs a connection no timer and no lock.
 
-use std::{
-    pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
-    task::{Context, Poll},
-    time::Duration,
-};
+mod registry;
 
-use futures_util::task::AtomicWaker;
+use std::{rc::Rc, task::Context, task::Poll, time::Duration};
+
 use rustls_pki_types::UnixTime;
-use tokio::{
-    sync::watch,
-    time::{Instant, Sleep},
-};
+use tokio::time::Instant;
 
-use crate::drain::{Direction, Phase, reaches};
+pub use self::registry::Registry;
+use crate::{
+    codes,
+    drain::{Direction, Phase, reaches},
+};
 
 /// What a connection whose decision changed may still take to finish its response.
 pub const LOSER_GRACE: Duration = Duration::from_secs(2);
@@ -36,81 +34,164 @@ pub enum Event {
     Draining,
     /// The peer's SVID is about to expire, or has.
     PeerExpired,
-    /// End now: the drain was forced or the connection's own deadline passed.
-    TimeIsUp,
+}
+
+/// What an event means for a connection or a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    GoesOn,
+    /// It finishes what it does and begins nothing new; cut after this long, if that is given.
+    Finishes(Ending, Option<Duration>),
+}
+
+/// Why something is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its decision changed.
+    NoLongerAllowed,
+    /// The peer's SVID expired.
+    PeerExpired,
+    /// The proxy goes down, or the listener is gone.
+    Drained,
+}
+
+impl Ending {
+    /// The code of the record.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoLongerAllowed => codes::NO_LONGER_ALLOWED,
+            Self::PeerExpired => codes::PEER_EXPIRED,
+            Self::Drained => codes::DRAINING,
+        }
+    }
+}
+
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It is to be cut now.
+    Cut(Ending),
+    /// What [`Lifeline::set_timer`] was set for.
+    TimedOut,
+}
+
+impl Over {
+    /// Why it is cut. Who sets no timer gets no other reason.
+    #[must_use]
+    pub const fn ending(self) -> Ending {
+        match self {
+            Self::Cut(ending) => ending,
+            Self::TimedOut => Ending::Drained,
+        }
+    }
 }
 
 /// One connection's view of what happens around it.
 pub struct Lifeline {
-    snapshot: watch::Receiver<u64>,
-    phase: watch::Receiver<Phase>,
+    registry: Rc<Registry>,
+    /// Its place in the registry.
+    place: usize,
     direction: Direction,
+    seen: u64,
     told_to_drain: bool,
-    expiry: Option<Pin<Box<Sleep>>>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    ending: Option<Ending>,
+    expiry: Option<Instant>,
+    deadline: Option<Instant>,
+    timer: Option<Instant>,
 }
 
 impl Lifeline {
-    /// Follows the snapshot's version and the drain's phase from now on.
+    /// Follows what happens from now on.
     #[must_use]
-    pub fn new(
-        mut snapshot: watch::Receiver<u64>,
-        phase: watch::Receiver<Phase>,
-        direction: Direction,
-    ) -> Self {
-        snapshot.mark_unchanged();
-        Self { snapshot, phase, direction, told_to_drain: false, expiry: None, deadline: None }
+    pub fn new(registry: &Rc<Registry>, direction: Direction) -> Self {
+        Self {
+            place: registry.enter(),
+            seen: registry.version(),
+            registry: Rc::clone(registry),
+            direction,
+            told_to_drain: false,
+            ending: None,
+            expiry: None,
+            deadline: None,
+            timer: None,
+        }
     }
 
     /// Tells [`Event::PeerExpired`] once, `in_time` from now.
     pub fn expire_after(&mut self, in_time: Duration) {
-        self.expiry = Some(Box::pin(tokio::time::sleep(in_time)));
+        self.expiry = Instant::now().checked_add(in_time);
     }
 
-    /// Tells [`Event::TimeIsUp`] at the latest after `grace`. An earlier deadline stays.
-    pub fn end_within(&mut self, grace: Duration) {
-        let at = Instant::now() + grace;
-        match &mut self.deadline {
-            Some(deadline) if deadline.deadline() <= at => {}
-            Some(deadline) => deadline.as_mut().reset(at),
-            None => self.deadline = Some(Box::pin(tokio::time::sleep_until(at))),
+    /// Sets the connection's own timer, or takes it back: [`Over::TimedOut`] at that moment or shortly after. Cheap
+    /// enough to be set for each request.
+    pub const fn set_timer(&mut self, at: Option<Instant>) {
+        self.timer = at;
+    }
+
+    /// Whether something new may begin.
+    #[must_use]
+    pub const fn is_finishing(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Ready when it is to end now or its timer fires. `judge` says what each event on the way there means.
+    pub fn poll_over(&mut self, cx: &Context<'_>, mut judge: impl FnMut(Event) -> Fate) -> Poll<Over> {
+        if self.registry.phase() == Phase::Force || self.is_past(self.deadline) {
+            return Poll::Ready(Over::Cut(self.ending.unwrap_or(Ending::Drained)));
         }
-    }
-
-    /// Waits for the next event. Cancel safe.
-    pub async fn next(&mut self) -> Event {
-        let phase_event = {
-            let (direction, told) = (self.direction, self.told_to_drain);
-            self.phase.wait_for(move |phase| *phase == Phase::Force || (!told && reaches(*phase, direction)))
-        };
-        tokio::select! {
-            biased;
-            phase = phase_event => match phase.map(|phase| *phase) {
-                Ok(phase) if phase < Phase::Force => {
-                    self.told_to_drain = true;
-                    Event::Draining
+        while let Some(event) = self.next_event() {
+            if let Fate::Finishes(ending, grace) = judge(event) {
+                self.ending.get_or_insert(ending);
+                if let Some(grace) = grace {
+                    self.end_within(grace);
                 }
-                // The proxy itself is gone: there is nobody left to serve for.
-                _ => Event::TimeIsUp,
-            },
-            () = elapsed(&mut self.deadline) => Event::TimeIsUp,
-            () = elapsed(&mut self.expiry) => {
-                self.expiry = None;
-                Event::PeerExpired
             }
-            changed = self.snapshot.changed() => match changed {
-                Ok(()) => Event::Changed,
-                Err(_) => Event::TimeIsUp,
-            },
         }
+        if self.is_past(self.timer) {
+            self.timer = None;
+            return Poll::Ready(Over::TimedOut);
+        }
+        let next = [self.expiry, self.deadline, self.timer].into_iter().flatten().min();
+        self.registry.wait(self.place, cx, next);
+        Poll::Pending
+    }
+
+    /// The same, to be awaited.
+    pub async fn over(&mut self, mut judge: impl FnMut(Event) -> Fate) -> Over {
+        std::future::poll_fn(|cx| self.poll_over(cx, &mut judge)).await
+    }
+
+    /// Cuts at the latest after `grace`. An earlier deadline stays.
+    fn end_within(&mut self, grace: Duration) {
+        let at = Instant::now().checked_add(grace);
+        if self.deadline.is_none_or(|deadline| at.is_some_and(|at| at < deadline)) {
+            self.deadline = at;
+        }
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        if !self.told_to_drain && reaches(self.registry.phase(), self.direction) {
+            self.told_to_drain = true;
+            return Some(Event::Draining);
+        }
+        if self.is_past(self.expiry) {
+            self.expiry = None;
+            return Some(Event::PeerExpired);
+        }
+        let version = self.registry.version();
+        (std::mem::replace(&mut self.seen, version) != version).then_some(Event::Changed)
+    }
+
+    fn is_past(&self, moment: Option<Instant>) -> bool {
+        moment.is_some_and(|moment| moment <= self.registry.clock())
     }
 }
 
-/// Pends forever when there is no timer.
-async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.registry.leave(self.place);
     }
 }
 
@@ -123,89 +204,5 @@ pub fn time_to_leave(not_after: UnixTime, now: UnixTime, spread: f64) -> Duratio
     left.saturating_sub(jitter)
 }
 
-/// Ends one request's response from outside.
-#[derive(Default)]
-pub struct KillSwitch {
-    killed: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl KillSwitch {
-    /// Ends the response; does nothing the second time.
-    pub fn kill(&self) {
-        self.killed.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Ready when killed; else wakes the task of `cx`, the latest one that asked, when it is.
-    pub fn poll_killed(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.killed.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.waker.register(cx.waker());
-        if self.killed.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Waits until killed.
-    pub async fn killed(&self) {
-        std::future::poll_fn(|cx| self.poll_killed(cx)).await;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lifeline(direction: Direction) -> (watch::Sender<u64>, watch::Sender<Phase>, Lifeline) {
-        let snapshot = watch::Sender::new(1);
-        let phase = watch::Sender::new(Phase::Running);
-        let lifeline = Lifeline::new(snapshot.subscribe(), phase.subscribe(), direction);
-        (snapshot, phase, lifeline)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_event_is_told_once_and_in_order() {
-        let (snapshot, phase, mut lifeline) = lifeline(Direction::Outbound);
-        lifeline.expire_after(Duration::from_secs(60));
-        snapshot.send_replace(2);
-        assert_eq!(lifeline.next().await, Event::Changed);
-        phase.send_replace(Phase::Inbound);
-        assert_eq!(lifeline.next().await, Event::PeerExpired, "inbound draining is not outbound's business");
-        phase.send_replace(Phase::Everything);
-        assert_eq!(lifeline.next().await, Event::Draining);
-        lifeline.end_within(Duration::from_secs(5));
-        lifeline.end_within(Duration::from_secs(50));
-        let start = Instant::now();
-        assert_eq!(lifeline.next().await, Event::TimeIsUp);
-        assert_eq!(start.elapsed(), Duration::from_secs(5));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn force_ends_at_once() {
-        let (_snapshot, phase, mut lifeline) = lifeline(Direction::Inbound);
-        phase.send_replace(Phase::Force);
-        assert_eq!(lifeline.next().await, Event::TimeIsUp);
-    }
-
-    #[test]
-    fn leaving_is_spread_over_at_most_a_tenth_of_what_is_left() {
-        let at = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(1_000_000 + seconds));
-        let now = at(0);
-        assert_eq!(time_to_leave(at(100), now, 0.0), Duration::from_secs(100));
-        assert_eq!(time_to_leave(at(100), now, 1.0), Duration::from_secs(90));
-        assert_eq!(time_to_leave(at(3600), now, 1.0), Duration::from_secs(3570));
-        assert_eq!(time_to_leave(now, at(1), 0.5), Duration::ZERO);
-    }
-
-    #[tokio::test]
-    async fn a_kill_wakes_who_waits() {
-        let switch = std::sync::Arc::new(KillSwitch::default());
-        let waiting = tokio::spawn({
-            let switch = switch.clone();
-            async move { switch.killed().await }
-        });
-        tokio::task::yield_now().await;
-        switch.kill();
-        waiting.await.unwrap();
-    }
-}
+mod tests;

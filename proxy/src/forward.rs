@@ -1,11 +1,19 @@
 //! Moves requests, responses and bytes between the two connections of an exchange.
 //!
-//! `http` holds the steps of a request, `tcp` the copying of bytes, `upgrade` joins the two, `hops` keeps what belongs to
-//! one connection from the other, `convert` turns one version of HTTP into the other, `exchange` remembers what the record needs.
+//! [`request`] holds the steps of a request, top to bottom. [`http1`] and [`http2`] read requests from a caller's connection,
+//! [`either`] tells the two apart; [`caller`] is what differs between a peer and our workload, [`downstream`] what differs
+//! between the codecs. [`flow`] moves a body, [`tcp`] joins two streams of bytes, [`hops`] keeps what belongs to one
+//! connection from the other, [`convert`] turns one version of HTTP into the other, [`exchange`] remembers what the record
+//! needs.
 
+pub mod caller;
 pub mod convert;
+pub mod downstream;
+pub mod either;
 pub mod exchange;
+pub mod flow;
 pub mod hops;
-pub mod http;
+pub mod http1;
+pub mod http2;
+pub mod request;
 pub mod tcp;
-pub mod upgrade;

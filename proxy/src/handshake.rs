@@ -5,18 +5,12 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use rustls::{
-    AlertDescription, ClientConfig, InvalidMessage, ProtocolVersion, ServerConfig,
-    pki_types::ServerName,
-    server::{Acceptor, ClientHello},
-};
+use rustls::{AlertDescription, InvalidMessage, pki_types::ServerName, server::ClientHello};
 use svidecar_authority::{
     tls::{ResumingClient, ResumingServer, failure_of},
     x509::X509Error,
 };
 use svidecar_id::SpiffeId;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
 use crate::{
     codes,
@@ -24,7 +18,6 @@ use crate::{
         self as bytes, Buffer, Socket, TlsStream,
         tls::{self, Alpn, Failed, Handshaken},
     },
-    net::Stream,
     peer::Peer,
 };
 
@@ -38,9 +31,6 @@ const PLAINTEXT_ANSWER: &[u8] =
 
 /// Most bytes of a client to be read before they are looked at.
 const MAX_FIRST_READ: usize = 16 * 1024;
-
-/// The longest SNI that is kept for a log line.
-const MAX_SNI: usize = 255;
 
 /// A finished handshake, in either direction.
 pub struct Authenticated {
@@ -190,20 +180,6 @@ fn spoke_plaintext(first: u8) -> HandshakeFailure {
     )
 }
 
-/// A finished inbound handshake.
-pub struct AcceptedTls {
-    /// The encrypted stream.
-    pub stream: server::TlsStream<Stream>,
-    /// Who is at the other end.
-    pub peer: Peer,
-    /// Whether the peer chose HTTP/2.
-    pub http2: bool,
-    /// The server name that it asked for.
-    pub sni: Option<String>,
-    /// The version of TLS.
-    pub version: Option<ProtocolVersion>,
-}
-
 /// Why a handshake failed, with both sides' facts.
 #[derive(Debug)]
 pub struct HandshakeFailure {
@@ -244,94 +220,12 @@ impl fmt::Display for HandshakeFailure {
     }
 }
 
-/// Terminates a peer's TLS.
-///
-/// # Errors
-/// Why there is no authenticated peer.
-pub async fn accept(
-    mut stream: Stream,
-    config: Arc<ServerConfig>,
-    timeout: Duration,
-) -> Result<AcceptedTls, HandshakeFailure> {
-    let accepting = async {
-        refuse_plaintext(&mut stream).await?;
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
-            .await
-            .map_err(|error| explain(&error, Side::Client))?;
-        let sni = start.client_hello().server_name().map(|name| name.chars().take(MAX_SNI).collect());
-        match start.into_stream(config).await {
-            Ok(stream) => finish(stream, sni),
-            Err(error) => Err(HandshakeFailure { sni, ..explain(&error, Side::Client) }),
-        }
-    };
-    match tokio::time::timeout(timeout, accepting).await {
-        Ok(result) => result,
-        Err(_) => Err(HandshakeFailure::new(
-            codes::HANDSHAKE_TIMEOUT,
-            format!("the peer did not finish the TLS handshake within {timeout:?}"),
-        )),
-    }
-}
-
-fn finish(stream: server::TlsStream<Stream>, sni: Option<String>) -> Result<AcceptedTls, HandshakeFailure> {
-    let (_, session) = stream.get_ref();
-    let chain = session.peer_certificates().unwrap_or_default();
-    let peer = Peer::of_handshake(chain)
-        .map_err(|error| HandshakeFailure { sni: sni.clone(), ..HandshakeFailure::from_x509(&error) })?;
-    let http2 = session.alpn_protocol() == Some(b"h2");
-    let version = session.protocol_version();
-    Ok(AcceptedTls { stream, peer, http2, sni, version })
-}
-
-/// Starts TLS toward a server whose ID the verifier in `config` checks.
-///
-/// # Errors
-/// Why the server is not who was expected.
-pub async fn connect(
-    stream: Stream,
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-    timeout: Duration,
-) -> Result<(client::TlsStream<Stream>, Peer), HandshakeFailure> {
-    let connecting = TlsConnector::from(config).connect(name, stream);
-    let stream = match tokio::time::timeout(timeout, connecting).await {
-        Ok(result) => result.map_err(|error| explain(&error, Side::Server))?,
-        Err(_) => {
-            return Err(HandshakeFailure::new(
-                codes::HANDSHAKE_TIMEOUT,
-                format!("the server did not finish the TLS handshake within {timeout:?}"),
-            ));
-        }
-    };
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer::of_handshake(chain).map_err(|error| HandshakeFailure::from_x509(&error))?;
-    Ok((stream, peer))
-}
-
-/// A client that does not speak TLS is told so in words that its log will show.
-async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeFailure> {
-    let first = stream.peek_first().await.map_err(|error| explain(&error, Side::Client))?;
-    match first {
-        None if !stream.is_unix() => Err(closed_at_once()),
-        Some(first) if first != TLS_HANDSHAKE => {
-            if first.is_ascii_uppercase() {
-                // Best effort: it failed anyway, and the close below says so too.
-                let _ = stream.write_all(PLAINTEXT_ANSWER).await;
-                let _ = stream.shutdown().await;
-                discard(stream).await;
-            }
-            Err(spoke_plaintext(first))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Reads a little of what the peer still sends, so that closing does not reset our answer away.
-async fn discard(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
-    let mut buffer = [0_u8; 4096];
+async fn discard(socket: &mut Socket) {
+    let mut buffer = Buffer::new();
     for _ in 0..16 {
-        match tokio::io::AsyncReadExt::read(stream, &mut buffer).await {
-            Ok(count) if count > 0 => {}
+        match bytes::fill(socket, &mut buffer, MAX_FIRST_READ).await {
+            Ok(count) if count > 0 => buffer.clear(),
             _ => return,
         }
     }

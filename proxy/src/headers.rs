@@ -13,7 +13,7 @@ pub mod xfcc;
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use svidecar_authority::x509::inspect::CertInfo;
@@ -129,29 +129,6 @@ impl IdentityHeaders {
     }
 
     /// Removes what the peer sent and sets what the handshake proved. `peer` is `None` when it proved nothing.
-    pub fn apply(&self, headers: &mut HeaderMap, peer: Option<&PeerHeaders>) {
-        let sent = self.believed(headers, peer);
-        self.strip.apply(headers);
-        let Some(peer) = peer else { return };
-        match (self.mode, sent) {
-            (HeaderMode::ForwardOnly, Some(sent)) if !peer.append => {
-                headers.insert(XFCC, sent);
-            }
-            (HeaderMode::ForwardOnly, None) if !peer.append => {}
-            (HeaderMode::Sanitize, _) if !peer.append => return,
-            (_, Some(sent)) => {
-                headers.insert(XFCC, appended(&sent, &peer.element));
-            }
-            (_, None) => {
-                headers.insert(XFCC, peer.element.clone());
-            }
-        }
-        for (name, value) in &peer.set {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-
-    /// Removes what the peer sent and sets what the handshake proved. `peer` is `None` when it proved nothing.
     pub fn rewrite(&self, fields: &mut Fields, peer: Option<&PeerHeaders>) {
         let sent = peer.and_then(|peer| self.believed_of(fields, peer));
         self.strip.clean(fields);
@@ -196,35 +173,6 @@ impl IdentityHeaders {
         }
         let text = std::str::from_utf8(&joined).ok().filter(|text| is_visible(text))?;
         xfcc::parse(text).is_ok().then_some(joined)
-    }
-
-    /// Removes identity headers from trailers, where nobody sets any.
-    pub fn strip(&self, trailers: &mut HeaderMap) {
-        self.strip.apply(trailers);
-    }
-
-    /// What the peer sent as `x-forwarded-client-cert`, if it is believed and can be. An element that does not
-    /// parse could swallow the one that we append, so then nothing is believed.
-    fn believed(&self, headers: &HeaderMap, peer: Option<&PeerHeaders>) -> Option<HeaderValue> {
-        let peer = peer?;
-        if !peer.append && self.mode != HeaderMode::ForwardOnly {
-            return None;
-        }
-        let mut joined = String::new();
-        for value in headers.get_all(XFCC) {
-            let value = value.to_str().ok()?;
-            if joined.len() + value.len() > MAX_APPENDED_BYTES {
-                return None;
-            }
-            if !joined.is_empty() {
-                joined.push(',');
-            }
-            joined.push_str(value);
-        }
-        if joined.is_empty() || xfcc::parse(&joined).is_err() {
-            return None;
-        }
-        HeaderValue::try_from(joined).ok()
     }
 
     fn element(&self, peer: &PeerFacts<'_>) -> Element {
@@ -284,9 +232,4 @@ fn element_value(element: &Element) -> HeaderValue {
         }
     }
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-fn appended(sent: &HeaderValue, element: &HeaderValue) -> HeaderValue {
-    let joined = [sent.as_bytes(), element.as_bytes()].join(&b","[..]);
-    HeaderValue::try_from(joined).unwrap_or_else(|_| element.clone())
 }

@@ -19,9 +19,6 @@ mod stream;
 mod streams;
 mod tunnel;
 
-#[cfg(test)]
-mod tests;
-
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use session::{Phase, Session};
 pub use settings::Settings;

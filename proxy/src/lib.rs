@@ -6,7 +6,7 @@
 
 pub mod accept;
 pub mod admin;
-pub mod body;
+
 pub mod child;
 pub mod cli;
 pub mod connections;
@@ -38,6 +38,7 @@ pub mod snapshot;
 pub mod sockets;
 pub mod throttle;
 pub mod upstream;
+pub mod worker;
 pub mod workers;
 
 pub use record::codes;

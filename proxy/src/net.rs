@@ -2,8 +2,6 @@
 
 use std::{fmt, net::SocketAddr};
 
-pub use crate::io::Socket as Stream;
-
 /// The other end of an accepted connection.
 #[derive(Clone, Copy, Debug)]
 pub enum PeerAddress {

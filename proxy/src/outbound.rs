@@ -2,140 +2,203 @@
 //! server's ID in the handshake, forward, record.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    cell::{Ref, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
 };
 
-use http::Request;
-use hyper::body::Incoming;
+use http::StatusCode;
 use svidecar_config::proxy::ListenerProtocol;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::{
     accept::{Accepted, Life},
-    connections::{Event, LOSER_GRACE},
+    codes,
+    connections::{Ending, Event, Fate, LOSER_GRACE, Over},
     drain::Direction,
     forward::{
         self,
-        exchange::{Exchange, Via},
-        http::End,
-        tcp::{Transferred, TunnelEnd, tunnel},
+        caller::{Admission, Caller, Timeouts},
+        exchange::{Exchange, note_tunnel, note_upstream},
+        hops,
+        tcp::Tunnel,
     },
-    net::{PeerAddress, Stream},
-    peer::Peer,
+    http1::Limits,
+    io::{ByteStream, Stream},
+    message::Fields,
+    net::PeerAddress,
     plan::Outbound,
-    upstream::{self, UpstreamSpec, dial::DialledStream},
-    workers::Worker,
+    record::{self, Origin},
+    refusal::Refusal,
+    upstream::{Upstream, facts::ConnectionFacts},
+    worker::Worker,
 };
 
 /// A connection of our workload.
 pub struct OutboundConnection {
     /// The thread it lives on.
-    pub worker: Arc<Worker>,
-    /// The listener, as it was when the connection came. Each request uses the one of its own moment.
-    pub listener: Arc<Outbound>,
+    worker: Rc<Worker>,
     /// Where the workload connects from.
-    pub address: PeerAddress,
+    address: PeerAddress,
+    rules: RefCell<Rules>,
     _life: Life,
 }
 
+/// What rules the requests of a connection: the part of a snapshot that concerns it.
+struct Rules {
+    version: u64,
+    listener: Arc<Outbound>,
+    origin: Rc<Origin>,
+    upstream: Rc<Upstream>,
+}
+
 /// Serves one connection from the first byte to the last.
-pub async fn serve(worker: Arc<Worker>, name: Arc<str>, accepted: Accepted) {
+pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.outbound(&name).cloned() else { return };
-    let Accepted { stream, address, life } = accepted;
-    let connection = Arc::new(OutboundConnection { worker, listener, address, _life: life });
-    match connection.listener.settings.protocol {
+    let Accepted { socket, address, life } = accepted;
+    let protocol = listener.settings.protocol;
+    let rules = RefCell::new(Rules::new(&worker, listener, address));
+    let connection = Rc::new(OutboundConnection { worker, address, rules, _life: life });
+    let stream = Stream::from(socket);
+    match protocol {
         ListenerProtocol::Http => serve_http(connection, stream).await,
         ListenerProtocol::Tcp => serve_tcp(connection, stream).await,
     }
 }
 
-async fn serve_http(connection: Arc<OutboundConnection>, stream: Stream) {
-    let mut lifeline = connection.worker.shared.lifeline(Direction::Outbound);
-    let end = forward::http::serve_outbound(&connection, stream, &mut lifeline).await;
-    if let End::Failed(error) = end {
-        debug!(listener = %connection.listener.name, peer = %connection.address, error, "A connection of the workload failed");
-    }
+async fn serve_http(connection: Rc<OutboundConnection>, stream: Stream) {
+    let lifeline = connection.worker.lifeline(Direction::Outbound);
+    let this = Rc::clone(&connection);
+    let fresh = move || Exchange::new(&this.worker, &this.rules().origin);
+    forward::either::serve(connection, stream, lifeline, fresh).await;
 }
 
 /// A TCP connection: the server's ID is checked before a byte of the workload leaves.
-async fn serve_tcp(connection: Arc<OutboundConnection>, stream: Stream) {
-    let OutboundConnection { worker, listener, address, .. } = &*connection;
-    let mut exchange = Exchange::of_connection(worker, Via::Outbound(Arc::clone(listener)), *address);
-    let upstream = worker.upstream(&listener.upstream);
-    let dialled = match upstream.dial(worker).await {
-        Ok(dialled) => dialled,
+async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
+    let worker = &connection.worker;
+    let (origin, upstream) = connection.now();
+    let mut record = record::Exchange::new(&worker.recorder, &origin);
+    record.begin_connection(&origin, Instant::now());
+    let (to_server, facts) = match Box::pin(upstream.bytes(worker)).await {
+        Ok(connected) => connected,
         Err(refusal) => {
-            warn!(listener = %listener.name, code = refusal.code, error = refusal.detail, "Cannot reach the upstream; resetting the workload's connection");
-            exchange.ended(Some(refusal.code));
-            stream.reset_on_close();
-            return;
+            warn!(listener = %upstream.spec().name, code = refusal.code, error = refusal.detail, "Cannot reach the upstream; resetting the workload's connection");
+            record.fail(refusal.code, None);
+            return stream.reset();
         }
     };
-    exchange.upstream(&dialled.facts);
-    if let Some(id) = upstream::dial::server_id(&dialled.facts) {
-        exchange.peer(id);
+    note_upstream(&mut record, &facts);
+    let mut lifeline = worker.lifeline(Direction::Outbound);
+    if let Some(left) = facts.time_left() {
+        lifeline.expire_after(left);
     }
-    let DialledStream::Tls(to_server) = dialled.stream else { return };
-    let transferred = Arc::new(Transferred::default());
-    let mut lifeline = worker.shared.lifeline(Direction::Outbound);
-    let server = dialled.facts.server.clone();
-    if let Some(server) = &server {
-        let now = rustls_pki_types::UnixTime::now();
-        lifeline.expire_after(crate::connections::time_to_leave(
-            server.facts().not_after,
-            now,
-            rand::random(),
-        ));
-    }
-    let end = tunnel(stream, *to_server, &transferred, &mut lifeline, |event| {
-        connection.on_event(event, server.as_deref(), &listener.upstream)
-    })
-    .await;
-    exchange
-        .transferred(transferred.received.load(Ordering::Relaxed), transferred.sent.load(Ordering::Relaxed));
-    exchange.ended(end.code());
+    let mut tunnel = Tunnel::new(stream, to_server);
+    let judge = |event| connection.judge_tcp(event, &facts);
+    let end = tunnel.run(|cx| lifeline.poll_over(cx, judge).map(Over::ending)).await;
+    note_tunnel(&mut record, &tunnel, end);
 }
 
 impl OutboundConnection {
-    /// The upstream as the snapshot has it; as it was when it is gone.
-    #[must_use]
-    pub fn upstream_now(&self) -> Arc<UpstreamSpec> {
-        let snapshot = self.worker.shared.current.load();
-        let listener = snapshot.plan.outbound(&self.listener.name).unwrap_or(&self.listener);
-        Arc::clone(&listener.upstream)
+    /// What rules now: looked up again when there is another snapshot.
+    fn rules(&self) -> Ref<'_, Rules> {
+        if self.rules.borrow().version != self.worker.version() {
+            let snapshot = self.worker.shared.current.load();
+            let mut rules = self.rules.borrow_mut();
+            // As it was when it is gone.
+            let listener = snapshot.plan.outbound(&rules.listener.name).unwrap_or(&rules.listener).clone();
+            *rules = Rules::new(&self.worker, listener, self.address);
+        }
+        self.rules.borrow()
     }
 
-    /// What an event means for a tunnel to a server: nothing, or why it ends and how soon.
-    pub fn on_event(
-        &self,
-        event: Event,
-        server: Option<&Peer>,
-        spec: &UpstreamSpec,
-    ) -> Option<(TunnelEnd, Duration)> {
-        match event {
-            Event::Changed => {
-                let snapshot = self.worker.shared.current.load();
-                if snapshot.plan.outbound(&self.listener.name).is_none() {
-                    return Some((TunnelEnd::Drained, snapshot.plan.settings.drain_timeout.get()));
-                }
-                let error = upstream::dial::objection(&snapshot, spec, server?)?;
-                warn!(listener = %self.listener.name, error, "The server would not be accepted any more; closing its connection");
-                Some((TunnelEnd::NoLongerAllowed, LOSER_GRACE))
+    /// The beginning of its records, and where it leads.
+    fn now(&self) -> (Rc<Origin>, Rc<Upstream>) {
+        let rules = self.rules();
+        (Rc::clone(&rules.origin), Rc::clone(&rules.upstream))
+    }
+
+    /// What an event means for a TCP connection to this server.
+    fn judge_tcp(&self, event: Event, facts: &ConnectionFacts) -> Fate {
+        match self.judge(event) {
+            Fate::GoesOn if event == Event::PeerExpired => {
+                let grace = self.worker.shared.current.load().plan.expiry_grace();
+                grace.map_or(Fate::GoesOn, |grace| Fate::Finishes(Ending::PeerExpired, Some(grace)))
             }
-            Event::PeerExpired => {
-                let snapshot = self.worker.shared.current.load();
-                snapshot.plan.expiry_grace().map(|grace| (TunnelEnd::PeerExpired, grace))
+            Fate::GoesOn if event == Event::Changed && facts.objection(&self.worker).is_some() => {
+                Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
             }
-            Event::Draining | Event::TimeIsUp => None,
+            fate => fate,
         }
     }
 }
 
-/// A request's record, begun with what its connection knows.
-#[must_use]
-pub fn begin_exchange(connection: &OutboundConnection, request: &Request<Incoming>) -> Exchange {
-    let via = Via::Outbound(Arc::clone(&connection.listener));
-    Exchange::of_request(&connection.worker, via, connection.address, None, request)
+impl Caller for OutboundConnection {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = &self.rules().listener.settings.limits;
+        Limits { bytes: limits.max_header_bytes.as_usize(), fields: usize::from(limits.max_headers) }
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        let timeouts = &self.rules().listener.settings.timeouts;
+        Timeouts { head: timeouts.request_headers.get(), idle: timeouts.idle.get() }
+    }
+
+    fn begin(&self, exchange: &mut Exchange) {
+        exchange.begin(&self.rules().origin);
+    }
+
+    fn admit(&self, exchange: &mut Exchange) -> Result<Admission, Refusal> {
+        if exchange.request.method == "CONNECT" {
+            let detail = "CONNECT is not served; each outbound listener leads to one upstream";
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, detail));
+        }
+        let hop = hops::clean_request(&mut exchange.request);
+        Ok(Admission { upstream: Rc::clone(&self.rules().upstream), may_switch: hop.upgrade })
+    }
+
+    fn clean_trailers(&self, _: &mut Fields) {}
+
+    fn judge(&self, event: Event) -> Fate {
+        match event {
+            Event::Draining => Fate::Finishes(Ending::Drained, None),
+            Event::Changed => {
+                let plan = &self.worker.shared.current.load().plan;
+                // A listener that the settings no longer have takes its connections along.
+                match plan.outbound(&self.rules().listener.name) {
+                    Some(_) => Fate::GoesOn,
+                    None => Fate::Finishes(Ending::Drained, Some(plan.settings.drain_timeout.get())),
+                }
+            }
+            Event::PeerExpired => Fate::GoesOn,
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        if let Some(leave) = self.worker.shared.throttle.leave(Instant::now()) {
+            warn!(
+                listener = %self.rules().listener.name,
+                code = refusal.code,
+                error = refusal.detail,
+                kept_back = leave.kept_back,
+                "A request of the workload failed"
+            );
+        }
+    }
+}
+
+impl Rules {
+    fn new(worker: &Worker, listener: Arc<Outbound>, address: PeerAddress) -> Self {
+        Self {
+            version: worker.version(),
+            origin: Origin::outbound(&listener.name, address.socket_address()),
+            upstream: worker.upstream(&listener.upstream),
+            listener,
+        }
+    }
 }

@@ -27,14 +27,6 @@ impl Peer {
     ///
     /// # Errors
     /// [`X509Error::NoCertificate`] for an empty chain; never for one that was accepted.
-    pub fn of_handshake(chain: &[CertificateDer<'_>]) -> Result<Self, X509Error> {
-        Self::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
-    }
-
-    /// Reads the facts of the chain that a handshake accepted, leaf first.
-    ///
-    /// # Errors
-    /// [`X509Error::NoCertificate`] for an empty chain; never for one that was accepted.
     pub fn new(chain: Vec<CertificateDer<'static>>) -> Result<Self, X509Error> {
         let facts = facts_of_accepted(chain.first().ok_or(X509Error::NoCertificate)?)?;
         Ok(Self { facts, chain, accepted_by: Mutex::default() })

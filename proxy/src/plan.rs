@@ -12,14 +12,11 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
 use rustls_pki_types::UnixTime;
 use svidecar_authority::{
     AuthorityError,
     bundle::BundleSet,
-    tls::{
-        self, Authorizer, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, Versions, authorize,
-    },
+    tls::{Authorizer, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, authorize},
     x509::X509Error,
 };
 use svidecar_config::{
@@ -37,7 +34,7 @@ use crate::{
     headers::IdentityHeaders,
     io::tls::Alpn,
     snapshot::Current,
-    upstream::{HttpChoice, UpstreamSpec, dial::UpstreamTls},
+    upstream::{HttpChoice, UpstreamSpec, UpstreamTls},
 };
 
 /// Toward the app: shorter than any app's own keep-alive, so that it never closes a connection under our request.
@@ -66,8 +63,6 @@ pub struct Inbound {
     pub policy: Arc<Policy>,
     /// What the app gets to know of the peer.
     pub headers: Arc<IdentityHeaders>,
-    /// mTLS.
-    pub tls: Arc<ServerConfig>,
     /// mTLS, by what the peer offers.
     pub offers: Arc<Offers>,
     /// The app.
@@ -111,13 +106,6 @@ impl TlsSource {
         self.current().map(|current| Arc::clone(&current.load().identity.bundles)).unwrap_or_default()
     }
 
-    fn server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let (identity, bundles) = (self.clone(), self.clone());
-        // Whoever is verified may connect; what it may do is the policy's to say, and a denial can be explained.
-        let verifier = SpiffeVerifier::new(move || bundles.bundles(), authorize::any());
-        tls::server_config(move || identity.identity(), verifier, alpn, Versions::default()).map(Arc::new)
-    }
-
     fn source(&self) -> Arc<dyn IdentitySource> {
         let identity = self.clone();
         Arc::new(move || identity.identity())
@@ -140,18 +128,8 @@ impl TlsSource {
         })
     }
 
-    fn resuming_client(&self, server_ids: &Arc<[IdPattern]>) -> Result<ResumingClient, AuthorityError> {
+    fn client(&self, server_ids: &Arc<[IdPattern]>) -> Result<ResumingClient, AuthorityError> {
         ResumingClient::new(self.source(), self.verifier(expecting(server_ids)))
-    }
-
-    fn client(
-        &self,
-        server_ids: &Arc<[IdPattern]>,
-        alpn: &[&[u8]],
-    ) -> Result<Arc<rustls::ClientConfig>, AuthorityError> {
-        let (identity, bundles) = (self.clone(), self.clone());
-        let verifier = SpiffeVerifier::new(move || bundles.bundles(), expecting(server_ids));
-        tls::client_config(move || identity.identity(), verifier, alpn, Versions::default()).map(Arc::new)
     }
 }
 
@@ -251,26 +229,19 @@ fn compile_inbound(
     let name: Arc<str> = settings.name.as_str().into();
     // A new policy alone keeps the connections to the app.
     let unchanged = same.filter(|same| same.settings == *settings);
-    let (app, tls) = match unchanged {
-        Some(same) => (Arc::clone(&same.app), Arc::clone(&same.tls)),
+    let (app, offers) = match unchanged {
+        Some(same) => (Arc::clone(&same.app), Arc::clone(&same.offers)),
         None => {
-            let alpn: &[&[u8]] = match settings.protocol {
-                ListenerProtocol::Http => &[b"h2", b"http/1.1"],
-                ListenerProtocol::Tcp => &[],
-            };
-            (app_spec(&name, settings), source.server(alpn).map_err(tls_error)?)
+            let offers = source.offers(settings.protocol).map_err(tls_error)?;
+            (app_spec(&name, settings), Arc::new(offers))
         }
-    };
-    let offers = match unchanged {
-        Some(same) => Arc::clone(&same.offers),
-        None => Arc::new(source.offers(settings.protocol).map_err(tls_error)?),
     };
     let headers = match unchanged {
         Some(same) => Arc::clone(&same.headers),
         None => Arc::new(compile_headers(settings)?),
     };
     let policy = Arc::new(policy);
-    Ok(Arc::new(Inbound { name, settings: settings.clone(), policy, headers, tls, offers, app, policy_text }))
+    Ok(Arc::new(Inbound { name, settings: settings.clone(), policy, headers, offers, app, policy_text }))
 }
 
 fn compile_headers(settings: &InboundSettings) -> Result<IdentityHeaders, ProxyError> {
@@ -313,12 +284,8 @@ fn compile_outbound(
     }
     let name: Arc<str> = settings.name.as_str().into();
     let server_ids: Arc<[IdPattern]> = settings.upstream.server_id.clone().into();
-    let config = |alpn: &[&[u8]]| source.client(&server_ids, alpn).map_err(tls_error);
     let tls = UpstreamTls {
-        http1: config(&[b"http/1.1"])?,
-        http2: config(&[b"h2", b"http/1.1"])?,
-        plain: config(&[])?,
-        client: source.resuming_client(&server_ids).map_err(tls_error)?,
+        client: source.client(&server_ids).map_err(tls_error)?,
         server_ids: Arc::clone(&server_ids),
     };
     let upstream = Arc::new(UpstreamSpec {

@@ -2,22 +2,15 @@
 //!
 //! The sentence goes to the log. The peer gets the code, and only a peer that is authenticated does.
 
-use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE},
-};
+use http::StatusCode;
 
-use crate::{
-    body::ResponseBody,
-    message::{ResponseHead, Version},
-};
+use crate::message::{ResponseHead, Version};
 
 /// Carries the code to a peer that is authenticated, or to our own app.
 pub const ERROR_HEADER: &str = "x-svidecar-error";
 
 /// Why a request was not forwarded, or got no response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// The status for a client that does not speak gRPC.
     pub status: StatusCode,
@@ -60,40 +53,14 @@ impl Refusal {
             fields.push(b"content-type", b"text/plain; charset=utf-8");
             format!("svidecar: {}\n", self.code)
         };
+        let reason = StatusCode::from_u16(head.status).ok().and_then(|status| status.canonical_reason());
+        head.reason.extend_from_slice(reason.unwrap_or_default().as_bytes());
         fields.push(b"content-length", body.len().to_string().as_bytes());
         fields.push(ERROR_HEADER.as_bytes(), self.code.as_bytes());
         if self.close && version < Version::Http2 {
             fields.push(b"connection", b"close");
         }
         body
-    }
-
-    /// The answer. A gRPC client gets a status that its library understands (trailers only).
-    #[must_use]
-    pub fn response(&self, grpc: bool) -> Response<ResponseBody> {
-        let mut response = if grpc { self.grpc() } else { self.plain() };
-        response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(self.code));
-        if self.close {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-
-    fn plain(&self) -> Response<ResponseBody> {
-        let text = format!("svidecar: {}\n", self.code);
-        let mut response = Response::new(ResponseBody::own(Bytes::from(text)));
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response
-    }
-
-    fn grpc(&self) -> Response<ResponseBody> {
-        let mut response = Response::new(ResponseBody::own(Bytes::new()));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from_static(self.grpc_status()));
-        headers.insert("grpc-message", HeaderValue::from_static(self.code));
-        response
     }
 
     /// gRPC's own mapping of HTTP statuses (grpc/doc/http-grpc-status-mapping).
@@ -116,35 +83,30 @@ mod tests {
     #[test]
     fn a_grpc_client_gets_a_grpc_status() {
         let refusal = Refusal::new(StatusCode::FORBIDDEN, "denied_by_rule", "rule x");
-        let response = refusal.response(true);
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["grpc-status"], "7");
-        assert_eq!(response.headers()[ERROR_HEADER], "denied_by_rule");
-        assert!(http_body::Body::is_end_stream(response.body()));
+        let mut head = ResponseHead::default();
+        let body = refusal.answer(Version::Http2, true, &mut head);
+        assert_eq!((head.status, body.as_str()), (200, ""));
+        assert_eq!(head.fields.get("grpc-status"), Some(&b"7"[..]));
+        assert_eq!(head.fields.get(ERROR_HEADER), Some(&b"denied_by_rule"[..]));
     }
 
     #[test]
-    fn both_forms_say_the_same() {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, "denied_by_rule", "rule x").closing();
-        for (version, grpc) in [(Version::Http11, false), (Version::Http2, false), (Version::Http2, true)] {
-            let (mut head, old) = (ResponseHead::default(), refusal.response(grpc));
-            let body = refusal.answer(version, grpc, &mut head);
-            assert_eq!(head.status, old.status().as_u16());
-            for (name, value) in old.headers() {
-                let expected = (name != CONNECTION || version < Version::Http2).then_some(value.as_bytes());
-                assert_eq!(head.fields.get(name.as_str()), expected, "{name}");
-            }
+    fn only_http_1_is_told_to_close() {
+        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream_refused", "").closing();
+        for (version, told) in [(Version::Http10, true), (Version::Http11, true), (Version::Http2, false)] {
+            let mut head = ResponseHead::default();
+            let body = refusal.answer(version, false, &mut head);
+            assert_eq!(head.fields.contains("connection"), told);
             assert_eq!(head.fields.get("content-length"), Some(body.len().to_string().as_bytes()));
-            assert_eq!(body.is_empty(), grpc);
         }
     }
 
     #[test]
     fn the_detail_stays_with_us() {
-        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream_refused", "10.0.0.7 refused").closing();
-        let response = refusal.response(false);
-        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
-        assert_eq!(response.headers()[CONNECTION], "close");
-        assert!(!format!("{:?}", response.headers()).contains("10.0.0.7"));
+        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream_refused", "10.0.0.7 refused");
+        let mut head = ResponseHead::default();
+        let body = refusal.answer(Version::Http11, false, &mut head);
+        assert_eq!(head.status, 502);
+        assert!(!format!("{head:?}{body}").contains("10.0.0.7"));
     }
 }

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::{
-    connections::Lifeline,
     drain::{Direction, Drain},
     record::Telemetry,
     reload::ReloadStatus,
@@ -52,12 +51,6 @@ impl Shared {
             throttle: Throttle::default(),
             announced: Mutex::default(),
         })
-    }
-
-    /// What a new connection has to follow.
-    #[must_use]
-    pub fn lifeline(&self, direction: Direction) -> Lifeline {
-        Lifeline::new(self.current.subscribe(), self.drain.subscribe(), direction)
     }
 
     /// Says who a server turned out to be, aloud the first time.

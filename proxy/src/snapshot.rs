@@ -3,7 +3,10 @@
 //! A change builds a new snapshot and swaps; who holds the old one finishes with it. Nothing in a snapshot is ever
 //! modified. Each swap raises the version, which live connections follow.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::UnixTime;
@@ -23,6 +26,8 @@ pub struct Snapshot {
 pub struct Current {
     snapshot: ArcSwap<Snapshot>,
     version: watch::Sender<u64>,
+    /// The same number, for those who look at it with each request.
+    number: Arc<AtomicU64>,
     /// Writers take turns: each builds on the snapshot that it replaces.
     writing: Mutex<()>,
 }
@@ -33,7 +38,8 @@ impl Current {
     pub fn new(plan: Arc<Plan>, workload_api: &str) -> Arc<Self> {
         let identity = Arc::new(Identity::waiting(workload_api, UnixTime::now()));
         let snapshot = ArcSwap::from_pointee(Snapshot { identity, plan });
-        Arc::new(Self { snapshot, version: watch::Sender::new(1), writing: Mutex::new(()) })
+        let (version, number) = (watch::Sender::new(1), Arc::new(AtomicU64::new(1)));
+        Arc::new(Self { snapshot, version, number, writing: Mutex::new(()) })
     }
 
     /// The snapshot of now, without a lock.
@@ -53,6 +59,12 @@ impl Current {
         self.version.subscribe()
     }
 
+    /// The version that is in force, for those who only ask whether it changed.
+    #[must_use]
+    pub const fn version(&self) -> &Arc<AtomicU64> {
+        &self.number
+    }
+
     /// Puts a new identity in force, made from the one before.
     pub fn replace_identity(&self, make: impl FnOnce(&Identity) -> Identity) {
         self.replace(|old| Snapshot { identity: Arc::new(make(&old.identity)), plan: Arc::clone(&old.plan) });
@@ -68,7 +80,8 @@ impl Current {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let new = make(&self.snapshot.load());
         self.snapshot.store(Arc::new(new));
+        let number = self.number.fetch_add(1, Ordering::Release) + 1;
         drop(writing);
-        self.version.send_modify(|version| *version += 1);
+        self.version.send_replace(number);
     }
 }

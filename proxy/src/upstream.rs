@@ -1,39 +1,31 @@
-//! What a listener leads to: pick an endpoint, get a connection to it, send a request over it.
+//! What a listener leads to: pick an endpoint, get a connection to it.
 //!
 //! Each worker has its own upstreams with their own connections. Never looks at policies; the server's ID is checked
 //! in the handshake, before any byte of a request leaves.
 
+pub mod channel;
 pub mod connect;
-pub mod dial;
+pub mod endpoint;
+pub mod facts;
 pub mod pool;
 pub mod resolve;
+pub mod shared;
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode};
-use http_body::Body;
-use hyper::body::Incoming;
-use svidecar_config::address::Address;
+use http::StatusCode;
+use svidecar_authority::tls::ResumingClient;
+use svidecar_config::{address::Address, pattern::IdPattern};
+use svidecar_id::SpiffeId;
 use tokio::time::Instant;
-use tracing::debug;
 
+use self::{channel::Ready, endpoint::Endpoint, facts::ConnectionFacts};
 use crate::{
-    body::RequestBody,
     codes,
-    forward::hops,
+    io::Stream,
+    message::{RequestHead, Version},
     refusal::Refusal,
-    upstream::{
-        dial::{Dialled, UpstreamTls},
-        pool::{Connection, ConnectionFacts, Lease, Pool, Sender},
-        resolve::Resolver,
-    },
-    workers::Worker,
+    worker::Worker,
 };
 
 /// An endpoint that failed is passed over for this long while another one works.
@@ -64,6 +56,22 @@ pub struct UpstreamSpec {
     pub max_headers: usize,
 }
 
+/// mTLS toward an upstream.
+pub struct UpstreamTls {
+    /// IDs that the server may have; at least one.
+    pub server_ids: Arc<[IdPattern]>,
+    /// Whatever is offered.
+    pub client: ResumingClient,
+}
+
+impl UpstreamTls {
+    /// Whether a server of this ID is expected.
+    #[must_use]
+    pub fn expects(&self, id: &SpiffeId) -> bool {
+        self.server_ids.iter().any(|pattern| pattern.matches(id))
+    }
+}
+
 /// Which version of HTTP an upstream is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpChoice {
@@ -81,43 +89,15 @@ pub enum HttpChoice {
 pub struct Upstream {
     spec: Arc<UpstreamSpec>,
     endpoints: Vec<Endpoint>,
-    next: AtomicUsize,
-}
-
-struct Endpoint {
-    address: Address,
-    resolver: Option<Resolver>,
-    pool: Arc<Pool>,
-    avoid_until: Mutex<Option<Instant>>,
-}
-
-/// A response, and what belongs to it until it has ended.
-pub struct Answer {
-    /// The response, with its body still to be read.
-    pub response: Response<Incoming>,
-    /// The HTTP/1 connection.
-    pub lease: Option<Lease>,
-    /// The connection's facts.
-    pub facts: Arc<ConnectionFacts>,
-    /// Whether a reused connection had died and the request went out a second time.
-    pub retried: bool,
+    next: Cell<usize>,
 }
 
 impl Upstream {
     /// Without any connection yet.
     #[must_use]
-    pub fn new(spec: Arc<UpstreamSpec>, worker: &Worker) -> Self {
-        let endpoint = |address: &Address| Endpoint {
-            resolver: match address {
-                Address::Tcp { host, port } => Some(Resolver::new(host, *port)),
-                Address::Unix(_) => None,
-            },
-            address: address.clone(),
-            pool: Pool::new(spec.idle_timeout, worker.tracker.clone()),
-            avoid_until: Mutex::new(None),
-        };
-        let endpoints = spec.endpoints.iter().map(endpoint).collect();
-        Self { spec, endpoints, next: AtomicUsize::new(0) }
+    pub fn new(spec: Arc<UpstreamSpec>) -> Rc<Self> {
+        let endpoints = spec.endpoints.iter().map(|address| Endpoint::new(&spec, address)).collect();
+        Rc::new(Self { spec, endpoints, next: Cell::new(0) })
     }
 
     /// What the settings say.
@@ -126,87 +106,63 @@ impl Upstream {
         &self.spec
     }
 
-    /// Sends a request and waits for the head of the response. When a reused connection died before any byte of a
-    /// response, the request goes out once more on a fresh one, if it never left or may be repeated.
+    /// Whether this request goes over HTTP/2, where the other side has it.
+    #[must_use]
+    pub fn takes_http2(&self, head: &RequestHead) -> bool {
+        let asked = head.version == Version::Http2;
+        match self.spec.http {
+            HttpChoice::AsRequested => asked,
+            HttpChoice::ForGrpcHttp2 => asked && head.is_grpc(),
+            HttpChoice::Http1 => false,
+            // HTTP/2 has no switch of protocols.
+            HttpChoice::Http2 => !head.fields.contains("upgrade"),
+        }
+    }
+
+    /// A connection that has served a request and is there for the next, to the endpoint whose turn it is.
+    #[must_use]
+    pub fn pooled(&self, worker: &Worker, http2: bool) -> Option<Ready> {
+        if http2 {
+            return None;
+        }
+        let start = self.next.get();
+        if self.endpoints.len() > 1 {
+            self.next.set(start.wrapping_add(1));
+        }
+        self.in_turn(start).find(|endpoint| !endpoint.is_avoided())?.pooled(worker)
+    }
+
+    /// A way for one request, over a connection that is shared or over a new one.
     ///
     /// # Errors
     /// What to answer instead.
-    pub async fn send(&self, worker: &Worker, mut request: Request<RequestBody>) -> Result<Answer, Refusal> {
-        let asked = request.version() == http::Version::HTTP_2;
-        let http2 = match self.spec.http {
-            HttpChoice::AsRequested => asked,
-            HttpChoice::ForGrpcHttp2 => asked && hops::is_grpc(request.headers()),
-            HttpChoice::Http1 => false,
-            HttpChoice::Http2 => !request.headers().contains_key(http::header::UPGRADE),
-        };
-        let mut retried = false;
-        if let Some(connection) = self.pooled(http2) {
-            let spare = spare_copy(&request);
-            match self.attempt(connection, request).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => {
-                    request = match failed.unsent.map(|unsent| *unsent).or(spare) {
-                        Some(request) => request,
-                        None => return Err(failed.refusal),
-                    };
-                    debug!(
-                        upstream = %self.spec.name,
-                        error = failed.refusal.detail,
-                        "A reused connection had been closed (the other side's keep-alive is shorter than ours); trying a fresh one"
-                    );
-                    retried = true;
-                }
-            }
-        }
-        let connection = self.fresh(worker, http2).await?;
-        let mut answer = self.attempt(connection, request).await.map_err(|failed| failed.refusal)?;
-        answer.retried = retried;
-        Ok(answer)
+    pub async fn ready(&self, worker: &Rc<Worker>, http2: bool) -> Result<Ready, Refusal> {
+        self.first_that_works(async |endpoint| endpoint.ready(worker, http2).await).await
     }
 
-    /// Opens a connection for bytes of any protocol.
+    /// A way for bytes of any protocol.
     ///
     /// # Errors
     /// What to answer instead; for TCP only its code and detail matter.
-    pub async fn dial(&self, worker: &Worker) -> Result<Dialled, Refusal> {
-        self.dial_any(worker, dial::Alpn::None).await.map(|(dialled, _)| dialled)
+    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Stream, Rc<ConnectionFacts>), Refusal> {
+        self.first_that_works(async |endpoint| endpoint.bytes(worker).await).await
     }
 
-    /// A connection that is open already.
-    fn pooled(&self, http2: bool) -> Option<Connection> {
-        let start = self.next.load(Ordering::Relaxed);
-        self.in_turn(start).find_map(|endpoint| match http2 {
-            true => endpoint.pool.get_http2(),
-            false => endpoint.pool.take_http1(),
-        })
-    }
-
-    /// A new connection, with HTTP spoken on it.
-    async fn fresh(&self, worker: &Worker, http2: bool) -> Result<Connection, Refusal> {
-        let alpn = if http2 { dial::Alpn::Http2 } else { dial::Alpn::Http1 };
-        let (dialled, endpoint) = self.dial_any(worker, alpn).await?;
-        let http2 = http2 && dialled.speaks_http2();
-        let connection = dialled.into_http(worker, &self.spec, http2).await?;
-        if let Sender::Http2(sender) = &connection.sender {
-            endpoint.pool.share_http2(sender.clone(), Arc::clone(&connection.facts));
-        }
-        Ok(connection)
-    }
-
-    /// Dials the endpoints in turn until one answers.
-    async fn dial_any(&self, worker: &Worker, alpn: dial::Alpn) -> Result<(Dialled, &Endpoint), Refusal> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
+    /// Asks the endpoints in turn until one gives what is wanted.
+    async fn first_that_works<T>(
+        &self,
+        ask: impl AsyncFn(&Endpoint) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let start = self.next.get();
+        self.next.set(start.wrapping_add(1));
         let (good, avoided): (Vec<_>, Vec<_>) =
-            self.in_turn(start).partition(|endpoint| !endpoint.is_avoided(now));
+            self.in_turn(start).partition(|endpoint| !endpoint.is_avoided());
         let mut last = None;
         for endpoint in good.into_iter().chain(avoided).take(MAX_ATTEMPTS) {
-            let dialling =
-                dial::dial(worker, &self.spec, &endpoint.address, endpoint.resolver.as_ref(), alpn);
-            match dialling.await {
-                Ok(dialled) => {
+            match ask(endpoint).await {
+                Ok(got) => {
                     endpoint.avoid(None);
-                    return Ok((dialled, endpoint));
+                    return Ok(got);
                 }
                 Err(refusal) => {
                     endpoint.avoid(Some(Instant::now() + PENALTY));
@@ -223,97 +179,9 @@ impl Upstream {
         }))
     }
 
-    async fn attempt(
-        &self,
-        connection: Connection,
-        mut request: Request<RequestBody>,
-    ) -> Result<Answer, Failed> {
-        let Connection { sender, facts } = connection;
-        let sent = match sender {
-            Sender::Http1(mut sender) => {
-                hops::to_http1(&mut request);
-                let pool = self.pool_of(&facts);
-                match sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let lease = pool.map(|pool| Lease::new(pool, sender, Arc::clone(&facts)));
-                        Ok((response, lease))
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Sender::Http2(mut sender) => {
-                hops::to_http2(&mut request, self.spec.tls.is_some(), &facts.address);
-                sender.try_send_request(request).await.map(|response| (response, None))
-            }
-        };
-        match sent {
-            Ok((response, lease)) => Ok(Answer { response, lease, facts, retried: false }),
-            Err(mut error) => Err(Failed {
-                unsent: error.take_message().map(Box::new),
-                refusal: failed_exchange(&self.spec.name, &facts.address, error.error()),
-            }),
-        }
-    }
-
-    fn pool_of(&self, facts: &ConnectionFacts) -> Option<Arc<Pool>> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.address == facts.endpoint)
-            .map(|endpoint| Arc::clone(&endpoint.pool))
-    }
-
     fn in_turn(&self, start: usize) -> impl Iterator<Item = &Endpoint> {
         let count = self.endpoints.len();
         let skip = start.checked_rem(count).unwrap_or(0);
         self.endpoints.iter().cycle().skip(skip).take(count)
     }
-}
-
-impl Endpoint {
-    fn is_avoided(&self, now: Instant) -> bool {
-        self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
-    }
-
-    fn avoid(&self, until: Option<Instant>) {
-        *self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    }
-}
-
-/// A request that got no response, and the request itself if it never left.
-struct Failed {
-    unsent: Option<Box<Request<RequestBody>>>,
-    refusal: Refusal,
-}
-
-/// A second copy of a request that may safely be sent twice: no body, and a method that only asks or that leaves the
-/// same state however often it is done (RFC 9110 §9.2.2).
-fn spare_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let repeatable = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    );
-    if !repeatable || !request.body().is_end_stream() || request.headers().contains_key(http::header::UPGRADE)
-    {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
-}
-
-/// Names what went wrong between a request and its response.
-fn failed_exchange(upstream: &str, address: &str, error: &hyper::Error) -> Refusal {
-    let (status, code, what) = if error.is_parse() {
-        (StatusCode::BAD_GATEWAY, codes::UPSTREAM_PROTOCOL_ERROR, "sent something that is not HTTP")
-    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        (StatusCode::BAD_GATEWAY, codes::UPSTREAM_CLOSED, "closed the connection before it answered")
-    } else {
-        (StatusCode::BAD_GATEWAY, codes::UPSTREAM_FAILED, "failed before it answered")
-    };
-    let source = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
-    Refusal::new(status, code, format!("`{upstream}` at {address} {what}: {error}{source}"))
 }

@@ -2,26 +2,28 @@
 //! connections to upstreams; a request never changes threads.
 
 use std::{
-    future::Future,
     io,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError, mpsc as blocking},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use svidecar_config::proxy::Workers as WorkerCount;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::{
     accept::{self, Listener},
     drain::Phase,
     error::ProxyError,
-    record::Recorder,
     shared::Shared,
-    upstream::{Upstream, UpstreamSpec},
+    worker::Worker,
 };
 
 /// Commands wait only while a worker is busy with the ones before.
@@ -29,50 +31,6 @@ const COMMANDS: usize = 64;
 
 /// More threads than this help nobody who has not said so.
 const MOST_AUTOMATIC: usize = 4;
-
-/// What belongs to one thread.
-pub struct Worker {
-    /// What all threads share.
-    pub shared: Arc<Shared>,
-    /// Writes this thread's records.
-    pub recorder: Recorder,
-    /// Every task of this thread.
-    pub tracker: TaskTracker,
-    upstreams: Mutex<Vec<Arc<Upstream>>>,
-}
-
-impl Worker {
-    /// A worker without connections.
-    #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let recorder = shared.telemetry.recorder();
-        Arc::new(Self { shared, recorder, tracker: TaskTracker::new(), upstreams: Mutex::default() })
-    }
-
-    /// This thread's connections for `spec`. The first use after a change of the settings drops what they no longer
-    /// name; requests that run over it finish.
-    pub fn upstream(&self, spec: &Arc<UpstreamSpec>) -> Arc<Upstream> {
-        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = upstreams.iter().find(|upstream| Arc::ptr_eq(upstream.spec(), spec)) {
-            return Arc::clone(known);
-        }
-        let snapshot = self.shared.current.load();
-        let plan = &snapshot.plan;
-        upstreams.retain(|upstream| {
-            let is_mine = |spec: &Arc<UpstreamSpec>| Arc::ptr_eq(spec, upstream.spec());
-            plan.inbound.iter().any(|listener| is_mine(&listener.app))
-                || plan.outbound.iter().any(|listener| is_mine(&listener.upstream))
-        });
-        let new = Arc::new(Upstream::new(Arc::clone(spec), self));
-        upstreams.push(Arc::clone(&new));
-        new
-    }
-
-    /// Runs a task that belongs to this thread.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(task);
-    }
-}
 
 /// What a worker can be told.
 enum Command {
@@ -107,25 +65,28 @@ impl Workers {
         let failed = CancellationToken::new();
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .thread_name("svidecar-dns")
-                .max_blocking_threads(2)
-                .build()
-                .map_err(|source| ProxyError::System { what: "start a worker's runtime", source })?;
             let (commands, receiver) = mpsc::channel(COMMANDS);
-            let worker = Worker::new(Arc::clone(shared));
-            let (stop, alarm) = (stop.clone(), failed.clone().drop_guard());
+            let (shared, stop, alarm) = (Arc::clone(shared), stop.clone(), failed.clone().drop_guard());
+            // The runtime cannot leave its thread, so the thread makes it and says whether it could.
+            let (started, has_started) = blocking::sync_channel(1);
             let handle = thread::Builder::new()
                 .name(format!("svidecar-{index}"))
                 .spawn(move || {
-                    runtime.block_on(run(worker, receiver, stop));
-                    // Tasks that outlive the deadline are dropped with the runtime; lookups are not waited for.
-                    runtime.shutdown_background();
+                    match runtime() {
+                        Ok(runtime) => {
+                            let _ = started.send(Ok(()));
+                            runtime.block_on(run(Worker::new(shared), receiver, stop));
+                            // Tasks that outlive the deadline are dropped with the runtime; lookups are not waited for.
+                            runtime.shutdown_background();
+                        }
+                        Err(error) => _ = started.send(Err(error)),
+                    }
                     alarm.disarm();
                 })
                 .map_err(|source| ProxyError::System { what: "start a worker thread", source })?;
             threads.push(Thread { commands, handle });
+            let started = has_started.recv().map_err(|_| ProxyError::WorkerEnded { index })?;
+            started.map_err(|source| ProxyError::System { what: "start a worker's runtime", source })?;
         }
         Ok(Self { threads: Mutex::new(threads), count, stop, failed })
     }
@@ -188,8 +149,18 @@ impl Workers {
 /// How long the tasks of a worker have to end once every connection was told to.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .thread_name("svidecar-dns")
+        .max_blocking_threads(2)
+        .build_local(LocalOptions::default())
+}
+
 /// One worker's life: takes listeners until told to stop.
-async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+    // Not among the tracked tasks: it never ends by itself.
+    tokio::task::spawn_local(Rc::clone(&worker).follow());
     let mut flushing = pin!(worker.recorder.keep_flushed());
     loop {
         tokio::select! {
@@ -197,7 +168,7 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::Receiver<Command>, stop: C
             never = &mut flushing => match never {},
             command = commands.recv() => match command {
                 Some(Command::Listen(listener)) => {
-                    worker.spawn(accept::run(Arc::clone(&worker), listener));
+                    worker.spawn(accept::run(Rc::clone(&worker), listener));
                 }
                 // Nobody may be waiting any more.
                 Some(Command::Pulse(pulse)) => _ = pulse.send(()),

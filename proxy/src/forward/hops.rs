@@ -1,236 +1,302 @@
-//! Hop-by-hop hygiene (RFC 9110 §7.6.1): what belongs to one connection must not travel over the next.
+//! What a head says about the one connection it came over: read, and taken out of it (RFC 9110 §7.6.1).
 //!
-//! Pure functions over header maps. Never looks at identity headers; those are `headers`'.
+//! All that is left keeps its order and its case. Never looks at identity headers; those are `headers`'.
 
-mod fields;
+use crate::message::{Fields, RequestHead, ResponseHead, Version};
 
-use http::{
-    HeaderMap, HeaderName, Method, Request, StatusCode, Version,
-    header::{CONNECTION, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
-    uri::{Authority, PathAndQuery, Scheme, Uri},
-};
-
-pub use fields::{Hop, clean_request, clean_response, clean_trailers, say_close};
-
-/// Hop-by-hop fields that are removed whether `Connection` names them or not. `trailer` stays: it announces the
-/// trailers that we do forward. `te` is cut down to `trailers`, which gRPC needs.
-const HOP_BY_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    TRANSFER_ENCODING,
-];
-
-/// The most names that one `Connection` field may list; the rest are a sign of abuse and stay in the message.
+/// The most names that the `Connection` fields of a message may list; the rest are a sign of abuse and stay in the
+/// message.
 const MAX_CONNECTION_OPTIONS: usize = 16;
 
-/// The protocol that a request asks to switch to, if it does so properly (RFC 9110 §7.8).
-#[must_use]
-pub fn requested_upgrade(request: &Request<impl Sized>) -> Option<HeaderValue> {
-    if request.version() != Version::HTTP_11 || request.method() == Method::CONNECT {
-        return None;
-    }
-    let asks = connection_options(request.headers()).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    let protocol = request.headers().get(UPGRADE)?;
-    // h2c by upgrade is deprecated and a known way around proxies (RFC 9113 §3.1): it is dropped, not forwarded.
-    let is_h2c = protocol.as_bytes().get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"));
-    (asks && !is_h2c).then(|| protocol.clone())
+/// What `Connection` cannot take away: where a message goes, where it ends, and what has rules of its own here.
+const KEPT: [&[u8]; 3] = [b"host", b"content-length", b"te"];
+
+/// What a head said about its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// The connection ends after this message.
+    pub close: bool,
+    /// The connection goes on after this message, although it is HTTP/1.0.
+    pub keep_alive: bool,
+    /// The message asks to switch protocols, or agrees to. `Connection` and `Upgrade` are still in it then.
+    pub upgrade: bool,
 }
 
-/// Removes hop-by-hop fields from a message in either direction.
-pub fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = connection_options(headers)
-            .take(MAX_CONNECTION_OPTIONS)
-            .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-            .filter(|name| *name != TE && *name != HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
+/// Takes out of a request what belongs to its connection. A proper request for another protocol stays (RFC 9110 §7.8).
+pub fn clean_request(head: &mut RequestHead) -> Hop {
+    let may_switch = head.version == Version::Http11 && head.method != "CONNECT";
+    clean(&mut head.fields, may_switch)
+}
+
+/// Takes out of a response what belongs to its connection. The agreement to another protocol stays; whether anybody had
+/// asked for one is the caller's to know.
+pub fn clean_response(head: &mut ResponseHead) -> Hop {
+    clean(&mut head.fields, head.status == 101)
+}
+
+/// Takes out of trailers what must not be there (RFC 9110 §6.5.1).
+pub fn clean_trailers(fields: &mut Fields) {
+    fields.retain(|name, _| kind(name) == Kind::EndToEnd && !is_one_of(name, &KEPT));
+}
+
+/// Says that the connection ends after this message of HTTP/1.
+pub fn say_close(fields: &mut Fields) {
+    fields.set("connection", b"close");
+}
+
+fn clean(fields: &mut Fields, may_switch: bool) -> Hop {
+    let options = Options::read(fields);
+    let upgrade = may_switch && options.upgrade && asks_for_a_protocol(fields);
+    // Of several fields of these names, the first stays alone.
+    let (mut has_connection, mut has_upgrade, mut has_te) = (false, false, false);
+    let mut trailers = false;
+    fields.retain(|name, value| match kind(name) {
+        Kind::EndToEnd => !options.names(name),
+        Kind::HopByHop => false,
+        Kind::Connection => upgrade && !std::mem::replace(&mut has_connection, true),
+        Kind::Upgrade => upgrade && !std::mem::replace(&mut has_upgrade, true),
+        Kind::Te => {
+            trailers |= lists(value, b"trailers");
+            value.eq_ignore_ascii_case(b"trailers") && !std::mem::replace(&mut has_te, true)
         }
+    });
+    if upgrade && !fields.get("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"upgrade")) {
+        fields.set("connection", b"upgrade");
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    // gRPC needs it; other codings end here.
+    if trailers && !has_te {
+        fields.push(b"te", b"trailers");
     }
-    headers.remove(UPGRADE);
-    if headers.contains_key(TE) {
-        let trailers = headers.get_all(TE).iter().any(|value| {
-            value.to_str().is_ok_and(|value| {
-                value.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-            })
-        });
-        headers.remove(TE);
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+    Hop { close: options.close, keep_alive: options.keep_alive, upgrade }
+}
+
+/// Whether `Upgrade` names protocols that may pass. h2c by upgrade is deprecated and a known way around proxies
+/// (RFC 9113 §3.1): it is dropped, not forwarded.
+fn asks_for_a_protocol(fields: &Fields) -> bool {
+    let is_h2c = |protocol: &[u8]| {
+        let start = protocol.trim_ascii_start();
+        start.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
+    };
+    let mut values = fields.get_all("upgrade").peekable();
+    values.peek().is_some() && !values.any(|value| value.split(|byte| *byte == b',').any(is_h2c))
+}
+
+/// What the `Connection` fields list.
+#[derive(Default)]
+struct Options {
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    /// Names of other fields; rare, so that nothing is allocated for most messages.
+    named: Vec<Vec<u8>>,
+}
+
+impl Options {
+    fn read(fields: &Fields) -> Self {
+        let mut options = Self::default();
+        for option in fields.get_all("connection").flat_map(|value| value.split(|byte| *byte == b',')) {
+            let option = option.trim_ascii();
+            if option.eq_ignore_ascii_case(b"keep-alive") {
+                options.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"close") {
+                options.close = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                options.upgrade = true;
+            } else if options.named.len() < MAX_CONNECTION_OPTIONS
+                && !option.is_empty()
+                && !is_one_of(option, &KEPT)
+            {
+                options.named.push(option.to_vec());
+            }
         }
+        options
+    }
+
+    fn names(&self, name: &[u8]) -> bool {
+        self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
     }
 }
 
-/// Puts back what asks for, or agrees to, a switch of protocols.
-pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, protocol);
+/// What becomes of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It travels on.
+    EndToEnd,
+    /// It is removed whether `Connection` names it or not.
+    HopByHop,
+    Connection,
+    Upgrade,
+    Te,
 }
 
-/// Whether a response switches protocols.
-#[must_use]
-pub fn is_switching(status: StatusCode) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS
+/// `trailer` is end to end here: it announces the trailers that we do forward.
+fn kind(name: &[u8]) -> Kind {
+    let (known, kind): (&[&[u8]], Kind) = match name.len() {
+        2 => (&[b"te"], Kind::Te),
+        7 => (&[b"upgrade"], Kind::Upgrade),
+        10 if name.eq_ignore_ascii_case(b"connection") => return Kind::Connection,
+        10 => (&[b"keep-alive"], Kind::HopByHop),
+        14 => (&[b"http2-settings"], Kind::HopByHop),
+        16 => (&[b"proxy-connection"], Kind::HopByHop),
+        17 => (&[b"transfer-encoding"], Kind::HopByHop),
+        _ => return Kind::EndToEnd,
+    };
+    if is_one_of(name, known) { kind } else { Kind::EndToEnd }
 }
 
-/// Gives the request the form that HTTP/1.1 wants: an origin-form target and a `Host` field. An authority in the
-/// target wins over `Host` (RFC 9112 §3.2.2).
-pub fn to_http1(request: &mut Request<impl Sized>) {
-    if let Some(authority) = request.uri().authority() {
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            request.headers_mut().insert(HOST, host);
-        }
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    }
-    if request.version() != Version::HTTP_10 {
-        *request.version_mut() = Version::HTTP_11;
-    }
+fn is_one_of(name: &[u8], known: &[&[u8]]) -> bool {
+    known.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Gives the request the form that HTTP/2 wants: scheme and authority in the target, no `Host` field.
-pub fn to_http2(request: &mut Request<impl Sized>, tls: bool, fallback_authority: &str) {
-    let host = request.headers_mut().remove(HOST);
-    let authority = request
-        .uri()
-        .authority()
-        .cloned()
-        .or_else(|| host.and_then(|host| Authority::try_from(host.as_bytes()).ok()))
-        .or_else(|| Authority::try_from(fallback_authority).ok());
-    let mut parts = request.uri().clone().into_parts();
-    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = authority;
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    }
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_2;
-}
-
-/// Whether the request is a gRPC call, by its content type.
-#[must_use]
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";") || rest.starts_with(b" ")
-        })
-    })
-}
-
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+fn lists(value: &[u8], token: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
+    fn request(fields: &[(&str, &str)]) -> RequestHead {
+        let fields = fields.iter().copied().collect();
+        RequestHead { method: "GET".into(), target: "/".into(), fields, ..RequestHead::default() }
+    }
+
+    fn expect(head: &RequestHead, fields: &[(&str, &str)]) {
+        assert_eq!(head.fields, fields.iter().copied().collect());
     }
 
     #[test]
-    fn what_belongs_to_the_connection_goes() {
-        let mut map = headers(&[
-            ("connection", "keep-alive, X-Private"),
+    fn what_belongs_to_the_connection_goes_and_the_rest_keeps_its_place() {
+        let mut head = request(&[
+            ("Accept", "*/*"),
+            ("Connection", "keep-alive, X-Private"),
             ("connection", "other"),
             ("x-private", "1"),
-            ("other", "2"),
-            ("keep-alive", "timeout=5"),
-            ("proxy-connection", "keep-alive"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("http2-settings", "AA"),
-            ("te", "gzip, trailers"),
-            ("trailer", "x-sum"),
-            ("accept", "*/*"),
+            ("X-Custom", "a"),
+            ("Other", "2"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "keep-alive"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AA"),
+            ("TE", "gzip, trailers"),
+            ("Trailer", "x-sum"),
+            ("x-custom", "b"),
         ]);
-        strip(&mut map);
-        let left: Vec<_> = map.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(left.len(), 3, "{left:?}");
-        for field in [("te", "trailers"), ("trailer", "x-sum"), ("accept", "*/*")] {
-            assert!(left.contains(&field), "{left:?}");
-        }
+        let hop = clean_request(&mut head);
+        assert_eq!(hop, Hop { keep_alive: true, ..Hop::default() });
+        expect(
+            &head,
+            &[
+                ("Accept", "*/*"),
+                ("X-Custom", "a"),
+                ("Trailer", "x-sum"),
+                ("x-custom", "b"),
+                ("te", "trailers"),
+            ],
+        );
     }
 
     #[test]
-    fn connection_cannot_remove_host() {
-        let mut map = headers(&[("connection", "host, te"), ("host", "demo"), ("te", "trailers")]);
-        strip(&mut map);
-        assert_eq!(map.get(HOST).unwrap(), "demo");
-        assert_eq!(map.get(TE).unwrap(), "trailers");
+    fn what_grpc_sends_stays_where_it_is() {
+        let fields = [("te", "trailers"), ("content-type", "application/grpc")];
+        let mut head = request(&fields);
+        assert_eq!(clean_request(&mut head), Hop::default());
+        expect(&head, &fields);
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_says_where_a_message_goes_and_ends() {
+        let mut head = request(&[
+            ("connection", "host, te, Content-Length, close"),
+            ("host", "demo"),
+            ("content-length", "3"),
+            ("te", "trailers"),
+            ("te", "Trailers"),
+        ]);
+        assert!(clean_request(&mut head).close);
+        expect(&head, &[("host", "demo"), ("content-length", "3"), ("te", "trailers")]);
     }
 
     #[test]
     fn websocket_is_an_upgrade_and_h2c_is_not() {
-        for (connection, upgrade, expected) in [
-            ("Upgrade", "websocket", true),
-            ("keep-alive, upgrade", "websocket", true),
-            ("keep-alive", "websocket", false),
-            ("Upgrade, HTTP2-Settings", "h2c", false),
-            ("Upgrade", "H2C", false),
+        for (connection, upgrade, kept) in [
+            ("Upgrade", "websocket", Some("Upgrade")),
+            ("keep-alive, upgrade", "websocket", Some("upgrade")),
+            ("Upgrade, x-other", "websocket", Some("upgrade")),
+            ("keep-alive", "websocket", None),
+            ("Upgrade, HTTP2-Settings", "h2c", None),
+            ("Upgrade", "H2C", None),
+            ("Upgrade", "websocket, h2c", None),
         ] {
-            let request =
-                Request::builder().header(CONNECTION, connection).header(UPGRADE, upgrade).body(()).unwrap();
-            assert_eq!(requested_upgrade(&request).is_some(), expected, "{connection} {upgrade}");
+            let mut head = request(&[
+                ("Host", "demo"),
+                ("Connection", connection),
+                ("Upgrade", upgrade),
+                ("Origin", "here"),
+            ]);
+            let hop = clean_request(&mut head);
+            assert_eq!(hop.upgrade, kept.is_some(), "{connection} {upgrade}");
+            match kept {
+                Some(connection) => expect(
+                    &head,
+                    &[("Host", "demo"), ("Connection", connection), ("Upgrade", upgrade), ("Origin", "here")],
+                ),
+                None => expect(&head, &[("Host", "demo"), ("Origin", "here")]),
+            }
         }
-        let old = Request::builder()
-            .version(Version::HTTP_10)
-            .header(CONNECTION, "upgrade")
-            .header(UPGRADE, "websocket")
-            .body(())
-            .unwrap();
-        assert_eq!(requested_upgrade(&old), None);
     }
 
     #[test]
-    fn the_authority_of_the_target_wins_over_host() {
-        let mut request =
-            Request::builder().uri("http://real/path?q=1").header(HOST, "other").body(()).unwrap();
-        to_http1(&mut request);
-        assert_eq!(request.uri(), "/path?q=1");
-        assert_eq!(request.headers().get(HOST).unwrap(), "real");
+    fn an_upgrade_that_is_smuggled_beside_another_is_none() {
+        let mut head = request(&[("Connection", "upgrade"), ("Upgrade", "websocket"), ("Upgrade", "h2c")]);
+        assert!(!clean_request(&mut head).upgrade);
+        expect(&head, &[]);
+        let mut head = request(&[("Connection", "upgrade"), ("Upgrade", "websocket"), ("Upgrade", "other")]);
+        assert!(clean_request(&mut head).upgrade);
+        expect(&head, &[("Connection", "upgrade"), ("Upgrade", "websocket")]);
     }
 
     #[test]
-    fn http2_takes_the_authority_from_host() {
-        let mut request = Request::builder().uri("/path").header(HOST, "demo:80").body(()).unwrap();
-        to_http2(&mut request, true, "fallback");
-        assert_eq!(request.uri(), "https://demo:80/path");
-        assert!(!request.headers().contains_key(HOST));
-
-        let mut bare = Request::builder().uri("/path").body(()).unwrap();
-        to_http2(&mut bare, false, "fallback:1");
-        assert_eq!(bare.uri(), "http://fallback:1/path");
-    }
-
-    #[test]
-    fn grpc_by_content_type() {
-        for (value, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc; charset=x", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ] {
-            assert_eq!(is_grpc(&headers(&[("content-type", value)])), expected, "{value}");
+    fn only_http_1_1_can_switch() {
+        for version in [Version::Http10, Version::Http2] {
+            let mut head = request(&[("connection", "upgrade"), ("upgrade", "websocket")]);
+            head.version = version;
+            assert!(!clean_request(&mut head).upgrade);
+            expect(&head, &[]);
         }
+    }
+
+    #[test]
+    fn a_response_agrees_to_a_protocol_with_101_alone() {
+        for (status, left) in [(101, 2), (426, 0)] {
+            let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")].into_iter().collect();
+            let mut head = ResponseHead { status, fields, ..ResponseHead::default() };
+            assert_eq!(clean_response(&mut head).upgrade, status == 101);
+            assert_eq!(head.fields.len(), left);
+        }
+    }
+
+    #[test]
+    fn trailers_cannot_say_how_a_message_is_framed_or_where_it_goes() {
+        let mut fields: Fields = [
+            ("Transfer-Encoding", "chunked"),
+            ("Content-Length", "5"),
+            ("Host", "evil"),
+            ("Connection", "close"),
+            ("TE", "trailers"),
+            ("Grpc-Status", "0"),
+        ]
+        .into_iter()
+        .collect();
+        clean_trailers(&mut fields);
+        assert_eq!(fields, [("Grpc-Status", "0")].into_iter().collect());
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_said_once() {
+        let mut fields: Fields = [("Connection", "upgrade"), ("connection", "x")].into_iter().collect();
+        say_close(&mut fields);
+        assert_eq!(fields, [("Connection", "close")].into_iter().collect());
     }
 }

@@ -1,197 +1,224 @@
-//! Bytes both ways between two connections, each half closed when its source is done.
+//! Bytes both ways between two streams, each half closed when its source is done.
 //!
-//! Used for TCP listeners and for what follows a switch of protocols. Knows no protocol and decides nothing.
+//! Used for TCP listeners and for what follows a switch of protocols. Knows no protocol and decides nothing. While nothing
+//! moves, it holds no buffer.
 
 use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    future::poll_fn,
+    io::{self, IoSlice},
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
 use crate::{
     codes,
-    connections::{Event, Lifeline},
+    io::{Buffer, ByteStream, Stream},
 };
 
-/// One direction's buffer: a TLS record's worth.
-const BUFFER: usize = 16 * 1024;
+/// What one read asks for at first, in bytes: a TLS record.
+const SMALLEST_READ: usize = 16 * 1024;
 
-/// Bytes that went through, readable while they go.
-#[derive(Default)]
-pub struct Transferred {
-    /// From the downstream to the upstream.
-    pub received: AtomicU64,
-    /// From the upstream to the downstream.
-    pub sent: AtomicU64,
+/// What one read asks for while as much comes, in bytes. Also the most that a slow reader makes us hold.
+const LARGEST_READ: usize = 128 * 1024;
+
+/// What may move before other tasks get their turn, in bytes.
+const TURN: usize = 1024 * 1024;
+
+/// Two streams that are joined.
+pub struct Tunnel {
+    downstream: Stream,
+    upstream: Stream,
+    /// Toward the upstream.
+    there: Half,
+    /// Toward the downstream.
+    back: Half,
 }
 
-/// How a tunnel ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum TunnelEnd {
-    /// Both sides were done.
-    Finished,
-    /// One side failed; the code says how.
-    Failed(io::ErrorKind),
-    /// The connection's decision changed.
-    NoLongerAllowed,
-    /// The peer's SVID expired.
-    PeerExpired,
-    /// The proxy goes down.
-    Drained,
+/// One direction.
+struct Half {
+    buffer: Buffer,
+    ask: usize,
+    bytes: u64,
+    state: State,
 }
 
-impl TunnelEnd {
-    /// The code of the record; `None` for an end that is no failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The source is done; the other side is yet to be told.
+    Ended,
+    Done,
+}
+
+/// Why a tunnel ended before both sides were done.
+#[derive(Debug)]
+pub enum Broken<E> {
+    /// One side failed.
+    Failed(Failure),
+    /// It was ended from outside.
+    Over(E),
+}
+
+/// How a tunnel failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code of its record.
+    pub code: &'static str,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+impl Tunnel {
+    /// Joins two streams.
     #[must_use]
-    pub const fn code(&self) -> Option<&'static str> {
-        match self {
-            Self::Finished => None,
-            Self::Failed(_) => Some(codes::UPSTREAM_FAILED),
-            Self::NoLongerAllowed => Some(codes::NO_LONGER_ALLOWED),
-            Self::PeerExpired => Some(codes::PEER_EXPIRED),
-            Self::Drained => Some(codes::DRAINING),
+    pub fn new(downstream: Stream, upstream: Stream) -> Self {
+        Self::resume((downstream, Buffer::new()), (upstream, Buffer::new()))
+    }
+
+    /// The same, when some bytes of them were read already.
+    #[must_use]
+    pub fn resume(downstream: (Stream, Buffer), upstream: (Stream, Buffer)) -> Self {
+        Self {
+            downstream: downstream.0,
+            upstream: upstream.0,
+            there: Half::new(downstream.1),
+            back: Half::new(upstream.1),
         }
     }
-}
 
-/// Copies until both sides are done, one fails, or an event ends it. `on_change` decides again, and says what a
-/// peer's expiry means: whether the tunnel may go on, and if not, how long it may still take.
-pub async fn tunnel(
-    downstream: impl AsyncRead + AsyncWrite + Unpin,
-    upstream: impl AsyncRead + AsyncWrite + Unpin,
-    transferred: &Arc<Transferred>,
-    lifeline: &mut Lifeline,
-    mut on_event: impl FnMut(Event) -> Option<(TunnelEnd, std::time::Duration)>,
-) -> TunnelEnd {
-    let mut downstream = Counted::new(downstream, transferred, |counts| &counts.received);
-    let mut upstream = Counted::new(upstream, transferred, |counts| &counts.sent);
-    let copy = tokio::io::copy_bidirectional_with_sizes(&mut downstream, &mut upstream, BUFFER, BUFFER);
-    tokio::pin!(copy);
-    let mut ending = None;
-    loop {
-        tokio::select! {
-            result = &mut copy => return match (ending, result) {
-                (Some(reason), _) => reason,
-                (None, Ok(_)) => TunnelEnd::Finished,
-                (None, Err(error)) => TunnelEnd::Failed(error.kind()),
-            },
-            event = lifeline.next() => {
-                if event == Event::TimeIsUp {
-                    return ending.unwrap_or(TunnelEnd::Drained);
-                }
-                if let Some((reason, grace)) = on_event(event) {
-                    ending.get_or_insert(reason);
-                    lifeline.end_within(grace);
-                }
+    /// Bytes from the downstream that were handed on.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.there.bytes
+    }
+
+    /// Bytes to the downstream that were handed on.
+    #[must_use]
+    pub const fn sent(&self) -> u64 {
+        self.back.bytes
+    }
+
+    /// Moves what can be moved; ready when both sides are done.
+    ///
+    /// # Errors
+    /// One side failed; the other has been told.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Self { downstream, upstream, there, back } = self;
+        let outcome = match there.poll(cx, downstream, upstream) {
+            Ok(()) => back.poll(cx, upstream, downstream).map_err(Broke::turned),
+            failed => failed,
+        };
+        match outcome {
+            Ok(()) if there.state == State::Done && back.state == State::Done => Poll::Ready(Ok(())),
+            Ok(()) => Poll::Pending,
+            Err(broke) => {
+                self.reset();
+                Poll::Ready(Err(match broke {
+                    Broke::Source(error) => Failure { code: codes::CLIENT_CLOSED, error },
+                    Broke::Sink(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        Failure { code: codes::UPSTREAM_REFUSED, error }
+                    }
+                    Broke::Sink(error) => Failure { code: codes::UPSTREAM_FAILED, error },
+                }))
             }
         }
     }
-}
 
-/// Counts what is read from one side.
-struct Counted<S> {
-    inner: S,
-    transferred: Arc<Transferred>,
-    counter: fn(&Transferred) -> &AtomicU64,
-}
+    /// Makes the end one that neither side can take for a regular one.
+    pub fn reset(&mut self) {
+        self.downstream.reset();
+        self.upstream.reset();
+    }
 
-impl<S> Counted<S> {
-    fn new(inner: S, transferred: &Arc<Transferred>, counter: fn(&Transferred) -> &AtomicU64) -> Self {
-        Self { inner, transferred: Arc::clone(transferred), counter }
+    /// Moves until both sides are done, one fails, or `over` says that it ends.
+    ///
+    /// # Errors
+    /// Why it ended before.
+    pub async fn run<E>(
+        &mut self,
+        mut over: impl FnMut(&mut Context<'_>) -> Poll<E>,
+    ) -> Result<(), Broken<E>> {
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = self.poll(cx) {
+                return Poll::Ready(done.map_err(Broken::Failed));
+            }
+            let ending = ready!(over(cx));
+            self.reset();
+            Poll::Ready(Err(Broken::Over(ending)))
+        })
+        .await
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        let read = buf.filled().len().saturating_sub(before);
-        (this.counter)(&this.transferred).fetch_add(read as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
+/// Which side failed, as one direction sees it.
+enum Broke {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Broke {
+    fn turned(self) -> Self {
+        match self {
+            Self::Source(error) => Self::Sink(error),
+            Self::Sink(error) => Self::Source(error),
+        }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+impl Half {
+    const fn new(buffer: Buffer) -> Self {
+        Self { buffer, ask: SMALLEST_READ, bytes: 0, state: State::Open }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Result<(), Broke> {
+        let mut turn = TURN;
+        loop {
+            while !self.buffer.is_empty() {
+                let written =
+                    to.poll_write(cx, &[IoSlice::new(self.buffer.filled())]).map_err(Broke::Sink)?;
+                let Poll::Ready(written) = written else { return Ok(()) };
+                self.buffer.consume(written);
+                self.bytes += written as u64;
+                turn = turn.saturating_sub(written);
+            }
+            match self.state {
+                State::Open => {}
+                State::Ended => {
+                    if to.poll_shutdown(cx).map_err(Broke::Sink)?.is_ready() {
+                        self.state = State::Done;
+                    }
+                    return Ok(());
+                }
+                State::Done => return Ok(()),
+            }
+            if turn == 0 {
+                cx.waker().wake_by_ref();
+                return self.flush(cx, to);
+            }
+            match from.poll_fill(cx, &mut self.buffer, self.ask).map_err(Broke::Source)? {
+                Poll::Ready(0) => self.state = State::Ended,
+                Poll::Ready(count) => self.learn(count),
+                Poll::Pending => return self.flush(cx, to),
+            }
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    fn flush(&self, cx: &mut Context<'_>, to: &mut Stream) -> Result<(), Broke> {
+        match to.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(Broke::Sink(error)),
+            // When the flush has to wait, the stream wakes us.
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Asks for more when all that was asked for came, and for less when little did.
+    fn learn(&mut self, count: usize) {
+        if count >= self.ask {
+            self.ask = LARGEST_READ.min(self.ask * 2);
+        } else if count < self.ask / 4 {
+            self.ask = SMALLEST_READ.max(self.ask / 2);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex},
-        sync::watch,
-    };
-
-    use super::*;
-    use crate::drain::{Direction, Phase};
-
-    fn lifeline() -> (watch::Sender<u64>, watch::Sender<Phase>, Lifeline) {
-        let (snapshot, phase) = (watch::Sender::new(1), watch::Sender::new(Phase::Running));
-        let lifeline = Lifeline::new(snapshot.subscribe(), phase.subscribe(), Direction::Inbound);
-        (snapshot, phase, lifeline)
-    }
-
-    #[tokio::test]
-    async fn a_half_closed_side_still_gets_the_answer() {
-        let (mut client, downstream) = duplex(64);
-        let (upstream, mut server) = duplex(64);
-        let (_snapshot, _phase, mut lifeline) = lifeline();
-        let transferred = Arc::new(Transferred::default());
-        let counts = Arc::clone(&transferred);
-        let run =
-            tokio::spawn(async move { tunnel(downstream, upstream, &counts, &mut lifeline, |_| None).await });
-        client.write_all(b"question").await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut question = String::new();
-        server.read_to_string(&mut question).await.unwrap();
-        assert_eq!(question, "question");
-        server.write_all(b"the answer").await.unwrap();
-        drop(server);
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer, "the answer");
-        assert_eq!(run.await.unwrap(), TunnelEnd::Finished);
-        assert_eq!(transferred.received.load(Ordering::Relaxed), 8);
-        assert_eq!(transferred.sent.load(Ordering::Relaxed), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loser_is_closed_after_its_grace_and_only_a_loser() {
-        let (_client, downstream) = duplex(64);
-        let (upstream, _server) = duplex(64);
-        let (snapshot, _phase, mut lifeline) = lifeline();
-        let mut rounds = 0;
-        snapshot.send_replace(2);
-        let transferred = Arc::default();
-        let run = tunnel(downstream, upstream, &transferred, &mut lifeline, |event| {
-            assert_eq!(event, Event::Changed);
-            rounds += 1;
-            if rounds == 1 {
-                snapshot.send_replace(3);
-                return None;
-            }
-            Some((TunnelEnd::NoLongerAllowed, Duration::from_secs(2)))
-        });
-        assert_eq!(run.await, TunnelEnd::NoLongerAllowed);
-        assert_eq!(rounds, 2);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::io::tls::tests::{

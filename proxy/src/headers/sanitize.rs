@@ -3,7 +3,7 @@
 //! HTTP ignores case. CGI, WSGI, Rack and PHP turn `-` into `_`, some of them every other character too, so that
 //! `x_spiffe_id` and `x-spiffe-id` are one variable to the application. Here they are one name as well.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::XFCC;
 use crate::message::Fields;
@@ -47,23 +47,6 @@ impl StripList {
     /// Removes all fields of all names in all spellings, in one pass and without allocating.
     pub(super) fn clean(&self, fields: &mut Fields) {
         fields.retain(|name, _| !self.removes(name));
-    }
-
-    /// Removes all values of all names in all spellings. Allocates only when an odd spelling is there.
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.names {
-            headers.remove(name);
-        }
-        if headers.keys().any(|name| self.is_spelling(name)) {
-            let found: Vec<_> = headers.keys().filter(|name| self.is_spelling(name)).cloned().collect();
-            for name in found {
-                headers.remove(name);
-            }
-        }
-    }
-
-    fn is_spelling(&self, name: &HeaderName) -> bool {
-        self.removes(name.as_str().as_bytes())
     }
 }
 

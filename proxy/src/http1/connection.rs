@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The most that is read at once, in bytes. How much of it is worth to ask for, the stream learns.
-const LARGEST_READ: usize = 256 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
 
 /// Why there is no head.
 #[derive(Debug, thiserror::Error)]

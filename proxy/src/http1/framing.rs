@@ -23,6 +23,19 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// Whether there is not a byte of it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Length(0))
+    }
+
+    /// How HTTP/1 frames a body that comes over HTTP/2, which needs no framing and may announce the length.
+    #[must_use]
+    pub fn of_announced(fields: &Fields) -> Self {
+        let length = fields.get("content-length").and_then(|text| length_of(text).ok());
+        length.map_or(Self::Chunked, Self::Length)
+    }
+
     /// How a request is framed.
     ///
     /// # Errors

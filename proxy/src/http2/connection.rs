@@ -60,6 +60,8 @@ pub(super) struct Connection {
     encoder: hpack::Encoder,
     /// A field block on its way out.
     block: Vec<u8>,
+    /// The pieces of a `cookie` on their way in.
+    cookie: Vec<u8>,
     reading: Reading,
     pub streams: Streams,
     graveyard: Graveyard,
@@ -129,6 +131,7 @@ impl Connection {
             decoder: hpack::Decoder::new(TABLE),
             encoder: hpack::Encoder::new(),
             block: Vec::new(),
+            cookie: Vec::new(),
             reading: Reading::new(role),
             streams: Streams::default(),
             graveyard: Graveyard::new(),

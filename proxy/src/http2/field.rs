@@ -1,8 +1,6 @@
 //! What a single field may be in HTTP/2 (RFC 9113 §8.2, §8.3): told once for a field, and remembered with it in the
 //! dynamic table, so that a field that repeats is not looked at again.
 
-use crate::message::is_authority;
-
 /// What a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -10,6 +8,8 @@ pub enum Kind {
     Regular,
     /// `content-length`, with a number.
     ContentLength,
+    /// `cookie`: it may come in several pieces.
+    Cookie,
     /// `host`.
     Host,
     /// `:authority`, without user information.
@@ -45,6 +45,7 @@ impl Kind {
         match name {
             b"content-length" if is_number(value) => Self::ContentLength,
             b"content-length" => Self::Malformed,
+            b"cookie" => Self::Cookie,
             b"host" if is_authority(value) => Self::Host,
             b"host" => Self::Malformed,
             b"te" if !value.eq_ignore_ascii_case(b"trailers") => Self::Malformed,
@@ -127,6 +128,34 @@ fn is_path(value: &[u8]) -> bool {
     value == b"*" || (value.starts_with(b"/") && value.iter().all(of_path))
 }
 
+/// RFC 3986 §3.2 without the user information, which RFC 9113 §8.3.1 forbids.
+fn is_authority(value: &[u8]) -> bool {
+    value.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'['
+                    | b']'
+                    | b'%'
+            )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +189,7 @@ mod tests {
             ("content-length", "12, 12", Kind::Malformed),
             ("content-length", "99999999999999999999", Kind::Malformed),
             ("content-length", "", Kind::Malformed),
+            ("cookie", "a=b", Kind::Cookie),
             ("host", "a:1", Kind::Host),
             ("host", "a/b", Kind::Malformed),
             (":method", "GET", Kind::Method),
@@ -177,7 +207,6 @@ mod tests {
             (":authority", "[::1]:80", Kind::Authority),
             (":authority", "user@host", Kind::Malformed),
             (":authority", "a/b", Kind::Malformed),
-            (":authority", "", Kind::Malformed),
             (":protocol", "websocket", Kind::Protocol),
             (":protocol", "http/1.1", Kind::Protocol),
             (":protocol", "/", Kind::Malformed),

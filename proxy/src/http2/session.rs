@@ -55,6 +55,15 @@ impl Session {
         Self(Rc::new(RefCell::new(Inner { connection, input: Buffer::new(), unflushed: false })))
     }
 
+    /// Takes octets that came before anybody knew that they are HTTP/2.
+    pub fn resume(&self, read: Buffer) {
+        let mut inner = self.0.borrow_mut();
+        inner.input = read;
+        if let Err(violation) = inner.receive() {
+            inner.connection.violated(violation);
+        }
+    }
+
     /// Moves octets between the connection and its transport, until the connection is over. Called by one task, the
     /// driver; server sessions are asked for requests by [`Self::accept`] after each call.
     ///

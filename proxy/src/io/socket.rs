@@ -64,24 +64,6 @@ impl Socket {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
-
-    /// Whether it is a Unix socket.
-    #[must_use]
-    pub const fn is_unix(&self) -> bool {
-        matches!(self.kind, Kind::Unix(_))
-    }
-
-    /// The first byte that a TCP peer sent, left in the socket for whoever reads next; `None` when it closed
-    /// before it sent any, and on a Unix socket, where nobody asks.
-    ///
-    /// # Errors
-    /// What `recv(2)` says.
-    pub async fn peek_first(&self) -> io::Result<Option<u8>> {
-        let Kind::Tcp(stream) = &self.kind else { return Ok(None) };
-        let mut first = [0_u8; 1];
-        let count = stream.peek(&mut first).await?;
-        Ok(first.first().copied().filter(|_| count == 1))
-    }
 }
 
 impl ByteStream for Socket {

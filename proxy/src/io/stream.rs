@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Buffer, ByteStream, Socket, TlsStream};
+use crate::http2::Tunnel;
 
 /// A connection, or a stream within a shared one.
 pub enum Stream {
@@ -13,6 +14,8 @@ pub enum Stream {
     Socket(Socket),
     /// Encrypted, toward a peer.
     Tls(Box<TlsStream>),
+    /// A stream of a connection that others use too.
+    Tunnel(Box<Tunnel>),
 }
 
 impl From<Socket> for Stream {
@@ -27,12 +30,19 @@ impl From<TlsStream> for Stream {
     }
 }
 
+impl From<Tunnel> for Stream {
+    fn from(tunnel: Tunnel) -> Self {
+        Self::Tunnel(Box::new(tunnel))
+    }
+}
+
 /// Calls the same function of whichever stream it is.
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self {
             Self::Socket($stream) => $call,
             Self::Tls($stream) => $call,
+            Self::Tunnel($stream) => $call,
         }
     };
 }

@@ -25,8 +25,9 @@ use self::{
 };
 use super::{Buffer, ByteStream, Socket};
 
-/// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too.
-const MOST_WAITING: usize = 256 * 1024;
+/// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too. With the record that is begun
+/// below it, what waits fits into storage of 128 KiB.
+const MOST_WAITING: usize = 108 * 1024;
 
 /// Most ciphertext to be read at once, in bytes.
 const MOST_READ: usize = 256 * 1024;

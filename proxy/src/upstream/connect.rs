@@ -23,7 +23,7 @@ use crate::{
     peer::Peer,
     refusal::Refusal,
     shared::Shared,
-    upstream::{UpstreamSpec, dial::UpstreamTls, resolve::Resolver},
+    upstream::{UpstreamSpec, UpstreamTls, resolve::Resolver},
 };
 
 /// A server that refused our protocols is asked again after this time; it may have become a svidecar.

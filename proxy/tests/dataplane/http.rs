@@ -135,28 +135,11 @@ async fn two_framings_are_never_forwarded() {
     let authority = Authority::new("demo.org");
     let orders = agent(&authority, "/orders").await;
     let server = Sidecar::ready(&orders, &inbound(app::echo().await)).await;
-    for head in [
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n",
-    ] {
-        let mut stream =
-            mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"])
-                .await
-                .unwrap();
-        let body = "0\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n";
-        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        // One answer, then the end: what follows the ambiguous request is nobody's (RFC 9112 §6.1).
-        soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-        let (_, seen_by_app) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(seen_by_app.starts_with("POST /\n"), "{answer}");
-        assert!(!seen_by_app.contains("content-length") && !seen_by_app.contains("/admin"), "{answer}");
-    }
     for bad in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
@@ -166,9 +149,12 @@ async fn two_framings_are_never_forwarded() {
                 .await
                 .unwrap();
         stream.write_all(bad.as_bytes()).await.unwrap();
-        let mut answer = [0; 12];
-        soon("an answer", stream.read_exact(&mut answer)).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 400", "{bad}");
+        let mut answer = Vec::new();
+        // One answer, then the end: what follows the ambiguous request is nobody's (RFC 9112 §6.1).
+        soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{bad} {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{bad} {answer}");
     }
 }
 

@@ -1,0 +1,115 @@
+use std::{
+    cell::RefCell,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{sync::watch, task::LocalSet};
+
+use super::*;
+
+struct Scene {
+    version: watch::Sender<u64>,
+    number: Arc<AtomicU64>,
+    phase: watch::Sender<Phase>,
+    registry: Rc<Registry>,
+}
+
+/// Runs `test` beside the registry's own task.
+async fn with_registry<F: Future<Output = ()>>(test: impl FnOnce(Rc<Scene>) -> F) {
+    let (version, phase) = (watch::Sender::new(1), watch::Sender::new(Phase::Running));
+    let number = Arc::new(AtomicU64::new(1));
+    let registry = Registry::new(Arc::clone(&number), Phase::Running);
+    let (versions, phases) = (version.subscribe(), phase.subscribe());
+    let scene = Rc::new(Scene { version, number, phase, registry: Rc::clone(&registry) });
+    let local = LocalSet::new();
+    local.spawn_local(async move { registry.follow(versions, phases).await });
+    local.run_until(test(scene)).await;
+}
+
+/// Timers may be a little late.
+const LATE: Duration = Duration::from_millis(100);
+
+#[tokio::test(start_paused = true)]
+async fn each_event_is_told_once_and_in_order() {
+    with_registry(|scene| async move {
+        let mut lifeline = Lifeline::new(&scene.registry, Direction::Outbound);
+        lifeline.expire_after(Duration::from_secs(60));
+        let told = RefCell::new(Vec::new());
+        let start = Instant::now();
+        scene.number.store(2, Ordering::Release);
+        scene.version.send_replace(2);
+        let over = lifeline
+            .over(|event| {
+                told.borrow_mut().push(event);
+                match event {
+                    Event::Changed => {
+                        scene.phase.send_replace(Phase::Inbound);
+                        Fate::GoesOn
+                    }
+                    Event::PeerExpired => {
+                        scene.phase.send_replace(Phase::Everything);
+                        Fate::Finishes(Ending::PeerExpired, Some(Duration::from_secs(50)))
+                    }
+                    Event::Draining => Fate::Finishes(Ending::Drained, Some(Duration::from_secs(5))),
+                }
+            })
+            .await;
+        // Inbound draining is no business of an outbound connection, and the first reason stays.
+        assert_eq!(*told.borrow(), [Event::Changed, Event::PeerExpired, Event::Draining]);
+        assert_eq!(over, Over::Cut(Ending::PeerExpired));
+        let took = start.elapsed();
+        assert!(took >= Duration::from_secs(65) && took < Duration::from_secs(65) + LATE, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_ends_at_once() {
+    with_registry(|scene| async move {
+        let mut lifeline = Lifeline::new(&scene.registry, Direction::Inbound);
+        scene.phase.send_replace(Phase::Force);
+        assert_eq!(lifeline.over(|_| Fate::GoesOn).await, Over::Cut(Ending::Drained));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_can_be_moved_and_taken_back() {
+    with_registry(|scene| async move {
+        let (mut early, mut late) = (
+            Lifeline::new(&scene.registry, Direction::Inbound),
+            Lifeline::new(&scene.registry, Direction::Inbound),
+        );
+        let start = Instant::now();
+        let at = |seconds| Some(start + Duration::from_secs(seconds));
+        early.set_timer(at(10));
+        late.set_timer(at(20));
+        let later = async {
+            assert_eq!(early.over(|_| Fate::GoesOn).await, Over::TimedOut);
+            assert!(start.elapsed() < Duration::from_secs(10) + LATE);
+            early.set_timer(at(30));
+            early.set_timer(None);
+            early.set_timer(at(40));
+            assert_eq!(early.over(|_| Fate::GoesOn).await, Over::TimedOut);
+            start.elapsed()
+        };
+        let (over, took) = tokio::join!(late.over(|_| Fate::GoesOn), later);
+        assert_eq!(over, Over::TimedOut);
+        assert!(took >= Duration::from_secs(40) && took < Duration::from_secs(40) + LATE, "{took:?}");
+    })
+    .await;
+}
+
+#[test]
+fn leaving_is_spread_over_at_most_a_tenth_of_what_is_left() {
+    let at = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(1_000_000 + seconds));
+    let now = at(0);
+    assert_eq!(time_to_leave(at(100), now, 0.0), Duration::from_secs(100));
+    assert_eq!(time_to_leave(at(100), now, 1.0), Duration::from_secs(90));
+    assert_eq!(time_to_leave(at(3600), now, 1.0), Duration::from_secs(3570));
+    assert_eq!(time_to_leave(now, at(1), 0.5), Duration::ZERO);
+}

@@ -1,0 +1,32 @@
+//! The side that asked: one request of a connection of HTTP/1 or of a stream of HTTP/2, and the way back.
+
+use std::task::{Context, Poll};
+
+use super::caller::Caller;
+use crate::{
+    connections::Ending,
+    http1::Framing,
+    message::{BodySink, BodySource, ResponseHead},
+};
+
+/// The side of an exchange that asked.
+pub trait Downstream: BodySource + BodySink {
+    /// How the request's body is framed.
+    fn request_framing(&self) -> Framing;
+
+    /// Queues an interim head, where the version of the request knows any.
+    fn send_interim(&mut self, head: &ResponseHead);
+
+    /// Queues the final head of a response whose body came, or comes, framed so. `close`: it is the last one of its
+    /// connection.
+    fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, close: bool);
+
+    /// Ready when nobody waits for the response any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ready when the connection is to be cut now.
+    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller) -> Poll<Ending>;
+
+    /// Makes the end of the response one that cannot be taken for a regular one.
+    fn abort(&mut self);
+}

@@ -1,0 +1,86 @@
+//! A connection of HTTP whose version only its first bytes tell: HTTP/2 by prior knowledge begins with a preface that no
+//! request of HTTP/1 begins with (RFC 9113 §3.3).
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, ready},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    caller::Caller,
+    exchange::Exchange,
+    http1,
+    http2::{self, Spare},
+};
+use crate::{
+    connections::Lifeline,
+    http2::{Session, Settings},
+    io::{Buffer, ByteStream, Stream},
+    message::RequestHead,
+};
+
+/// What a client of HTTP/2 sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Most bytes to be read before they are looked at.
+const FIRST_READ: usize = 16 * 1024;
+
+/// Serves requests until the connection ends. `fresh` makes the record of one request.
+pub async fn serve(
+    caller: Rc<dyn Caller>,
+    mut stream: Stream,
+    mut lifeline: Lifeline,
+    fresh: impl Fn() -> Exchange + Clone + 'static,
+) {
+    let mut read = Buffer::new();
+    let Some(is_http2) = speaks_http2(&*caller, &mut stream, &mut read, &mut lifeline).await else { return };
+    if !is_http2 {
+        return http1::serve(caller, (stream, read), lifeline, fresh()).await;
+    }
+    let limits = caller.limits();
+    let settings = Settings {
+        max_header_bytes: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
+        max_headers: u32::try_from(limits.fields).unwrap_or(u32::MAX),
+        connect_protocol: false,
+        ..Settings::default()
+    };
+    let spare = Rc::<Spare>::default();
+    let accept = |session: &Session, head: RequestHead, stream| {
+        let (this, spare) = (Rc::clone(&caller), Rc::clone(&spare));
+        caller.worker().spawn(http2::request(this, session.clone(), spare, head, stream, fresh.clone()));
+    };
+    http2::serve(Rc::clone(&caller), &settings, stream, read, lifeline, accept).await;
+}
+
+/// Reads until it is clear what the client speaks. `None` when it goes before.
+async fn speaks_http2(
+    caller: &dyn Caller,
+    stream: &mut Stream,
+    read: &mut Buffer,
+    lifeline: &mut Lifeline,
+) -> Option<bool> {
+    lifeline.set_timer(Instant::now().checked_add(caller.timeouts().idle));
+    let told = poll_fn(|cx| {
+        loop {
+            let bytes = read.filled();
+            let is_preface = bytes.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
+            if !is_preface || bytes.len() >= PREFACE.len() {
+                return Poll::Ready(Some(is_preface));
+            }
+            let filled = stream.poll_fill(cx, read, FIRST_READ);
+            if filled.is_pending() && lifeline.poll_over(cx, |event| caller.judge(event)).is_ready() {
+                return Poll::Ready(None);
+            }
+            match ready!(filled) {
+                Ok(count) if count > 0 => {}
+                _ => return Poll::Ready(None),
+            }
+        }
+    })
+    .await;
+    lifeline.set_timer(None);
+    told
+}

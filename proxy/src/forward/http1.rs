@@ -1,0 +1,285 @@
+//! A connection of HTTP/1 from which requests come, one after the other.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{
+    caller::Caller,
+    convert,
+    downstream::Downstream,
+    exchange::{Exchange, note_tunnel},
+    hops,
+    request::{self, Next},
+    tcp::Tunnel,
+};
+use crate::{
+    codes,
+    connections::{Ending, Fate, Lifeline, Over},
+    http1::{Connection, Framing, HeadError, Idle, framing},
+    io::{Buffer, ByteStream, Stream},
+    message::{BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version},
+    refusal::Refusal,
+};
+
+/// How much of what a client still sends is read after the last answer, so that closing does not reset the answer away
+/// (RFC 9112 §9.6), in bytes.
+const MOST_DISCARDED: usize = 256 * 1024;
+
+/// And for how long.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client's connection, and the request that is on it.
+struct Http1 {
+    connection: Connection<Stream>,
+    lifeline: Lifeline,
+    version: Version,
+    framing: Framing,
+    /// Another request may follow this one.
+    persists: bool,
+}
+
+/// What came when a request was waited for.
+enum Came {
+    Request,
+    /// Nothing more comes, or is waited for.
+    Nothing,
+    /// Something that is refused.
+    Refused(Refusal),
+}
+
+/// Serves requests until the connection ends.
+pub async fn serve(caller: Rc<dyn Caller>, stream: (Stream, Buffer), lifeline: Lifeline, exchange: Exchange) {
+    let caller = &*caller;
+    let mut exchange = exchange;
+    let mut down = Http1 {
+        connection: Connection::resume(stream.0, stream.1, caller.limits()),
+        lifeline,
+        version: Version::Http11,
+        framing: Framing::None,
+        persists: true,
+    };
+    loop {
+        let next = match down.next(caller, &mut exchange).await {
+            Came::Request => request::serve(caller, &mut down, &mut exchange).await,
+            Came::Nothing => return down.close().await,
+            Came::Refused(refusal) => request::refuse_head(caller, &mut down, &mut exchange, refusal).await,
+        };
+        match next {
+            Next::Request if down.persists && down.connection.is_received() && down.connection.is_sent() => {}
+            Next::Request | Next::Close => return down.close().await,
+            Next::Switch(upstream) => return down.switch(caller, *upstream, exchange).await,
+        }
+    }
+}
+
+impl Http1 {
+    /// Waits for the head of the next request.
+    async fn next(&mut self, caller: &dyn Caller, exchange: &mut Exchange) -> Came {
+        let timeouts = caller.timeouts();
+        let mut waits = None;
+        let came = poll_fn(|cx| {
+            match self.connection.poll_request_head(cx, &mut exchange.request) {
+                Poll::Ready(Ok(true)) => return Poll::Ready(Came::Request),
+                Poll::Ready(Ok(false)) => return Poll::Ready(Came::Nothing),
+                Poll::Ready(Err(error)) => return Poll::Ready(of_error(&error)),
+                Poll::Pending => {}
+            }
+            let has_begun = self.connection.head_started();
+            if waits != Some(has_begun) {
+                waits = Some(has_begun);
+                let timeout = if has_begun { timeouts.head } else { timeouts.idle };
+                self.lifeline.set_timer(Instant::now().checked_add(timeout));
+            }
+            match self.lifeline.poll_over(cx, |event| caller.judge(event)) {
+                Poll::Ready(Over::TimedOut) if has_begun => {
+                    Poll::Ready(Came::Refused(too_slow(timeouts.head)))
+                }
+                Poll::Ready(_) => Poll::Ready(Came::Nothing),
+                // Nothing is lost: no byte of another request has come.
+                Poll::Pending if self.lifeline.is_finishing() && !has_begun && !self.waits_for_client() => {
+                    Poll::Ready(Came::Nothing)
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        self.lifeline.set_timer(None);
+        match came {
+            Came::Request => self.begin(exchange),
+            other => other,
+        }
+    }
+    /// The head is there: how its body is framed, and whether another request may follow.
+    fn begin(&mut self, exchange: &Exchange) -> Came {
+        let head = &exchange.request;
+        self.version = head.version;
+        self.persists = framing::persists(head.version, &head.fields);
+        match Framing::of_request(head) {
+            Ok(framing) => {
+                self.framing = framing;
+                self.connection.receive_body(framing);
+                Came::Request
+            }
+            Err(fault) => of_error(&HeadError::Refused(fault)),
+        }
+    }
+
+    /// Between two svidecars it is the client who closes a connection that waits: it knows when it has begun another
+    /// request. It was told by the connection that both share.
+    const fn waits_for_client(&self) -> bool {
+        matches!(self.connection.stream(), Stream::Tunnel(_))
+    }
+
+    /// Closes so that the last answer arrives.
+    async fn close(mut self) {
+        let is_clean = self.connection.is_received() && !self.connection.has_buffered();
+        if is_clean && matches!(self.connection.stream(), Stream::Socket(_)) {
+            return;
+        }
+        self.lifeline.set_timer(Instant::now().checked_add(LINGER));
+        let (mut connection, mut lifeline) = (self.connection, self.lifeline);
+        let closing = poll_fn(|cx| connection.poll_shutdown(cx));
+        // When it fails, or takes too long, there is nobody to be kind to.
+        if !matches!(in_time(closing, &mut lifeline).await, Some(Ok(()))) || is_clean {
+            return;
+        }
+        let (mut stream, mut buffer) = connection.into_parts();
+        let mut left = MOST_DISCARDED;
+        let discarding = poll_fn(|cx| {
+            while left > 0 {
+                buffer.clear();
+                match ready!(stream.poll_fill(cx, &mut buffer, left)) {
+                    Ok(count) if count > 0 => left = left.saturating_sub(count),
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        in_time(discarding, &mut lifeline).await;
+    }
+
+    /// Carries another protocol from now on. What was decided about the request that asked for it still holds.
+    async fn switch(self, caller: &dyn Caller, upstream: (Stream, Buffer), mut exchange: Exchange) {
+        let mut lifeline = self.lifeline;
+        let mut tunnel = Tunnel::resume(self.connection.into_parts(), upstream);
+        let over = |cx: &mut Context<'_>| {
+            if exchange.poll_killed(cx).is_ready() {
+                return Poll::Ready(Ending::NoLongerAllowed);
+            }
+            lifeline.poll_over(cx, |event| caller.judge(event)).map(Over::ending)
+        };
+        let end = tunnel.run(over).await;
+        note_tunnel(&mut exchange.record, &tunnel, end);
+    }
+}
+
+/// `None` when the connection is cut before, or its timer fires.
+async fn in_time<T>(work: impl Future<Output = T>, lifeline: &mut Lifeline) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => lifeline.poll_over(cx, |_| Fate::GoesOn).map(|_| None),
+    })
+    .await
+}
+
+/// What a head that did not come is answered with, if there is anybody.
+fn of_error(error: &HeadError) -> Came {
+    let HeadError::Refused(fault) = error else { return Came::Nothing };
+    let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    Came::Refused(Refusal::new(status, fault.code(), fault.words()).closing())
+}
+
+fn too_slow(timeout: Duration) -> Refusal {
+    let detail = format!("the head of the request was not complete within {timeout:?}");
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, codes::REQUEST_TIMEOUT, detail).closing()
+}
+
+impl Downstream for Http1 {
+    fn request_framing(&self) -> Framing {
+        self.framing
+    }
+
+    fn send_interim(&mut self, head: &ResponseHead) {
+        // HTTP/1.0 knows none (RFC 9110 §15.2).
+        if self.version > Version::Http10 {
+            self.connection.queue_response_head(head, Framing::None);
+        }
+    }
+
+    fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, close: bool) {
+        let framing = framing.toward(self.version);
+        self.persists &= !close && framing != Framing::UntilClose && !self.lifeline.is_finishing();
+        convert::response_to_http1(head);
+        head.version = self.version;
+        match (self.version, self.persists) {
+            _ if head.status == 101 => {}
+            (Version::Http10, true) => head.fields.set("connection", b"keep-alive"),
+            (_, false) => hops::say_close(&mut head.fields),
+            _ => {}
+        }
+        self.connection.queue_response_head(head, framing);
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A client that has closed its half may still read the other.
+        match self.connection.poll_idle(cx) {
+            Poll::Ready(Idle::Failed(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller) -> Poll<Ending> {
+        self.lifeline.poll_over(cx, |event| caller.judge(event)).map(Over::ending)
+    }
+
+    fn abort(&mut self) {
+        self.persists = false;
+        self.connection.reset();
+    }
+}
+
+impl BodySource for Http1 {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+        self.connection.poll_part(cx)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.connection.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.connection.consume(count);
+    }
+
+    fn trailers(&mut self) -> &mut Fields {
+        self.connection.trailers()
+    }
+}
+
+impl BodySink for Http1 {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        chunk: Option<u64>,
+    ) -> Poll<Result<usize, BodyError>> {
+        self.connection.poll_data(cx, data, chunk)
+    }
+
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<(), BodyError> {
+        self.connection.end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.connection.poll_flush(cx)
+    }
+}

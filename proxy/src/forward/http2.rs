@@ -1,0 +1,201 @@
+//! A connection of HTTP/2 from which requests come, many at a time: one task drives it, and each request has its own.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request};
+use crate::{
+    codes,
+    connections::{Ending, Lifeline, Over},
+    http1::Framing,
+    http2::{ErrorCode, Phase, Role, Session, Settings, Stream},
+    io,
+    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
+    refusal::Refusal,
+};
+
+/// How often streams are looked at whose readers give them no room.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Exchanges that are kept of a connection for its later requests.
+const MOST_SPARE: usize = 32;
+
+/// Drives a connection until it has ended; `accept` takes each request that comes.
+pub async fn serve(
+    caller: Rc<dyn Caller>,
+    settings: &Settings,
+    mut stream: io::Stream,
+    read: io::Buffer,
+    mut lifeline: Lifeline,
+    mut accept: impl FnMut(&Session, RequestHead, Stream),
+) {
+    let session = Session::new(Role::Server, settings);
+    session.resume(read);
+    let timeouts = caller.timeouts();
+    let (mut was, mut is_told) = (None, false);
+    let end = poll_fn(|cx: &mut Context<'_>| {
+        loop {
+            let end = session.poll_drive(cx, &mut stream);
+            while let Some((head, stream)) = session.accept() {
+                accept(&session, head, stream);
+            }
+            if let Poll::Ready(end) = end {
+                return Poll::Ready(end.map_err(|error| error.to_string()));
+            }
+            let phase = session.phase();
+            if was.replace(phase) != Some(phase) {
+                lifeline.set_timer(Instant::now().checked_add(match phase {
+                    Phase::Head => timeouts.head,
+                    Phase::Busy => STALL,
+                    Phase::Idle => timeouts.idle,
+                }));
+            }
+            let is_over = match lifeline.poll_over(cx, |event| caller.judge(event)) {
+                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
+                Poll::Ready(Over::TimedOut) if phase == Phase::Busy => {
+                    session.tend();
+                    was = None;
+                    continue;
+                }
+                Poll::Ready(Over::TimedOut) if phase == Phase::Head => {
+                    return Poll::Ready(Err("a frame was not complete in time".to_owned()));
+                }
+                Poll::Ready(Over::TimedOut) => true,
+                Poll::Pending => lifeline.is_finishing(),
+            };
+            if !is_over || is_told {
+                return Poll::Pending;
+            }
+            // What tells the other side is yet to be written.
+            is_told = true;
+            session.shutdown();
+        }
+    })
+    .await;
+    if let Err(error) = end {
+        debug!(error, "A connection of HTTP/2 failed");
+    }
+    session.close();
+}
+
+/// Exchanges of a connection that wait for its later requests.
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "the task of a request holds the box, not the exchange")]
+pub struct Spare(RefCell<Vec<Box<Exchange>>>);
+
+/// Serves one request, from its head to the end of its response.
+pub async fn request(
+    caller: Rc<dyn Caller>,
+    session: Session,
+    spare: Rc<Spare>,
+    head: RequestHead,
+    stream: Stream,
+    fresh: impl FnOnce() -> Exchange,
+) {
+    let mut exchange = spare.0.borrow_mut().pop().unwrap_or_else(|| Box::new(fresh()));
+    let mut down = Http2 { framing: framing_of(&head, &stream), stream };
+    session.recycle(std::mem::replace(&mut exchange.request, head));
+    if down.stream.is_too_large() {
+        request::refuse_head(&*caller, &mut down, &mut exchange, too_large()).await;
+    } else {
+        request::serve(&*caller, &mut down, &mut exchange).await;
+    }
+    let mut spare = spare.0.borrow_mut();
+    if spare.len() < MOST_SPARE {
+        spare.push(exchange);
+    }
+}
+
+fn too_large() -> Refusal {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let detail =
+        "the head is larger than limits.max_header_bytes, or has more fields than limits.max_headers";
+    Refusal::new(status, codes::HEADERS_TOO_LARGE, detail)
+}
+
+/// How a request's body would be framed by HTTP/1. The codec has checked its length, and goes on to hold it to that.
+fn framing_of(head: &RequestHead, stream: &Stream) -> Framing {
+    if stream.end_of_stream_in_head() {
+        return Framing::None;
+    }
+    Framing::of_announced(&head.fields)
+}
+
+/// One request's stream.
+struct Http2 {
+    stream: Stream,
+    framing: Framing,
+}
+
+impl Downstream for Http2 {
+    fn request_framing(&self) -> Framing {
+        self.framing
+    }
+
+    fn send_interim(&mut self, head: &ResponseHead) {
+        self.stream.send_response_head(head, false);
+    }
+
+    fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, _close: bool) {
+        self.stream.send_response_head(head, framing.is_empty());
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(|_| ())
+    }
+
+    fn poll_cut(&mut self, _: &mut Context<'_>, _: &dyn Caller) -> Poll<Ending> {
+        // The connection follows what happens for all its streams; when it is cut, they are reset.
+        Poll::Pending
+    }
+
+    fn abort(&mut self) {
+        self.stream.reset(ErrorCode::INTERNAL_ERROR);
+    }
+}
+
+impl BodySource for Http2 {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+        self.stream.poll_part(cx)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.stream.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.stream.consume(count);
+    }
+
+    fn trailers(&mut self) -> &mut Fields {
+        self.stream.trailers()
+    }
+}
+
+impl BodySink for Http2 {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        chunk: Option<u64>,
+    ) -> Poll<Result<usize, BodyError>> {
+        self.stream.poll_data(cx, data, chunk)
+    }
+
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<(), BodyError> {
+        self.stream.end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.stream.poll_flush(cx)
+    }
+}

@@ -1,0 +1,401 @@
+//! One request from top to bottom, whatever both sides speak: decide → pick the upstream → send → answer → record.
+//!
+//! The steps are here, in their order. What a step does is elsewhere: deciding in [`Caller::admit`], picking in
+//! [`Upstream`](crate::upstream::Upstream), moving bodies in [`Flow`], framing in the codecs.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use http::StatusCode;
+use tracing::debug;
+
+use super::{
+    caller::{Admission, Caller},
+    downstream::Downstream,
+    exchange::{Exchange, note_upstream},
+    flow::{Flow, FlowError},
+    hops,
+};
+use crate::{
+    codes,
+    connections::Ending,
+    http1::Framing,
+    io,
+    message::{BodyError, RequestHead},
+    refusal::Refusal,
+    upstream::{
+        channel::{Channel, NoResponse, Ready},
+        facts::ConnectionFacts,
+    },
+};
+
+/// What becomes of the client's connection.
+pub enum Next {
+    /// As far as this request is concerned, it may go on.
+    Request,
+    /// It is of no further use.
+    Close,
+    /// It carries another protocol from now on, toward this stream of the upstream; these bytes of it were read already.
+    Switch(Box<(io::Stream, io::Buffer)>),
+}
+
+/// Why a request does not go its way to the end.
+enum Stop {
+    /// It gets an answer from us, if it got none yet.
+    Refused(Refusal),
+    /// Nobody waits for the answer any more.
+    Gone,
+    /// The upstream failed in the middle of its answer.
+    Broken(BodyError),
+    /// It is cut from outside.
+    Cut(Ending),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Serves the request whose head is in `exchange`. Recorded when it is over, unless it switched protocols: then what
+/// follows still belongs to it.
+pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &mut Exchange) -> Next {
+    caller.begin(exchange);
+    let is_grpc = exchange.request.is_grpc();
+    let next = match forward(caller, down, exchange).await {
+        Ok(next) => next,
+        Err(Stop::Refused(refusal)) if !exchange.is_answered() => {
+            refuse(caller, down, exchange, refusal, is_grpc).await
+        }
+        Err(stop) => {
+            match stop {
+                Stop::Refused(refusal) => exchange.record.fail(refusal.code, Some(refusal.detail)),
+                Stop::Gone => exchange.record.fail(codes::CLIENT_CLOSED, None),
+                Stop::Broken(error) => exchange.record.fail(codes::UPSTREAM_CLOSED, Some(error.to_string())),
+                Stop::Cut(ending) => exchange.record.fail(ending.code(), None),
+            }
+            down.abort();
+            Next::Close
+        }
+    };
+    if !matches!(next, Next::Switch(_)) {
+        exchange.end();
+    }
+    next
+}
+
+/// Answers a request whose head is refused.
+pub async fn refuse_head(
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    refusal: Refusal,
+) -> Next {
+    caller.begin(exchange);
+    let next = refuse(caller, down, exchange, refusal, false).await;
+    exchange.end();
+    next
+}
+
+async fn forward(
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+) -> Result<Next, Stop> {
+    let admission = caller.admit(exchange)?;
+    let mut upload = Upload::of(down.request_framing());
+    let (mut channel, facts) = ask(caller, &admission, down, exchange, &mut upload).await?;
+
+    let framing = channel.receive_body(&exchange.response).map_err(|error| no_response(&facts, &error))?;
+    hops::clean_response(&mut exchange.response);
+    if exchange.response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(caller, &admission, down, exchange, channel).await;
+    }
+    down.send_head(&mut exchange.response, framing, false);
+    exchange.answered();
+    let mut download = Flow::of(framing);
+    poll_fn(|cx| {
+        poll_download(cx, &mut channel, down, exchange, &mut download)?;
+        upload.poll(cx, caller, down, &mut channel, exchange)?;
+        if download.is_done() && upload.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        poll_over(cx, caller, down, exchange, &upload).map(Err)
+    })
+    .await?;
+    if upload.is_broken {
+        return Ok(Next::Close);
+    }
+    channel.finish(caller.worker(), facts);
+    Ok(Next::Request)
+}
+
+/// Sends the request and waits for the final head of its response. When a connection that was open already died before
+/// any byte of a response came, the request goes out once more, if the other side never looked at it or it may be
+/// repeated.
+async fn ask(
+    caller: &dyn Caller,
+    admission: &Admission,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    upload: &mut Upload,
+) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
+    let (upstream, worker) = (&admission.upstream, caller.worker());
+    let http2 = upstream.takes_http2(&exchange.request);
+    let mut is_repeated = false;
+    loop {
+        let pooled = if is_repeated { None } else { upstream.pooled(worker, http2) };
+        let ready = match pooled {
+            Some(ready) => ready,
+            None => {
+                let opening = Box::pin(upstream.ready(worker, http2));
+                unless_over(opening, caller, down, exchange, upload).await??
+            }
+        };
+        let (facts, is_reused) = (Rc::clone(&ready.facts), ready.is_reused);
+        note_upstream(&mut exchange.record, &facts);
+        let error = match send(ready, caller, down, exchange, upload).await? {
+            Ok(channel) => return Ok((channel, facts)),
+            Err(error) => error,
+        };
+        let untouched = upload.is_empty || upload.flow.is_untouched();
+        let may_repeat = match &error {
+            NoResponse::NotTaken(_) => untouched,
+            NoResponse::Closed | NoResponse::Failed(_) => {
+                is_reused && upload.is_empty && is_repeatable(&exchange.request)
+            }
+            NoResponse::NotHttp(_) => false,
+        };
+        if is_repeated || !may_repeat {
+            return Err(no_response(&facts, &error).into());
+        }
+        debug!(upstream = %facts.spec.name, address = facts.address, %error, "A request goes out again on another connection");
+        is_repeated = true;
+        *upload = Upload::of(down.request_framing());
+    }
+}
+
+/// Sends the request over a connection; passes interim heads on, and as much of the request's body as the upstream takes
+/// before it answers.
+async fn send(
+    ready: Ready,
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    upload: &mut Upload,
+) -> Result<Result<Channel, NoResponse>, Stop> {
+    let mut channel = match ready.send(&mut exchange.request, down.request_framing()) {
+        Ok(channel) => channel,
+        Err(error) => return Ok(Err(error)),
+    };
+    let head = poll_fn(|cx| {
+        upload.poll(cx, caller, down, &mut channel, exchange)?;
+        while let Poll::Ready(read) = channel.poll_head(cx, &mut exchange.response) {
+            if read.is_err() || !exchange.response.is_interim() {
+                return Poll::Ready(Ok(read));
+            }
+            hops::clean_response(&mut exchange.response);
+            down.send_interim(&exchange.response);
+        }
+        // An interim head may wait to leave.
+        let _ = down.poll_flush(cx).map_err(|_| Stop::Gone)?;
+        poll_over(cx, caller, down, exchange, upload).map(Err)
+    });
+    let head = head.await?;
+    Ok(head.map(|()| channel))
+}
+
+/// Agrees to another protocol, if somebody asked for it.
+async fn switch(
+    caller: &dyn Caller,
+    admission: &Admission,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    channel: Channel,
+) -> Result<Next, Stop> {
+    let stream = if admission.may_switch { channel.into_stream() } else { None };
+    let Some(stream) = stream else {
+        let detail = "the upstream switched protocols although nobody asked it to";
+        return Err(Refusal::new(StatusCode::BAD_GATEWAY, codes::UPSTREAM_PROTOCOL_ERROR, detail).into());
+    };
+    down.send_head(&mut exchange.response, Framing::None, false);
+    exchange.answered();
+    poll_fn(|cx| {
+        if down.poll_flush(cx).map_err(|_| Stop::Gone)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        poll_over(cx, caller, down, exchange, &Upload::of(Framing::None)).map(Err)
+    })
+    .await?;
+    Ok(Next::Switch(Box::new(stream)))
+}
+
+/// Answers in place of an upstream.
+async fn refuse(
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    refusal: Refusal,
+    is_grpc: bool,
+) -> Next {
+    caller.refused(&refusal);
+    let body = exchange.refuse(&refusal, is_grpc);
+    let is_head = exchange.record.summary().method() == "HEAD";
+    let mut body = if is_head { &[] } else { body.as_bytes() };
+    let framing = if is_head { Framing::None } else { Framing::Length(body.len() as u64) };
+    down.send_head(&mut exchange.response, framing, refusal.close);
+    let sent = poll_fn(|cx| {
+        let sent = poll_text(cx, down, &mut body).map_err(|_| Stop::Gone)?;
+        if sent.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        down.poll_cut(cx, caller).map(|ending| Err(Stop::Cut(ending)))
+    });
+    match sent.await {
+        Ok(()) if !refusal.close => Next::Request,
+        _ => Next::Close,
+    }
+}
+
+fn poll_text(
+    cx: &mut Context<'_>,
+    down: &mut impl Downstream,
+    text: &mut &[u8],
+) -> Poll<Result<(), BodyError>> {
+    while !text.is_empty() {
+        let sent = ready!(down.poll_data(cx, text, None))?;
+        *text = text.get(sent..).unwrap_or_default();
+        if text.is_empty() {
+            down.end(None)?;
+        }
+    }
+    down.poll_flush(cx)
+}
+
+fn poll_download(
+    cx: &mut Context<'_>,
+    channel: &mut Channel,
+    down: &mut impl Downstream,
+    exchange: &mut Exchange,
+    download: &mut Flow,
+) -> Result<(), Stop> {
+    if download.is_done() {
+        return Ok(());
+    }
+    let before = download.bytes();
+    let moved = download.poll(cx, channel, down, |trailers| {
+        hops::clean_trailers(trailers);
+        exchange.record.trailers(trailers);
+    });
+    exchange.record.sent(download.bytes() - before);
+    match moved {
+        Poll::Ready(Err(FlowError::Source(error))) => Err(Stop::Broken(error)),
+        Poll::Ready(Err(FlowError::Sink(_))) => Err(Stop::Gone),
+        Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+    }
+}
+
+/// A request's body on its way.
+struct Upload {
+    flow: Flow,
+    /// There is no byte in it.
+    is_empty: bool,
+    /// The upstream takes no more of it; its response may say why.
+    is_broken: bool,
+}
+
+impl Upload {
+    const fn of(framing: Framing) -> Self {
+        Self { flow: Flow::of(framing), is_empty: framing.is_empty(), is_broken: false }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_broken || self.flow.is_done()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &dyn Caller,
+        down: &mut impl Downstream,
+        channel: &mut Channel,
+        exchange: &mut Exchange,
+    ) -> Result<(), Stop> {
+        if self.is_over() {
+            return Ok(());
+        }
+        let before = self.flow.bytes();
+        let moved = self.flow.poll(cx, down, channel, |trailers| {
+            hops::clean_trailers(trailers);
+            caller.clean_trailers(trailers);
+        });
+        exchange.record.received(self.flow.bytes() - before);
+        match moved {
+            Poll::Ready(Err(FlowError::Source(BodyError::Malformed(why)))) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, why).closing().into())
+            }
+            Poll::Ready(Err(FlowError::Source(_))) => Err(Stop::Gone),
+            Poll::Ready(Err(FlowError::Sink(_))) => {
+                self.is_broken = true;
+                Ok(())
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
+
+/// Ready when the request ends for a reason that is neither its body nor its response.
+fn poll_over(
+    cx: &mut Context<'_>,
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &Exchange,
+    upload: &Upload,
+) -> Poll<Stop> {
+    // While the body comes, its end tells the same.
+    if upload.is_over() && down.poll_gone(cx).is_ready() {
+        return Poll::Ready(Stop::Gone);
+    }
+    if exchange.poll_killed(cx).is_ready() {
+        let detail = "the policy changed while the app worked on the request";
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, codes::NO_LONGER_ALLOWED, detail);
+        return Poll::Ready(Stop::Refused(refusal.closing()));
+    }
+    down.poll_cut(cx, caller).map(Stop::Cut)
+}
+
+async fn unless_over<T>(
+    work: impl Future<Output = T>,
+    caller: &dyn Caller,
+    down: &mut impl Downstream,
+    exchange: &Exchange,
+    upload: &Upload,
+) -> Result<T, Stop> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => poll_over(cx, caller, down, exchange, upload).map(Err),
+    })
+    .await
+}
+
+/// Whether the method only asks, or leaves the same state however often it is done (RFC 9110 §9.2.2).
+fn is_repeatable(head: &RequestHead) -> bool {
+    matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+        && !head.fields.contains("upgrade")
+}
+
+/// Names what went wrong between a request and its response.
+fn no_response(facts: &ConnectionFacts, error: &NoResponse) -> Refusal {
+    let code = match error {
+        NoResponse::NotHttp(_) => codes::UPSTREAM_PROTOCOL_ERROR,
+        NoResponse::Closed | NoResponse::NotTaken(_) => codes::UPSTREAM_CLOSED,
+        NoResponse::Failed(_) => codes::UPSTREAM_FAILED,
+    };
+    let detail = format!("`{}` at {} {error}", facts.spec.name, facts.address);
+    Refusal::new(StatusCode::BAD_GATEWAY, code, detail)
+}

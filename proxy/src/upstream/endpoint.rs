@@ -1,0 +1,194 @@
+//! One address of an upstream: what is open to it, and how more is opened.
+//!
+//! Whoever needs a connection that many can share waits for the one that is being dialled, instead of dialling another.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use svidecar_config::address::Address;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    UpstreamSpec,
+    channel::{Kind, Ready},
+    connect::{AlpnMemory, Connected, Offer, connect},
+    facts::ConnectionFacts,
+    pool::Pool,
+    resolve::Resolver,
+    shared::{Carries, Shared},
+};
+use crate::{
+    http1::{self, Connection},
+    io::{Stream, tls::Alpn},
+    refusal::Refusal,
+    worker::Worker,
+};
+
+/// One address, as one worker uses it.
+pub struct Endpoint {
+    spec: Arc<UpstreamSpec>,
+    address: Address,
+    resolver: Option<Resolver>,
+    pool: Rc<Pool>,
+    shared: RefCell<Vec<Shared>>,
+    dialling: RefCell<Option<Rc<Dialling>>>,
+    /// The last handshake agreed on a connection that can be shared; unknown before the first.
+    is_sharing: Cell<Option<bool>>,
+    memory: AlpnMemory,
+    avoid_until: Cell<Option<Instant>>,
+}
+
+/// A connection that is being dialled, for those who wait for it.
+#[derive(Default)]
+struct Dialling {
+    is_over: Notify,
+    failure: RefCell<Option<Refusal>>,
+}
+
+/// What was found or opened.
+enum Opened {
+    One(Stream, Rc<ConnectionFacts>),
+    Shared(Shared),
+}
+
+impl Endpoint {
+    /// Without any connection yet.
+    #[must_use]
+    pub fn new(spec: &Arc<UpstreamSpec>, address: &Address) -> Self {
+        Self {
+            spec: Arc::clone(spec),
+            resolver: match address {
+                Address::Tcp { host, port } => Some(Resolver::new(host, *port)),
+                Address::Unix(_) => None,
+            },
+            address: address.clone(),
+            pool: Pool::new(spec.idle_timeout),
+            shared: RefCell::default(),
+            dialling: RefCell::default(),
+            is_sharing: Cell::new(None),
+            memory: AlpnMemory::default(),
+            avoid_until: Cell::new(None),
+        }
+    }
+
+    /// Whether it failed a moment ago.
+    #[must_use]
+    pub fn is_avoided(&self) -> bool {
+        self.avoid_until.get().is_some_and(|until| until > Instant::now())
+    }
+
+    /// Passes it over until then, while another one works.
+    pub fn avoid(&self, until: Option<Instant>) {
+        self.avoid_until.set(until);
+    }
+
+    /// A connection of HTTP/1 that has served a request and waits for the next.
+    #[must_use]
+    pub fn pooled(&self, worker: &Worker) -> Option<Ready> {
+        let (connection, facts) = self.pool.take(worker)?;
+        Some(Ready { facts, is_reused: true, kind: Kind::Http1(connection, Rc::clone(&self.pool)) })
+    }
+
+    /// A way for a request: over a connection that is shared, or over a new one.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub async fn ready(&self, worker: &Rc<Worker>, http2: bool) -> Result<Ready, Refusal> {
+        let opened = self.open(worker, if http2 { Offer::Http2 } else { Offer::Http1 }).await?;
+        let (stream, facts) = match opened {
+            Opened::Shared(Shared { session, facts, .. }) if http2 => {
+                return Ok(Ready { facts, is_reused: true, kind: Kind::Http2(session) });
+            }
+            Opened::Shared(shared) => (shared.open(Carries::Http1)?, Rc::clone(&shared.facts)),
+            Opened::One(stream, facts) => (stream, facts),
+        };
+        let limits = http1::Limits { bytes: self.spec.max_header_bytes, fields: self.spec.max_headers };
+        let connection = Box::new(Connection::new(stream, limits));
+        Ok(Ready { facts, is_reused: false, kind: Kind::Http1(connection, Rc::clone(&self.pool)) })
+    }
+
+    /// A way for bytes of any protocol.
+    ///
+    /// # Errors
+    /// What to answer instead; for TCP only its code and detail matter.
+    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Stream, Rc<ConnectionFacts>), Refusal> {
+        match self.open(worker, Offer::Bytes).await? {
+            Opened::Shared(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
+            Opened::One(stream, facts) => Ok((stream, facts)),
+        }
+    }
+
+    async fn open(&self, worker: &Rc<Worker>, offer: Offer) -> Result<Opened, Refusal> {
+        let may_be_shared = loop {
+            if let Some(shared) = self.shared_for(worker, offer) {
+                return Ok(Opened::Shared(shared));
+            }
+            let may_be_shared = match offer {
+                Offer::Http2 => true,
+                Offer::Http1 | Offer::Bytes => {
+                    self.spec.tls.is_some() && self.is_sharing.get() != Some(false)
+                }
+                Offer::Hbone => self.spec.tls.is_some(),
+            };
+            let dialling = self.dialling.borrow().clone();
+            let Some(other) = dialling.filter(|_| may_be_shared) else { break may_be_shared };
+            other.is_over.notified().await;
+            if let Some(failure) = other.failure.take() {
+                other.failure.replace(Some(failure.clone()));
+                return Err(failure);
+            }
+        };
+        let turn = may_be_shared.then(|| Turn::begin(self));
+        let resolver = self.resolver.as_ref();
+        let connecting = connect(&worker.shared, &self.spec, &self.address, resolver, offer, &self.memory);
+        let Connected { stream, alpn, server, address } = connecting.await.inspect_err(|refusal| {
+            if let Some(turn) = &turn {
+                turn.dialling.failure.replace(Some(refusal.clone()));
+            }
+        })?;
+        let facts = ConnectionFacts::new(worker, &self.spec, &self.address, address, server.map(Rc::new));
+        self.is_sharing.set(Some(alpn == Some(Alpn::Svidecar)));
+        let is_shared = match alpn {
+            Some(alpn) => alpn != Alpn::Http1,
+            // By prior knowledge.
+            None => offer == Offer::Http2 && self.spec.tls.is_none(),
+        };
+        if !is_shared {
+            return Ok(Opened::One(stream, facts));
+        }
+        let shared = Shared::start(worker, stream, facts, alpn == Some(Alpn::Svidecar));
+        self.shared.borrow_mut().push(shared.clone());
+        Ok(Opened::Shared(shared))
+    }
+
+    /// A shared connection with room for one more.
+    fn shared_for(&self, worker: &Rc<Worker>, offer: Offer) -> Option<Shared> {
+        let mut all = self.shared.borrow_mut();
+        all.retain(|shared| !shared.session.is_closed() && shared.facts.is_usable(worker));
+        all.iter().find(|shared| shared.has_room_for(offer)).cloned()
+    }
+}
+
+/// The right to dial for others too; ends with the attempt, however it ends.
+struct Turn<'e> {
+    endpoint: &'e Endpoint,
+    dialling: Rc<Dialling>,
+}
+
+impl<'e> Turn<'e> {
+    fn begin(endpoint: &'e Endpoint) -> Self {
+        let dialling = Rc::<Dialling>::default();
+        endpoint.dialling.replace(Some(Rc::clone(&dialling)));
+        Self { endpoint, dialling }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.endpoint.dialling.replace(None);
+        self.dialling.is_over.notify_waiters();
+    }
+}

@@ -1,0 +1,104 @@
+//! What is known of one upstream connection for as long as it lives, and whether a new request may go over it.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+
+use rustls_pki_types::UnixTime;
+use svidecar_config::address::Address;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::UpstreamSpec;
+use crate::{connections::time_to_leave, peer::Peer, snapshot::Snapshot, worker::Worker};
+
+/// What is known of one upstream connection.
+pub struct ConnectionFacts {
+    /// What it was dialled for.
+    pub spec: Arc<UpstreamSpec>,
+    /// The endpoint as the settings name it.
+    pub endpoint: Address,
+    /// The address that was dialled.
+    pub address: String,
+    /// Who answered, when the connection is mTLS.
+    pub server: Option<Rc<Peer>>,
+    /// From when on it takes no new request, because its server's SVID ends.
+    leaves_at: Option<Instant>,
+    /// The snapshot that last had no objection to the server.
+    accepted_by: Cell<u64>,
+    is_retired: Cell<bool>,
+}
+
+impl ConnectionFacts {
+    /// A connection that may be used.
+    #[must_use]
+    pub fn new(
+        worker: &Worker,
+        spec: &Arc<UpstreamSpec>,
+        endpoint: &Address,
+        address: String,
+        server: Option<Rc<Peer>>,
+    ) -> Rc<Self> {
+        let expires = worker.shared.current.load().plan.expiry_grace().is_some();
+        let left = server
+            .as_ref()
+            .filter(|_| expires)
+            .map(|server| time_to_leave(server.facts().not_after, UnixTime::now(), rand::random()));
+        Rc::new(Self {
+            spec: Arc::clone(spec),
+            endpoint: endpoint.clone(),
+            address,
+            server,
+            leaves_at: left.and_then(|left| Instant::now().checked_add(left)),
+            accepted_by: Cell::new(worker.version()),
+            is_retired: Cell::new(false),
+        })
+    }
+
+    /// Takes the connection out of use: running requests end as they will, no new one starts.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
+    }
+
+    /// Whether it was taken out of use.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.get()
+    }
+
+    /// How long until it should begin to leave, if its server's SVID ends at all.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.leaves_at.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether a new request may go over it now: nobody retired it, and its server would still be accepted.
+    #[must_use]
+    pub fn is_usable(&self, worker: &Worker) -> bool {
+        if self.is_retired.get() || self.leaves_at.is_some_and(|end| end <= Instant::now()) {
+            return false;
+        }
+        let version = worker.version();
+        if self.accepted_by.replace(version) != version && self.objection(worker).is_some() {
+            self.retire();
+            return false;
+        }
+        true
+    }
+
+    /// Why its server would not be accepted now, if so.
+    #[must_use]
+    pub fn objection(&self, worker: &Worker) -> Option<String> {
+        let reason = objection(&worker.shared.current.load(), &self.spec, self.server.as_ref()?)?;
+        warn!(upstream = %self.spec.name, address = self.address, reason, "The server would not be accepted any more; closing its connection");
+        Some(reason)
+    }
+}
+
+fn objection(snapshot: &Snapshot, spec: &UpstreamSpec, server: &Peer) -> Option<String> {
+    match server.still_trusted(&snapshot.identity.bundles, UnixTime::now()) {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => {
+            let expected = spec.tls.as_ref().is_none_or(|tls| tls.expects(server.id()));
+            (!expected).then(|| format!("`{}` is not an expected server ID", server.id()))
+        }
+    }
+}
