@@ -285,10 +285,26 @@ impl<C: Connection> Handshake<C> {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        // What rustls has to say to the other side: an alert. Our error is told in any case.
-        let _ = self.process();
+        self.take_alert();
+        // The error is told in any case.
         let _ = bytes::send(&mut self.socket, self.outgoing.filled()).await;
         Err(error.into())
+    }
+
+    /// What rustls still has to say to the other side. It must not be asked for more: it would look at the broken record
+    /// again.
+    fn take_alert(&mut self) {
+        while self.connection.facts().wants_write() {
+            let records = self.incoming.filled_mut().get_mut(..self.seen).unwrap_or_default();
+            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut message)), .. } =
+                self.connection.process(records)
+            else {
+                return;
+            };
+            if encode(&mut message, &mut self.outgoing).is_err() {
+                return;
+            }
+        }
     }
 
     fn process(&mut self) -> Result<bool, Error> {

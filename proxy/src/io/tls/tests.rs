@@ -5,6 +5,7 @@
 #[path = "../../../tests/support/authority.rs"]
 #[allow(dead_code)]
 pub mod authority;
+mod handshakes;
 mod interop;
 mod misbehaviour;
 mod resumption;
