@@ -70,9 +70,8 @@ struct Rules {
 
 /// Serves one connection from the first byte to the last.
 pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
-    let snapshot = worker.shared.current.load_full();
     // Gone with a reload that came between the accept and now.
-    let Some(listener) = snapshot.plan.inbound(&name).cloned() else { return };
+    let Some(listener) = worker.shared.current.load().plan.inbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
     let started = Instant::now();
     let timeout = listener.settings.timeouts.handshake.get();
@@ -83,6 +82,8 @@ pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
         Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
     };
     worker.shared.note_client(&name, &address.to_string(), peer.id());
+    // Loaded again: our first identity may have come while the peer waited for its handshake.
+    let snapshot = worker.shared.current.load_full();
     let link = Link::new(worker, &snapshot, listener, address, peer);
     drop(snapshot);
     let stream = Stream::from(stream);
