@@ -43,24 +43,32 @@ async fn answer(app: &mut Wire) -> String {
 
 /// Answers every request on every connection with its target, from here on.
 fn answer_all(app: App) {
-    serve_all(app, |target| {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()).into_bytes()
-    });
+    serve_all(app, target_back);
+}
+
+/// A whole answer.
+fn target_back(target: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()).into_bytes()
 }
 
 /// Serves every request on every connection with what `answer` makes of its target.
 fn serve_all(app: App, answer: impl Fn(&str) -> Vec<u8> + Clone + Send + 'static) {
     tokio::spawn(async move {
         loop {
-            let (mut wire, answer) = (app.accept_whenever().await.unhurried(), answer.clone());
-            tokio::spawn(async move {
-                while let Ok(request) = wire.try_request().await {
-                    let bytes = answer(request.head.target());
-                    if wire.try_send(bytes).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            serve_on(app.accept_whenever().await, answer.clone());
+        }
+    });
+}
+
+/// The same on one connection.
+fn serve_on(wire: Wire, answer: impl Fn(&str) -> Vec<u8> + Send + 'static) {
+    let mut wire = wire.unhurried();
+    tokio::spawn(async move {
+        while let Ok(request) = wire.try_request().await {
+            let bytes = answer(request.head.target());
+            if wire.try_send(bytes).await.is_err() {
+                return;
+            }
         }
     });
 }

@@ -194,6 +194,64 @@ async fn questions_with_readers() {
     }
 }
 
+/// CVE-2016-6581: a few bytes that stand for many fields.
+#[tokio::test]
+async fn hpack_bombs() {
+    for (scene, count) in scenes().await {
+        let mut neighbour = connect(&scene).await;
+        let head = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/bomb")];
+        // One entry of 4,000 bytes for the table (0x40: a literal with indexing), then its index (62) 10,000 times.
+        let mut entry = literals(&[("x", &"x".repeat(4000))]);
+        entry[0] = 0x40;
+        let bomb = [literals(&head), entry, vec![0xbe; 10_000]].concat();
+        let end = flag::END_HEADERS | flag::END_STREAM;
+
+        let mut client = connect(&scene).await;
+        for stream in [1, 3, 5, 7] {
+            if client.try_send(&[Frame::new(kind::HEADERS, end, stream, bomb.clone())]).await.is_err() {
+                break;
+            }
+            match client.outcome(stream).await {
+                Outcome::Response(response) => assert_eq!(response.status, 431, "{:?}", scene.door),
+                Outcome::Reset(code) | Outcome::Ended(Some(code)) => {
+                    let right = [code::ENHANCE_YOUR_CALM, code::PROTOCOL_ERROR, code::COMPRESSION_ERROR];
+                    assert!(right.contains(&code), "{:?}: {code}", scene.door);
+                }
+                Outcome::Ended(None) => panic!("{:?}: an end without a reason", scene.door),
+            }
+            if client.goaway.is_some() {
+                break;
+            }
+        }
+
+        // Integers without end and strings longer than the frame (RFC 7541 §5) are errors of the connection.
+        for block in [
+            [
+                literals(&head),
+                vec![0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+            ]
+            .concat(),
+            [literals(&head), vec![0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]]
+                .concat(),
+            [literals(&head), vec![0x00, 0x01, b'x', 0x7f, 0x80, 0x80, 0x04, b'x']].concat(),
+            // An index beyond both tables, the index 0, a table larger than allowed.
+            [literals(&head), vec![0xff, 0x80, 0x01]].concat(),
+            [literals(&head), vec![0x80]].concat(),
+            [vec![0x3f, 0xe1, 0xff, 0x03], literals(&head)].concat(),
+            // Huffman that ends in the middle of EOS, or pads with zeros (RFC 7541 §5.2).
+            [literals(&head), vec![0x00, 0x01, b'x', 0x84, 0xff, 0xff, 0xff, 0xff]].concat(),
+            [literals(&head), vec![0x00, 0x01, b'x', 0x81, 0x00]].concat(),
+        ] {
+            let mut client = connect(&scene).await;
+            client.send(Frame::new(kind::HEADERS, end, 1, block.clone())).await;
+            let outcome = client.ended().await;
+            assert_eq!(outcome, Outcome::Ended(Some(code::COMPRESSION_ERROR)), "{:?}: {block:?}", scene.door);
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 0, "{:?}", scene.door);
+        all_is_well(&scene, &mut neighbour, 1).await;
+    }
+}
+
 /// More streams than allowed are refused, not kept; those that run are served.
 #[tokio::test]
 async fn streams_over_the_limit() {
@@ -216,5 +274,50 @@ async fn streams_over_the_limit() {
         assert!(right, "{:?}: {last:?}", scene.door);
         let mut other = connect(&scene).await;
         all_is_well(&scene, &mut other, 1).await;
+    }
+}
+
+/// HTTP/1: what may be repeated without end is not.
+#[tokio::test]
+async fn endless_lines() {
+    let chunked = "POST /flood HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (scene, count) in scenes().await {
+        for (start, repeated) in [
+            ("", "\r\n"),
+            (chunked, "1;xxxxxxxx"),
+            ("POST /flood HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "0"),
+            (
+                concat!("POST /flood HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n"),
+                "x: 1\r\n",
+            ),
+            (
+                concat!("POST /flood HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n"),
+                "xxxxxxxx",
+            ),
+        ] {
+            let mut client = scene.connect().await;
+            client.send(start).await;
+            let batch = repeated.repeat(1000);
+            // It ends: nothing that is taken without end would end this loop.
+            while client.try_send(&batch).await.is_ok() {}
+            if let Ok(answer) = client.try_response("POST").await {
+                assert!(
+                    [400, 414, 431].contains(&answer.head.status()),
+                    "{:?}: {:?}",
+                    scene.door,
+                    answer.head
+                );
+            }
+        }
+        // Extensions on every chunk of one byte: the same, if they are more than a little.
+        let mut client = scene.connect().await;
+        client.send(chunked).await;
+        let batch = format!("1;{}\r\nx\r\n", "x".repeat(4000)).repeat(100);
+        let mut sent = 0;
+        while sent < 64 << 20 && client.try_send(&batch).await.is_ok() {
+            sent += batch.len();
+        }
+        assert!(sent < 64 << 20, "{:?}: {sent} bytes of extensions", scene.door);
+        assert_eq!(count.load(Ordering::Relaxed), 0, "{:?}", scene.door);
     }
 }

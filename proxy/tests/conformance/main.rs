@@ -8,7 +8,10 @@
 mod edges;
 mod floods;
 mod memory;
+mod oracle;
+mod smuggling;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the tests of the data plane use the rest")]
 mod support;
 mod tools;
+mod under_load;

@@ -65,6 +65,31 @@ async fn bodies_of_every_size_come_back_whole() {
     }
 }
 
+/// A chunk is there for the other side before the next one is sent: in requests and in responses, at the same time.
+#[tokio::test]
+async fn bodies_are_streamed_both_ways() {
+    for (scene, app) in scenes().await {
+        let mut client = scene.connect().await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let mut served = app.accept().await;
+        served.head().await;
+        served.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        assert_eq!(client.head().await.status(), 200, "{:?}", scene.door);
+        for word in ["one", "two", "three"] {
+            client.send(format!("{:x}\r\n{word}\r\n", word.len())).await;
+            assert_eq!(served.chunk().await.unwrap().unwrap(), word.as_bytes(), "{:?}", scene.door);
+            served.send(format!("{:x}\r\n{word}\r\n", word.len())).await;
+            assert_eq!(client.chunk().await.unwrap().unwrap(), word.as_bytes(), "{:?}", scene.door);
+        }
+        client.send("0\r\nX-Sum: 6\r\n\r\n").await;
+        assert_eq!(served.chunk().await.unwrap(), None);
+        assert_eq!(served.trailers().await.unwrap(), [("X-Sum".to_owned(), "6".to_owned())]);
+        served.send("0\r\nX-Sum: 7\r\n\r\n").await;
+        assert_eq!(client.chunk().await.unwrap(), None);
+        assert_eq!(client.trailers().await.unwrap(), [("X-Sum".to_owned(), "7".to_owned())]);
+    }
+}
+
 /// RFC 9112 §6.3 item 8: a body that ends with the connection. The client can tell the end from a cut.
 #[tokio::test]
 async fn a_body_that_ends_with_the_connection_comes_whole() {
@@ -138,6 +163,35 @@ async fn an_early_answer_comes_at_once() {
             }
             drop((client, served));
         }
+        still_serves(&scene, &app).await;
+    }
+}
+
+/// An app that answers early and closes at once: its RST must not destroy the answer.
+#[tokio::test]
+async fn an_early_answer_survives_a_close() {
+    for (scene, app) in scenes().await {
+        let mut client = scene.connect().await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n").await;
+        let mut served = app.accept().await;
+        served.head().await;
+        let (mut answer, block) = (None, pattern(0, 65_536));
+        client.send(&block).await;
+        served
+            .send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            .await;
+        drop(served);
+        // The client sends on until it is stopped, then looks for an answer.
+        for _ in 0..64 {
+            if client.try_send(&block).await.is_err() {
+                break;
+            }
+        }
+        if let Ok(got) = client.try_response("POST").await {
+            answer = Some((got.head.status(), got.body.text()));
+        }
+        assert_eq!(answer, Some((413, "no".to_owned())), "{:?}", scene.door);
+        drop(client);
         still_serves(&scene, &app).await;
     }
 }

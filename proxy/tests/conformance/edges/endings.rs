@@ -1,7 +1,21 @@
 //! Connections that end where they should not, in all four places; and those that half-end.
 
 use super::{answer, scenes, still_serves};
-use crate::tools::message::Broken;
+use crate::tools::{message::Broken, wire::End};
+
+/// A client that has sent its request and will send no more still wants the answer.
+#[tokio::test]
+async fn a_client_that_half_closes_gets_its_answer() {
+    for (scene, app) in scenes().await {
+        let mut client = scene.connect().await;
+        client.send("POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+        client.finish().await;
+        let mut served = app.accept().await;
+        assert_eq!(answer(&mut served).await, "/half", "{:?}", scene.door);
+        assert_eq!(client.response("POST").await.body.text(), "/half", "{:?}", scene.door);
+        assert_eq!(client.end().await, End::Closed, "{:?}", scene.door);
+    }
+}
 
 /// An app that half-closes behind its answer, and one that half-closes with a request in its ears.
 #[tokio::test]

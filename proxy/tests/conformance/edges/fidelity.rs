@@ -10,6 +10,47 @@ fn fields(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// Case, order and repetition of the fields of both messages, and the reason phrase.
+#[tokio::test]
+async fn fields_keep_their_case_and_order() {
+    for (scene, app) in scenes().await {
+        let sent = [
+            ("hOsT", "a"),
+            ("X-Zeta", "1"),
+            ("aCCept", "*/*"),
+            ("x-zeta", "2"),
+            ("User-agent", "old/1.0 (odd)"),
+            ("X_Under", "kept"),
+            ("Cookie", "a=1"),
+            ("X-ZETA", "3"),
+            ("Cookie", "b=2"),
+            ("X-Empty", ""),
+        ];
+        let lines: String = sent.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut client = scene.connect().await;
+        client.send(format!("GET /a?b HTTP/1.1\r\n{lines}\r\n")).await;
+        let mut served = app.accept().await;
+        let mut request = served.request().await.head;
+        request.fields.retain(|(name, _)| !OURS.contains(&name.to_lowercase().as_str()));
+        assert_eq!(request.fields, fields(&sent), "{:?}", scene.door);
+
+        let sent = [
+            ("sErver", "old"),
+            ("Set-Cookie", "a=1"),
+            ("DATE", "Thu, 01 Jan 1970 00:00:00 GMT"),
+            ("SET-cookie", "b=2"),
+            ("ETag", "W/\"x\""),
+            ("Content-length", "2"),
+            ("X-Last", "1"),
+        ];
+        let lines: String = sent.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        served.send(format!("HTTP/1.1 203 Quite All Right\r\n{lines}\r\nok")).await;
+        let answer = client.response("GET").await.head;
+        assert_eq!(answer.line, "HTTP/1.1 203 Quite All Right", "{:?}", scene.door);
+        assert_eq!(answer.fields, fields(&sent), "{:?}", scene.door);
+    }
+}
+
 /// Nothing is added to an answer that the app did not say: no Date, no Server, no Via.
 #[tokio::test]
 async fn nothing_is_added_to_an_answer() {
@@ -27,6 +68,33 @@ async fn nothing_is_added_to_an_answer() {
             "{:?}",
             scene.door
         );
+    }
+}
+
+/// Chunks that an app cuts stay as it cut them, and trailers come behind them, in their case and order.
+#[tokio::test]
+async fn chunks_and_trailers_stay() {
+    for (scene, app) in scenes().await {
+        let body =
+            "1\r\na\r\n3\r\nbcd\r\nb\r\nefghijklmno\r\n0\r\nX-Sum: 1\r\nx-OTHER: 2\r\nX-Sum: 3\r\n\r\n";
+        let trailers = fields(&[("X-Sum", "1"), ("x-OTHER", "2"), ("X-Sum", "3")]);
+        let framing = "Trailer: X-Sum, x-OTHER\r\nTransfer-Encoding: chunked\r\n";
+        let mut client = scene.connect().await;
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n{framing}\r\n{body}"
+            ))
+            .await;
+        let mut served = app.accept().await;
+        let request = served.request().await;
+        assert_eq!(request.head.get("trailer"), Some("X-Sum, x-OTHER"), "{:?}", scene.door);
+        assert_eq!(request.body.text(), "abcdefghijklmno", "{:?}", scene.door);
+        assert_eq!(request.body.chunks, [1, 3, 11], "{:?}", scene.door);
+        assert_eq!(request.body.trailers, trailers, "{:?}", scene.door);
+        served.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n{body}")).await;
+        let answer = client.response("POST").await;
+        assert_eq!(answer.body.chunks, [1, 3, 11], "{:?}", scene.door);
+        assert_eq!(answer.body.trailers, trailers, "{:?}", scene.door);
     }
 }
 

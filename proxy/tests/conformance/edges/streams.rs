@@ -1,8 +1,8 @@
 //! The same edges for a client that speaks HTTP/2, in front of an app that speaks HTTP/1.1.
 
-use super::{answer, pattern, scenes, still_serves};
+use super::{answer, answer_all, pattern, scenes, serve_on, still_serves, target_back};
 use crate::tools::{
-    http2::{Frame, Http2, Outcome, Response, code},
+    http2::{Frame, Http2, Outcome, Response, code, setting},
     scene::Scene,
 };
 
@@ -39,6 +39,30 @@ async fn streams_run_side_by_side() {
         assert_eq!(response(client.outcome(3).await).text(), "3", "{:?}", scene.door);
         second.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1").await;
         assert_eq!(response(client.outcome(1).await).text(), "1", "{:?}", scene.door);
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_and_trailers_are_carried() {
+    for (scene, app) in scenes().await {
+        let mut client = connect(&scene).await;
+        let frames = [post(1), Frame::data(1, false, *b"hello"), Frame::headers(1, true, &[("x-sum", "1")])];
+        client.try_send(&frames).await.unwrap();
+        let mut served = app.accept().await;
+        let request = served.request().await;
+        assert_eq!(request.body.trailers, [("x-sum".to_owned(), "1".to_owned())], "{:?}", scene.door);
+        served
+            .send(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+                 HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nX-Case: 1\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
+                 5\r\nhello\r\n0\r\nX-Sum: 2\r\n\r\n",
+            )
+            .await;
+        let answer = response(client.outcome(1).await);
+        assert_eq!(answer.interim, [103], "{:?}", scene.door);
+        assert_eq!((answer.status, answer.text()), (200, "hello".to_owned()));
+        assert_eq!(answer.fields, [("x-case".to_owned(), "1".to_owned())]);
+        assert_eq!(answer.trailers, [("x-sum".to_owned(), "2".to_owned())]);
     }
 }
 
@@ -173,5 +197,37 @@ async fn an_app_that_resets_resets_its_stream_alone() {
         client.send(Frame::get(5, "/next")).await;
         answer(&mut app.accept().await).await;
         assert_eq!(response(client.outcome(5).await).text(), "/next", "{:?}", scene.door);
+    }
+}
+
+/// A stream whose client opens no window stalls alone; the others go on, and it goes on when the window opens.
+#[tokio::test]
+async fn a_stream_without_a_window_stalls_alone() {
+    for (scene, app) in scenes().await {
+        let wire = scene.connect_with(b"h2").await;
+        let mut client = Http2::begin_with(wire, &[(setting::INITIAL_WINDOW_SIZE, 0)]).await;
+        client.opens_windows = false;
+        client.send(Frame::get(1, "/slow")).await;
+        let mut slow = app.accept().await;
+        slow.request().await;
+        let body = pattern(0, 30_000);
+        slow.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+        slow.send(&body).await;
+        assert_eq!(client.head(1).await.status, 200);
+        // The proxy may have taken all of it, and use the app's connection again.
+        serve_on(slow, target_back);
+        answer_all(app);
+        for stream in [3, 5, 7] {
+            client.try_send(&[Frame::get(stream, "/fast"), Frame::window_update(stream, 100)]).await.unwrap();
+            assert_eq!(response(client.outcome(stream).await).text(), "/fast", "{:?}", scene.door);
+        }
+        let before = client.received;
+        client.send(Frame::window_update(1, 10)).await;
+        while client.received < before + 10 {
+            client.turn().await.unwrap();
+        }
+        assert_eq!(client.received, before + 10, "{:?}: no byte more than the window", scene.door);
+        client.send(Frame::window_update(1, 100_000)).await;
+        assert!(response(client.outcome(1).await).body == body, "{:?}", scene.door);
     }
 }

@@ -1,6 +1,6 @@
 //! A switch of protocols (RFC 9110 §7.8): what follows is bytes.
 
-use super::{answer, scenes};
+use super::{answer, scenes, still_serves};
 use crate::tools::{
     scene::{App, Scene},
     wire::{End, Wire},
@@ -47,6 +47,19 @@ async fn bytes_go_both_ways_and_each_way_ends_by_itself() {
         client.send("still here").await;
         client.finish().await;
         assert_eq!(served.rest().await, (b"still here".to_vec(), End::Closed), "{:?}", scene.door);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_one_end_ends_the_other() {
+    for (scene, app) in scenes().await {
+        let (client, mut served) = tunnel(&scene, &app).await;
+        client.reset();
+        served.end().await;
+        let (mut client, served) = tunnel(&scene, &app).await;
+        served.reset();
+        assert_ne!(client.end().await, End::Closed, "{:?}: an abort is not the end of the bytes", scene.door);
+        still_serves(&scene, &app).await;
     }
 }
 

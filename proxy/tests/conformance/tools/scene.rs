@@ -34,7 +34,8 @@ pub struct Scene<S = Sidecar> {
     inbound: SocketAddr,
     outbound: Option<SocketAddr>,
     authority: Authority,
-    _agents: [Agent; 2],
+    orders: Agent,
+    shop: Agent,
 }
 
 /// What the sidecars are given.
@@ -76,7 +77,15 @@ impl Scene {
             Door::Pair => Some(Sidecar::ready(&shop, &outbound(peer)).await),
         };
         let outbound = client.as_ref().map(|client| client.outbound("orders"));
-        Self { door, server, client, inbound: peer, outbound, authority, _agents: [orders, shop] }
+        Self { door, server, client, inbound: peer, outbound, authority, orders, shop }
+    }
+
+    /// Ends the sidecars, and with them every connection to the app.
+    pub fn stop(self) {
+        if let Some(client) = self.client {
+            client.proxy.stop();
+        }
+        self.server.proxy.stop();
     }
 }
 
@@ -90,11 +99,17 @@ impl Scene<Process> {
             Door::Pair => Some(Process::start(&shop, &outbound(server.listener), POLICY).await),
         };
         let outbound = client.as_ref().map(|client| client.listener);
-        Self { door, inbound: server.listener, outbound, server, client, authority, _agents: [orders, shop] }
+        Self { door, inbound: server.listener, outbound, server, client, authority, orders, shop }
     }
 }
 
 impl<S> Scene<S> {
+    /// Gives both sides new SVIDs.
+    pub fn rotate(&self) {
+        self.orders.says(Says::Gives(self.authority.response("/orders", &[])));
+        self.shop.says(Says::Gives(self.authority.response("/shop", &[])));
+    }
+
     /// A client that speaks HTTP/1.1.
     pub async fn connect(&self) -> Wire {
         self.connect_with(b"http/1.1").await
