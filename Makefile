@@ -1,6 +1,6 @@
 # What one types here. Each target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test compare check bench install clean
+.PHONY: help demo test compare fuzz check bench install clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
@@ -18,6 +18,9 @@ test: ## every test, with the clients of others (installed into target/tools)
 
 compare: ## our server's commands against SPIRE's own, byte for byte (needs Go, minutes to build)
 	@tests/spire-commands
+
+fuzz: ## searches for bytes that break a parser: SECONDS (60) for each of TARGETS (all)
+	@TARGETS="$(TARGETS)" tests/fuzz $(or $(SECONDS),60)
 
 check: ## format, clippy, rustdoc, house rules, dependencies: all as errors
 	cargo fmt --all --check

@@ -139,17 +139,18 @@ impl<S: ByteStream> Connection<S> {
     ) -> Poll<Result<(), HeadError>> {
         loop {
             let bytes = self.read.filled();
-            let is_full = bytes.len() >= self.limits.bytes;
-            if bytes.len() > self.seen
-                && (self.seen == 0 || is_full || parse::may_be_complete(bytes, self.seen))
-            {
-                if let Some(size) = parse(bytes, self.limits)? {
-                    self.seen = 0;
-                    self.read.consume(size);
-                    return Poll::Ready(Ok(()));
-                }
-                self.seen = bytes.len();
+            // At the end, and at the limit, what is there is looked at for the reason why it is no head.
+            let may_be_one = if self.ended || bytes.len() >= self.limits.bytes {
+                !bytes.is_empty()
+            } else {
+                bytes.len() > self.seen && (self.seen == 0 || parse::may_be_complete(bytes, self.seen))
+            };
+            if may_be_one && let Some(size) = parse(bytes, self.limits)? {
+                self.seen = 0;
+                self.read.consume(size);
+                return Poll::Ready(Ok(()));
             }
+            self.seen = bytes.len();
             if self.ended {
                 return Poll::Ready(Err(HeadError::Closed));
             }

@@ -1,0 +1,5 @@
+//! See [`svidecar_fuzz::request_head`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| svidecar_fuzz::request_head(data));
