@@ -20,11 +20,18 @@ default: deny
 rules:
   - name: client-may-call
     from: [spiffe://demo.org/workload/client]
-    to: [{methods: [GET, POST], paths: [\"/api/**\"]}]
+    to: [{methods: [GET, HEAD, POST], paths: [\"/api/**\"]}]
   - name: no-secrets
     action: deny
     from: [\"spiffe://demo.org/**\"]
     to: [{paths: [\"/api/secrets/**\"]}]
+";
+
+/// The same for bytes of any protocol.
+const TCP_POLICY: &str = "\
+service: server
+rules:
+  - {name: client-may-connect, from: [spiffe://demo.org/workload/client]}
 ";
 
 /// Where the copy of the proxy is that one workload of a stack runs as.
@@ -61,13 +68,35 @@ impl Pair {
     /// # Errors
     /// When a part does not become ready.
     pub async fn start(options: StackOptions, entry_flags: &[&str]) -> Result<Self> {
-        let agent = format!("unix: {{discover_workload_path: true}}\n{}", options.agent);
-        let stack = Stack::start(StackOptions { agent, ..options }).await?;
-        let (app, app_address) = app(&stack).await?;
+        let stack = stack(options).await?;
+        let (app, address) = app(&stack).await?;
+        Self::of(stack, app, address, "http", entry_flags).await
+    }
+
+    /// The same around an app that somebody else wrote, which says `listening on ADDRESS`.
+    ///
+    /// # Errors
+    /// When a part does not become ready.
+    pub async fn around(app: &Launch, protocol: &str) -> Result<Self> {
+        let stack = stack(StackOptions::default()).await?;
+        let (app, address) = listening(app).await?;
+        Self::of(stack, app, address, protocol, &[]).await
+    }
+}
+
+impl Pair {
+    async fn of(
+        stack: Stack,
+        app: Process,
+        address: SocketAddr,
+        protocol: &str,
+        entry_flags: &[&str],
+    ) -> Result<Self> {
+        let policy = if protocol == "tcp" { TCP_POLICY } else { POLICY };
         let inbound = proxy_of(&stack, "server", SERVER_ID, entry_flags).await?;
-        let server = inbound.inbound("http", app_address, POLICY).start(&stack, "server")?;
+        let server = inbound.inbound(protocol, address, policy).start(&stack, "server")?;
         let outbound = proxy_of(&stack, "client", CLIENT_ID, entry_flags).await?;
-        let client = outbound.outbound("http", server.inbound()?, SERVER_ID).start(&stack, "client")?;
+        let client = outbound.outbound(protocol, server.inbound()?, SERVER_ID).start(&stack, "client")?;
         server.ready().await?;
         client.ready().await?;
         Ok(Self { client, server, app, stack })
@@ -90,13 +119,47 @@ impl Pair {
     }
 }
 
+/// A server and an agent that knows workloads by their path.
+///
+/// # Errors
+/// When one does not become ready.
+pub async fn stack(options: StackOptions) -> Result<Stack> {
+    let agent = format!("unix: {{discover_workload_path: true}}\n{}", options.agent);
+    Stack::start(StackOptions { agent, ..options }).await
+}
+
 /// The plain app and where it listens.
 ///
 /// # Errors
 /// When it does not start.
 pub async fn app(stack: &Stack) -> Result<(Process, SocketAddr)> {
-    let app = Launch::new(stack.binaries.demo()).arg("app").start("app")?;
+    listening(&Launch::new(stack.binaries.demo()).arg("app")).await
+}
+
+/// Starts a program that says `listening on ADDRESS`.
+///
+/// # Errors
+/// When it does not say so.
+pub async fn listening(program: &Launch) -> Result<(Process, SocketAddr)> {
+    let app = program.start("app")?;
     let said = app.log.wait_for(&["listening on "]).await?;
     let address = said.rsplit(' ').next().and_then(|address| address.parse().ok());
     Ok((app, address.context("the app did not say where it listens")?))
+}
+
+/// A folder with the SVID of a workload: `svid.0.pem`, `svid.0.key`, `bundle.0.pem`. A copy of the agent's command
+/// line that is registered as this workload fetches them.
+///
+/// # Errors
+/// When it gets none.
+pub async fn svid_files(stack: &Stack, name: &str, id: &str) -> Result<PathBuf> {
+    let dir = stack.dir().join(name);
+    let fetcher = binaries::place(&stack.binaries.agent(), &dir)?;
+    stack.register(id, &format!("unix:path:{}", fetcher.display()), &[]).await?;
+    Launch::new(fetcher)
+        .args(["api", "fetch", "x509", "-socketPath", &stack.agent_socket(), "-write"])
+        .arg(&dir)
+        .text()
+        .await?;
+    Ok(dir)
 }

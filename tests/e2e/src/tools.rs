@@ -16,8 +16,14 @@ pub enum Tool {
     PySpiffe,
     /// Envoy, by `tests/setup`.
     Envoy,
+    /// nghttp2's clients, of the machine.
+    Nghttp,
+    /// Python with the websockets library, by `tests/setup`.
+    WebSockets,
     /// Our client on go-spiffe, built by `tests/setup` where Go is.
     GoSpiffe,
+    /// An app on Go's net/http, built by `tests/setup` where Go is.
+    GoApp,
 }
 
 impl Tool {
@@ -27,7 +33,10 @@ impl Tool {
             Self::OpenSsl => "openssl",
             Self::PySpiffe => "py-spiffe",
             Self::Envoy => "envoy",
+            Self::Nghttp => "nghttp",
+            Self::WebSockets => "websockets",
             Self::GoSpiffe => "go-spiffe",
+            Self::GoApp => "go-app",
         }
     }
 
@@ -35,18 +44,19 @@ impl Tool {
     fn find(self, binaries: &Binaries) -> Option<PathBuf> {
         let tools = binaries.tools();
         let path = match self {
-            Self::Curl | Self::OpenSsl => {
+            Self::Curl | Self::OpenSsl | Self::Nghttp => {
                 return std::env::split_paths(&std::env::var_os("PATH")?)
                     .map(|dir| dir.join(self.name()))
                     .find(|path| path.is_file());
             }
-            Self::PySpiffe => tools.join("python/bin/python"),
+            Self::PySpiffe | Self::WebSockets => tools.join("python/bin/python"),
             // The package's own command is a Python script that runs this.
             Self::Envoy => std::fs::read_dir(tools.join("python/lib"))
                 .ok()?
                 .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/envoy/_bin/envoy")))
                 .find(|path| path.is_file())?,
             Self::GoSpiffe => tools.join("go-spiffe-client"),
+            Self::GoApp => tools.join(self.name()),
         };
         path.is_file().then_some(path)
     }

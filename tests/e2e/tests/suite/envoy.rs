@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use svidecar_e2e::{CLIENT_ID, SERVER_ID, Tool, app, need, proxy_of};
+use svidecar_e2e::{CLIENT_ID, SERVER_ID, Tool, app, need, proxy_of, stack, svid_files};
 use svidecar_stack::http;
-use svidecar_stack::{Launch, Process, Stack, StackOptions, binaries, ports};
+use svidecar_stack::{Launch, Process, Stack, StackOptions, ports};
 
 const ENVOY_ID: &str = "spiffe://demo.org/workload/envoy";
 
@@ -18,20 +18,10 @@ rules:
     to: [{methods: [GET], paths: [\"/api/**\"]}]
 ";
 
-/// A stack, and a folder with Envoy's SVID: `svid.0.pem`, `svid.0.key`, `bundle.0.pem`.
+/// A stack, and a folder with Envoy's SVID.
 async fn stack_with_svid_files() -> Result<(Stack, PathBuf)> {
-    let agent = "unix: {discover_workload_path: true}\n".to_owned();
-    let stack = Stack::start(StackOptions { agent, ..StackOptions::default() }).await?;
-    let dir = stack.dir().join("envoy");
-    // The files are fetched by a copy of the agent's command line that is registered as Envoy.
-    let fetcher = binaries::place(&stack.binaries.agent(), &dir)?;
-    stack.register(ENVOY_ID, &format!("unix:path:{}", fetcher.display()), &[]).await?;
-    let socket = stack.agent_socket();
-    Launch::new(fetcher)
-        .args(["api", "fetch", "x509", "-socketPath", &socket, "-write"])
-        .arg(&dir)
-        .text()
-        .await?;
+    let stack = stack(StackOptions::default()).await?;
+    let dir = svid_files(&stack, "envoy", ENVOY_ID).await?;
     Ok((stack, dir))
 }
 
@@ -44,22 +34,60 @@ fn start(envoy: &Path, dir: &Path, config: &str) -> Result<Process> {
         .start("envoy")
 }
 
-/// Envoy's TLS with its SVID, and whom it accepts at the other end.
-fn tls_context(dir: &Path, peer: &str) -> String {
+/// Envoy's TLS with its SVID, whom it accepts at the other end, and what is spoken in it.
+fn tls_context(dir: &Path, peer: &str, alpn: &str) -> String {
     let dir = dir.display();
     format!(
-        r#"{{tls_certificates: [{{certificate_chain: {{filename: {dir}/svid.0.pem}}, private_key: {{filename: {dir}/svid.0.key}}}}],
+        r#"{{alpn_protocols: [{alpn}], tls_certificates: [{{certificate_chain: {{filename: {dir}/svid.0.pem}}, private_key: {{filename: {dir}/svid.0.key}}}}],
             validation_context: {{trusted_ca: {{filename: {dir}/bundle.0.pem}},
               match_typed_subject_alt_names: [{{san_type: URI, matcher: {{exact: "{peer}"}}}}]}},
             tls_params: {{tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}}}}"#
     )
 }
 
+/// TLS of a cluster.
+fn client_tls(dir: &Path, peer: &str, alpn: &str) -> String {
+    let context = tls_context(dir, peer, alpn);
+    format!(
+        r#"transport_socket: {{name: tls, typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {context}}}}}"#
+    )
+}
+
+/// TLS of a listener, which wants a certificate.
+fn server_tls(dir: &Path, peer: &str, alpn: &str) -> String {
+    let context = tls_context(dir, peer, alpn);
+    format!(
+        r#"transport_socket: {{name: tls, typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, require_client_certificate: true, common_tls_context: {context}}}}}"#
+    )
+}
+
+/// HTTP of the version that the connection begins with. Each answer says which one that was.
+fn http_filter(manager: &str) -> String {
+    format!(
+        r#"name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: main
+          {manager}
+          route_config:
+            response_headers_to_add: [{{header: {{key: x-protocol, value: "%PROTOCOL%"}}}}]
+            virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: upstream}}}}]}}]
+          http_filters: [{{name: envoy.filters.http.router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]"#
+    )
+}
+
+/// Bytes of any protocol.
+const TCP_FILTER: &str = r#"name: envoy.filters.network.tcp_proxy
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: main, cluster: upstream}"#;
+
+/// A cluster that speaks HTTP/2 alone.
+const HTTP2_CLUSTER: &str = r#"typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}"#;
+
 /// A plain or TLS listener that leads to one cluster.
 fn config(
     listen: std::net::SocketAddr,
     server_tls: &str,
-    manager: &str,
+    filter: &str,
     upstream: std::net::SocketAddr,
     client_tls: &str,
 ) -> String {
@@ -72,13 +100,7 @@ static_resources:
     address: {{socket_address: {{address: 127.0.0.1, port_value: {listen_port}}}}}
     filter_chains:
     - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: main
-          {manager}
-          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: upstream}}}}]}}]}}
-          http_filters: [{{name: envoy.filters.http.router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]
+      - {filter}
       {server_tls}
   clusters:
   - name: upstream
@@ -101,11 +123,8 @@ async fn envoy_calls_an_app_behind_our_sidecar() -> Result<()> {
     server.ready().await?;
 
     let listen = ports::free()?;
-    let tls = format!(
-        r#"transport_socket: {{name: tls, typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {}}}}}"#,
-        tls_context(&dir, SERVER_ID)
-    );
-    let peer = start(&envoy, &dir, &config(listen, "", "", server.inbound()?, &tls))?;
+    let tls = client_tls(&dir, SERVER_ID, "http/1.1");
+    let peer = start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &tls))?;
     peer.log.wait_for(&["starting main dispatch loop"]).await?;
 
     let hello = http::get(listen, "/api/hello", &[]).await?;
@@ -123,13 +142,10 @@ async fn our_sidecar_calls_an_app_behind_envoy() -> Result<()> {
     let (stack, dir) = stack_with_svid_files().await?;
     let (_app, address) = app(&stack).await?;
     let listen = ports::free()?;
-    let tls = format!(
-        r#"transport_socket: {{name: tls, typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, require_client_certificate: true, common_tls_context: {}}}}}"#,
-        tls_context(&dir, CLIENT_ID)
-    );
+    let tls = server_tls(&dir, CLIENT_ID, "http/1.1");
     let manager =
         "forward_client_cert_details: SANITIZE_SET\n          set_current_client_cert_details: {uri: true}";
-    let peer = start(&envoy, &dir, &config(listen, &tls, manager, address, ""))?;
+    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(manager), address, ""))?;
     peer.log.wait_for(&["starting main dispatch loop"]).await?;
 
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?;
@@ -172,11 +188,8 @@ async fn our_sidecar_refuses_an_envoy_of_another_name() -> Result<()> {
     };
     let (stack, dir) = stack_with_svid_files().await?;
     let listen = ports::free()?;
-    let tls = format!(
-        r#"transport_socket: {{name: tls, typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {}}}}}"#,
-        tls_context(&dir, CLIENT_ID)
-    );
-    let peer = start(&envoy, &dir, &config(listen, &tls, "", listen, ""))?;
+    let tls = server_tls(&dir, CLIENT_ID, "http/1.1");
+    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), listen, ""))?;
     peer.log.wait_for(&["starting main dispatch loop"]).await?;
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("http", listen, SERVER_ID);
     let client = client.start(&stack, "client")?;
@@ -184,5 +197,86 @@ async fn our_sidecar_refuses_an_envoy_of_another_name() -> Result<()> {
     let answer = http::get(client.outbound()?, "/api/hello", &[]).await?;
     assert_eq!(answer.status, 502, "{}", answer.text());
     client.process.log.wait_for(&["id_not_allowed", ENVOY_ID, SERVER_ID]).await?;
+    Ok(())
+}
+
+/// Envoy shares HTTP/2 connections to us among its clients.
+#[tokio::test]
+async fn envoy_calls_over_http2() -> Result<()> {
+    let Some(envoy) = need(Tool::Envoy, "envoy_calls_over_http2")? else { return Ok(()) };
+    let (stack, dir) = stack_with_svid_files().await?;
+    let (_app, address) = app(&stack).await?;
+    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("http", address, POLICY);
+    let server = server.start(&stack, "server")?;
+    server.ready().await?;
+    let listen = ports::free()?;
+    let cluster = format!("{HTTP2_CLUSTER}\n    {}", client_tls(&dir, SERVER_ID, "h2"));
+    let peer = start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &cluster))?;
+    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let mut connection = http::Connection::open(listen).await?;
+    for _ in 0..20 {
+        let hello = connection.get("/api/hello", &[]).await?;
+        assert_eq!(hello.status, 200, "{}\n{}", hello.text(), peer.log.tail(20));
+        assert!(hello.text().contains(ENVOY_ID), "{}", hello.text());
+    }
+    server.process.log.wait_for(&["/api/hello", "\"protocol\":\"HTTP/2"]).await?;
+    Ok(())
+}
+
+/// A client that speaks HTTP/2 keeps speaking it to an Envoy that does.
+#[tokio::test]
+async fn our_sidecar_calls_envoy_over_http2() -> Result<()> {
+    let test = "our_sidecar_calls_envoy_over_http2";
+    let (Some(envoy), Some(curl)) = (need(Tool::Envoy, test)?, need(Tool::Curl, test)?) else {
+        return Ok(());
+    };
+    let (stack, dir) = stack_with_svid_files().await?;
+    let (_app, address) = app(&stack).await?;
+    let listen = ports::free()?;
+    let tls = server_tls(&dir, CLIENT_ID, "h2, http/1.1");
+    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), address, ""))?;
+    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("http", listen, ENVOY_ID);
+    let client = client.start(&stack, "client")?;
+    client.ready().await?;
+    let url = format!("http://{}/api/hello", client.outbound()?);
+    for (version, expected) in [("--http2-prior-knowledge", "HTTP/2"), ("--http1.1", "HTTP/1.1")] {
+        let said = Launch::new(&curl).args(["-sSi", "--max-time", "20", version, &url]).text().await?;
+        assert!(said.contains(" 200") && said.contains(&format!("x-protocol: {expected}")), "{said}");
+    }
+    Ok(())
+}
+
+const TCP_POLICY: &str = "\
+service: server
+rules:
+  - {name: envoy-may-connect, from: [spiffe://demo.org/workload/envoy]}
+";
+
+/// Bytes of any protocol, both ways round: here those of HTTP, which neither Envoy nor we look at.
+#[tokio::test]
+async fn envoy_carries_tcp_to_us_and_from_us() -> Result<()> {
+    let Some(envoy) = need(Tool::Envoy, "envoy_carries_tcp_to_us_and_from_us")? else { return Ok(()) };
+    let (stack, dir) = stack_with_svid_files().await?;
+    let (_app, address) = app(&stack).await?;
+    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("tcp", address, TCP_POLICY);
+    let server = server.start(&stack, "server")?;
+    server.ready().await?;
+    let listen = ports::free()?;
+    let tls = client_tls(&dir, SERVER_ID, "");
+    let to_us = start(&envoy, &dir, &config(listen, "", TCP_FILTER, server.inbound()?, &tls))?;
+    to_us.log.wait_for(&["starting main dispatch loop"]).await?;
+    let hello = http::get(listen, "/api/hello", &[]).await?;
+    assert_eq!(hello.status, 200, "{}\n{}", hello.text(), to_us.log.tail(20));
+
+    let listen = ports::free()?;
+    let tls = server_tls(&dir, CLIENT_ID, "");
+    let from_us = start(&envoy, &dir, &config(listen, &tls, TCP_FILTER, address, ""))?;
+    from_us.log.wait_for(&["starting main dispatch loop"]).await?;
+    let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("tcp", listen, ENVOY_ID);
+    let client = client.start(&stack, "client")?;
+    client.ready().await?;
+    let hello = http::get(client.outbound()?, "/api/hello", &[]).await?;
+    assert_eq!(hello.status, 200, "{}\n{}", hello.text(), from_us.log.tail(20));
     Ok(())
 }

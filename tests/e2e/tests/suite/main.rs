@@ -9,5 +9,7 @@ mod agent;
 mod clients;
 mod command_line;
 mod envoy;
+mod http2;
 mod rotation;
 mod sidecars;
+mod websocket;

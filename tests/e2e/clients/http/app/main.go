@@ -1,0 +1,59 @@
+// An app on net/http that speaks HTTP/1.1 and, by prior knowledge, HTTP/2. It says where it listens.
+//
+//	/api/echo    the body comes back as it comes, with its length in a trailer
+//	/api/refuse  a 413 before the body has been read
+//	/api/hint    a 103 before the answer
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+func echo(out http.ResponseWriter, request *http.Request) {
+	control := http.NewResponseController(out)
+	_ = control.EnableFullDuplex()
+	out.Header().Set("Trailer", "X-Length")
+	out.Header().Set("X-Protocol", request.Proto)
+	out.Header().Set("X-Caller", request.Header.Get("X-Spiffe-Id"))
+	var length int64
+	block := make([]byte, 64<<10)
+	for {
+		count, err := request.Body.Read(block)
+		length += int64(count)
+		_, _ = out.Write(block[:count])
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		_ = control.Flush()
+	}
+	out.Header().Set("X-Length", strconv.FormatInt(length, 10))
+}
+
+func main() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/echo", echo)
+	mux.HandleFunc("/api/refuse", func(out http.ResponseWriter, _ *http.Request) {
+		http.Error(out, "too much", http.StatusRequestEntityTooLarge)
+	})
+	mux.HandleFunc("/api/hint", func(out http.ResponseWriter, _ *http.Request) {
+		out.Header().Set("Link", "</style.css>; rel=preload")
+		out.WriteHeader(http.StatusEarlyHints)
+		_, _ = out.Write([]byte("hello"))
+	})
+	server := &http.Server{Handler: mux, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listening on", listener.Addr())
+	log.Fatal(server.Serve(listener))
+}
