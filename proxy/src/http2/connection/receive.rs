@@ -34,8 +34,9 @@ pub(super) struct Reading {
 /// What is left of a DATA frame, or of one that means nothing to us.
 #[derive(Clone, Copy)]
 struct Payload {
-    /// Whose it is; nobody's if it is to be dropped.
-    stream: Option<Key>,
+    /// Whose it is; nobody's if it is to be dropped. By number: while the rest of a payload is on its way its stream may
+    /// end, and then its place belongs to another one.
+    stream: Option<u32>,
     left: usize,
     padding: usize,
     end: bool,
@@ -175,6 +176,7 @@ impl Connection {
             }
         };
         input.consume(before);
+        let stream = stream.map(|_| header.stream);
         let payload = Payload { stream, left, padding, end };
         self.reading.payload = Some(payload);
         if header.length == before - HEADER {
@@ -236,7 +238,7 @@ impl Connection {
     /// Passes on what is there of a payload.
     fn payload(&mut self, mut payload: Payload, input: &mut Buffer) {
         let count = payload.left.min(input.len());
-        let stream = payload.stream.filter(|key| self.streams.get(*key).open);
+        let stream = payload.stream.and_then(|id| self.streams.find(id));
         match stream {
             Some(key) if count > 0 => {
                 let slot = self.streams.get(key);
