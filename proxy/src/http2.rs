@@ -19,6 +19,9 @@ mod stream;
 mod streams;
 mod tunnel;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use session::{Phase, Session};
 pub use settings::Settings;

@@ -16,7 +16,7 @@ use super::{
     error::{ConnectionError, Violation},
     flow::{Growth, ReceiveWindow},
     frame::{self, Header, LARGEST_WINDOW, flag, kind},
-    head::Limits,
+    head::{HeadWriter, Limits},
     hpack,
     patience::Patience,
     settings::PeerSettings,
@@ -54,14 +54,12 @@ pub(super) struct Connection {
     peer: PeerSettings,
     /// What waits for the transport.
     out: Buffer,
+    /// What was waiting when the transport was asked last, in octets: as much storage is taken at once the next time.
+    last_out: usize,
     /// Octets that went to the transport before those in `out`.
     sent: u64,
     decoder: hpack::Decoder,
-    encoder: hpack::Encoder,
-    /// A field block on its way out.
-    block: Vec<u8>,
-    /// The pieces of a `cookie` on their way in.
-    cookie: Vec<u8>,
+    writer: HeadWriter,
     reading: Reading,
     pub streams: Streams,
     graveyard: Graveyard,
@@ -127,11 +125,10 @@ impl Connection {
             },
             peer: PeerSettings::default(),
             out,
+            last_out: 0,
             sent: 0,
             decoder: hpack::Decoder::new(TABLE),
-            encoder: hpack::Encoder::new(),
-            block: Vec::new(),
-            cookie: Vec::new(),
+            writer: HeadWriter::new(),
             reading: Reading::new(role),
             streams: Streams::default(),
             graveyard: Graveyard::new(),
@@ -188,6 +185,11 @@ impl Connection {
     /// What waits for the transport.
     pub fn out(&self) -> &[u8] {
         self.out.filled()
+    }
+
+    /// What gathered in a turn is about to leave.
+    pub const fn begin_flush(&mut self) {
+        self.last_out = self.out.len();
     }
 
     /// The transport took this much.
@@ -263,8 +265,15 @@ impl Connection {
         }
     }
 
+    fn write_header(&mut self, header: Header) {
+        if self.out.is_empty() {
+            self.out.space(self.last_out);
+        }
+        self.out.extend(&header.write());
+    }
+
     fn write_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.out.extend(&Header { length: payload.len(), kind, flags, stream }.write());
+        self.write_header(Header { length: payload.len(), kind, flags, stream });
         self.out.extend(payload);
     }
 
@@ -278,7 +287,7 @@ impl Connection {
 
     fn write_goaway(&mut self, last: u32, code: ErrorCode, why: &str) {
         let length = 8 + why.len();
-        self.out.extend(&Header { length, kind: kind::GOAWAY, flags: 0, stream: 0 }.write());
+        self.write_header(Header { length, kind: kind::GOAWAY, flags: 0, stream: 0 });
         self.out.extend(&last.to_be_bytes());
         self.out.extend(&code.0.to_be_bytes());
         self.out.extend(why.as_bytes());

@@ -1,6 +1,8 @@
 //! What a single field may be in HTTP/2 (RFC 9113 §8.2, §8.3): told once for a field, and remembered with it in the
 //! dynamic table, so that a field that repeats is not looked at again.
 
+use crate::message::is_authority;
+
 /// What a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -8,8 +10,6 @@ pub enum Kind {
     Regular,
     /// `content-length`, with a number.
     ContentLength,
-    /// `cookie`: it may come in several pieces.
-    Cookie,
     /// `host`.
     Host,
     /// `:authority`, without user information.
@@ -45,7 +45,6 @@ impl Kind {
         match name {
             b"content-length" if is_number(value) => Self::ContentLength,
             b"content-length" => Self::Malformed,
-            b"cookie" => Self::Cookie,
             b"host" if is_authority(value) => Self::Host,
             b"host" => Self::Malformed,
             b"te" if !value.eq_ignore_ascii_case(b"trailers") => Self::Malformed,
@@ -70,7 +69,7 @@ impl Kind {
 
 /// Whether a field of this name, in lower case, speaks of one connection of HTTP/1.1 and has no place in HTTP/2
 /// (RFC 9113 §8.2.2).
-pub fn is_of_connection(name: &[u8]) -> bool {
+fn is_of_connection(name: &[u8]) -> bool {
     match name.len() {
         7 => name == b"upgrade",
         10 => name == b"connection" || name == b"keep-alive",
@@ -128,34 +127,6 @@ fn is_path(value: &[u8]) -> bool {
     value == b"*" || (value.starts_with(b"/") && value.iter().all(of_path))
 }
 
-/// RFC 3986 §3.2 without the user information, which RFC 9113 §8.3.1 forbids.
-fn is_authority(value: &[u8]) -> bool {
-    value.iter().all(|byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-                    | b':'
-                    | b'['
-                    | b']'
-                    | b'%'
-            )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +160,6 @@ mod tests {
             ("content-length", "12, 12", Kind::Malformed),
             ("content-length", "99999999999999999999", Kind::Malformed),
             ("content-length", "", Kind::Malformed),
-            ("cookie", "a=b", Kind::Cookie),
             ("host", "a:1", Kind::Host),
             ("host", "a/b", Kind::Malformed),
             (":method", "GET", Kind::Method),
@@ -207,6 +177,7 @@ mod tests {
             (":authority", "[::1]:80", Kind::Authority),
             (":authority", "user@host", Kind::Malformed),
             (":authority", "a/b", Kind::Malformed),
+            (":authority", "", Kind::Malformed),
             (":protocol", "websocket", Kind::Protocol),
             (":protocol", "http/1.1", Kind::Protocol),
             (":protocol", "/", Kind::Malformed),

@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 pub(super) use read::{Discard, Limits, Problem, RequestReader, ResponseReader, TrailersReader};
-pub(super) use write::{write_request, write_response, write_trailers};
+pub(super) use write::HeadWriter;
 
 #[cfg(test)]
 mod tests;

@@ -17,11 +17,8 @@ use crate::{
     message::RequestHead,
 };
 
-/// What is read at once, in octets.
-const READ_SIZE: usize = 128 << 10;
-
-/// What is read in one turn, so that others have theirs, in octets.
-const READ_TURN: usize = 256 << 10;
+/// What is read in one turn, in octets; then those who were woken by it have theirs.
+const READ_TURN: usize = 128 << 10;
 
 /// A connection; cheap to clone.
 #[derive(Clone)]
@@ -175,7 +172,7 @@ impl Inner {
                 cx.waker().wake_by_ref();
                 break;
             }
-            let Poll::Ready(count) = stream.poll_fill(cx, &mut self.input, READ_SIZE).map_err(failed)? else {
+            let Poll::Ready(count) = stream.poll_fill(cx, &mut self.input, left).map_err(failed)? else {
                 break;
             };
             left = left.saturating_sub(count);
@@ -232,6 +229,9 @@ impl Inner {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Result<Poll<()>, ConnectionError> {
+        if !self.connection.out().is_empty() {
+            self.connection.begin_flush();
+        }
         while !self.connection.out().is_empty() {
             let waiting = [IoSlice::new(self.connection.out())];
             match stream.poll_write(cx, &waiting).map_err(failed)? {

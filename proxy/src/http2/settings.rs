@@ -35,8 +35,17 @@ impl Default for Settings {
             connect_protocol: true,
             stream_window: 64 << 10,
             largest_stream_window: 1 << 20,
-            max_frame: 256 << 10,
+            max_frame: LEAST_MAX_FRAME,
         }
+    }
+}
+
+impl Settings {
+    /// The same with frames as long as what is read and written at once: between two of us, bulk passes through without
+    /// being copied, and a head has its own bound.
+    #[must_use]
+    pub fn with_long_frames(self) -> Self {
+        Self { max_frame: 256 << 10, ..self }
     }
 }
 

@@ -1,6 +1,9 @@
 //! One stream, as the task that serves it holds it.
 
-use std::task::{Context, Poll};
+use std::{
+    io::IoSlice,
+    task::{Context, Poll},
+};
 
 use super::{
     ErrorCode, Session, StreamError,
@@ -134,10 +137,14 @@ impl Stream {
     }
 
     /// Sends data, as much as there is room for.
-    pub(super) fn poll_send(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, StreamError>> {
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, StreamError>> {
         let mut inner = self.session.0.borrow_mut();
         let sent = inner.connection.send_data(self.key, data)?;
-        if sent == 0 && !data.is_empty() {
+        if sent == 0 && data.iter().any(|piece| !piece.is_empty()) {
             inner.connection.streams.get(self.key).wait(cx, want::WRITE);
             return Poll::Pending;
         }
@@ -193,7 +200,7 @@ impl BodySink for Stream {
         data: &[u8],
         _chunk: Option<u64>,
     ) -> Poll<Result<usize, BodyError>> {
-        self.poll_send(cx, data).map_err(BodyError::from)
+        self.poll_send(cx, &[IoSlice::new(data)]).map_err(BodyError::from)
     }
 
     fn end(&mut self, trailers: Option<&Fields>) -> Result<(), BodyError> {

@@ -5,7 +5,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    mem,
     task::{Context, Waker},
 };
 
@@ -112,11 +111,22 @@ impl Slot {
 
     /// As new, but with the memory that it has.
     fn recycle(&mut self) {
-        let mut trailers = mem::take(&mut self.trailers);
+        let Self { data, trailers, heads, waker, error, .. } = self;
+        data.clear();
         trailers.clear();
-        let mut heads = mem::take(&mut self.heads);
         heads.clear();
-        *self = Self { trailers, heads, ..Self::default() };
+        (*waker, *error) = (None, None);
+        (self.open, self.wants) = (false, 0);
+    }
+
+    /// The first state, where [`Self::recycle`] has not seen to it.
+    fn begin(&mut self, id: u32, receive_window: ReceiveWindow, send_window: i64) {
+        (self.id, self.open) = (id, true);
+        (self.receiving, self.sending) = (Half::Head, Half::Head);
+        (self.tunnel, self.bodiless, self.too_large) = (false, false, false);
+        (self.to_receive, self.to_send) = (None, None);
+        (self.receive_window, self.send_window) = (receive_window, send_window);
+        (self.last_frame, self.in_line, self.stalled) = (0, false, false);
     }
 }
 
@@ -138,8 +148,7 @@ impl Streams {
             self.slots.len() - 1
         });
         self.by_id.insert(id, key);
-        let slot = self.get(key);
-        (slot.id, slot.open, slot.receive_window, slot.send_window) = (id, true, receive_window, send_window);
+        self.get(key).begin(id, receive_window, send_window);
         key
     }
 

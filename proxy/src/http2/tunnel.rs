@@ -94,21 +94,7 @@ impl ByteStream for Tunnel {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut total = 0;
-        for slice in from.iter().filter(|slice| !slice.is_empty()) {
-            match self.stream.poll_send(cx, slice) {
-                Poll::Ready(Ok(count)) => {
-                    total += count;
-                    if count < slice.len() {
-                        break;
-                    }
-                }
-                Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error.into())),
-                Poll::Pending if total == 0 => return Poll::Pending,
-                _ => break,
-            }
-        }
-        Poll::Ready(Ok(total))
+        self.stream.poll_send(cx, from).map_err(io::Error::from)
     }
 
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

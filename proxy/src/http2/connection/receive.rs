@@ -347,7 +347,7 @@ impl Connection {
         self.reading.settings_seen = true;
         let before = self.peer.stream_window;
         self.peer.update(payload, self.role)?;
-        self.encoder.resize(self.peer.header_table as usize);
+        self.writer.resize(self.peer.header_table as usize);
         let change = i64::from(self.peer.stream_window) - i64::from(before);
         if change != 0 {
             self.shift_windows(change)?;

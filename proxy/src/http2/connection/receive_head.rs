@@ -107,7 +107,7 @@ impl Connection {
             return self.refuse_new(id, ErrorCode::REFUSED_STREAM);
         }
         let mut head = self.spare_requests.pop().unwrap_or_default();
-        let mut reader = RequestReader::new(&mut head, &mut self.cookie, self.limits);
+        let mut reader = RequestReader::new(&mut head, self.limits);
         lost(self.decoder.decode(block, &mut reader))?;
         let (promised, too_large) = match reader.finish(self.settings.connect_protocol) {
             Ok(promised) => (promised, false),
@@ -138,7 +138,7 @@ impl Connection {
 
     fn response(&mut self, key: Key, end: bool, block: &[u8]) -> Result<(), Violation> {
         let mut head = self.spare_responses.pop().unwrap_or_default();
-        let mut reader = ResponseReader::new(&mut head, &mut self.cookie, self.limits);
+        let mut reader = ResponseReader::new(&mut head, self.limits);
         lost(self.decoder.decode(block, &mut reader))?;
         let promised = reader.finish();
         let slot = self.streams.get(key);
@@ -174,7 +174,7 @@ impl Connection {
 
     fn trailers(&mut self, key: Key, end: bool, block: &[u8]) -> Result<(), Violation> {
         let slot = self.streams.get(key);
-        let mut reader = TrailersReader::new(&mut slot.trailers, &mut self.cookie, self.limits);
+        let mut reader = TrailersReader::new(&mut slot.trailers, self.limits);
         lost(self.decoder.decode(block, &mut reader))?;
         let why = match reader.finish() {
             Err(Problem::Malformed(why)) => Some(why),

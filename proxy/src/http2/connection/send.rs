@@ -1,12 +1,13 @@
 //! What streams send: heads, data, ends; and what they tell the peer by reading.
 
+use std::io::IoSlice;
+
 use super::{Connection, HIGH_WATER, Key, Role, Shutdown, TURN, end_flag};
 use crate::{
     http2::{
         ErrorCode,
         error::{OpenError, StreamError},
         frame::{Header, LARGEST_WINDOW, flag, kind},
-        head::{write_request, write_response, write_trailers},
         streams::Half,
     },
     message::{Fields, RequestHead, ResponseHead},
@@ -38,14 +39,13 @@ impl Connection {
         let id = self.next_own;
         self.next_own += 2;
         let key = self.open_slot(id);
-        let mut block = std::mem::take(&mut self.block);
-        let promised = write_request(&mut self.encoder, head, &mut block);
+        let promised = self.writer.request(head);
         let slot = self.streams.get(key);
         slot.bodiless = head.method == "HEAD";
         slot.tunnel = head.method == "CONNECT";
         slot.to_send = promised;
         slot.sending = if end { Half::Ended } else { Half::Body };
-        self.write_block(key, end, block);
+        self.write_block(key, end);
         Ok(key)
     }
 
@@ -56,35 +56,40 @@ impl Connection {
             return;
         }
         let end = end && !head.is_interim();
-        let mut block = std::mem::take(&mut self.block);
-        let promised = write_response(&mut self.encoder, head, &mut block);
+        let promised = self.writer.response(head);
         if !head.is_interim() {
             slot.sending = Half::Body;
             slot.to_send = promised.filter(|_| !slot.tunnel);
         }
-        self.write_block(key, end, block);
+        self.write_block(key, end);
         if end {
             self.ended(key);
         }
     }
 
     /// Sends data, as much of it as there is room for: none if it has to wait.
-    pub fn send_data(&mut self, key: Key, data: &[u8]) -> Result<usize, StreamError> {
-        let room = self.room_of(key)?;
-        let count = room.min(data.len());
-        let mut rest = data.get(..count).unwrap_or_default();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(self.peer.max_frame));
-            self.begin_frame(key, kind::DATA, 0, now.len());
-            self.out.extend(now);
-            rest = later;
+    pub fn send_data(&mut self, key: Key, data: &[IoSlice<'_>]) -> Result<usize, StreamError> {
+        let total = data.iter().map(|piece| piece.len()).sum::<usize>();
+        let count = self.room_of(key)?.min(total);
+        let (mut left, mut frame) = (count, 0);
+        for piece in data {
+            let mut rest = piece.get(..piece.len().min(left)).unwrap_or_default();
+            while !rest.is_empty() {
+                if frame == 0 {
+                    frame = left.min(self.peer.max_frame);
+                    self.begin_frame(key, kind::DATA, 0, frame);
+                }
+                let (now, later) = rest.split_at(rest.len().min(frame));
+                self.out.extend(now);
+                (frame, left, rest) = (frame - now.len(), left - now.len(), later);
+            }
         }
         self.count_sent(key, count)?;
         Ok(count)
     }
 
     /// How much the stream may send now. If it may not, but others may, it stands in line from here on.
-    pub fn room_of(&mut self, key: Key) -> Result<usize, StreamError> {
+    fn room_of(&mut self, key: Key) -> Result<usize, StreamError> {
         let room = self.room();
         let in_turn = if self.line.is_empty() { HIGH_WATER } else { TURN };
         let slot = self.streams.get(key);
@@ -103,15 +108,16 @@ impl Connection {
     }
 
     /// Begins a frame of the stream that has room.
-    pub fn begin_frame(&mut self, key: Key, kind: u8, flags: u8, length: usize) {
+    fn begin_frame(&mut self, key: Key, kind: u8, flags: u8, length: usize) {
         let at = self.sent + self.out.len() as u64;
         let slot = self.streams.get(key);
         slot.last_frame = at;
-        self.out.extend(&Header { length, kind, flags, stream: slot.id }.write());
+        let stream = slot.id;
+        self.write_header(Header { length, kind, flags, stream });
     }
 
     /// This much data of the stream was written.
-    pub fn count_sent(&mut self, key: Key, count: usize) -> Result<(), StreamError> {
+    fn count_sent(&mut self, key: Key, count: usize) -> Result<(), StreamError> {
         let slot = self.streams.get(key);
         slot.stalled = false;
         slot.send_window -= count as i64;
@@ -142,9 +148,8 @@ impl Connection {
         }
         match trailers.filter(|trailers| !trailers.is_empty()) {
             Some(trailers) => {
-                let mut block = std::mem::take(&mut self.block);
-                write_trailers(&mut self.encoder, trailers, &mut block);
-                self.write_block(key, true, block);
+                self.writer.trailers(trailers);
+                self.write_block(key, true);
             }
             None => self.write_end(key),
         }
@@ -171,31 +176,22 @@ impl Connection {
         self.notify();
     }
 
-    /// Writes a field block as HEADERS, and CONTINUATION where it is longer than a frame; keeps its memory.
-    fn write_block(&mut self, key: Key, end: bool, mut block: Vec<u8>) {
-        let mut kind = kind::HEADERS;
-        let mut flags = end_flag(end);
-        let mut rest = block.as_slice();
-        loop {
+    /// Writes the field block as HEADERS, and CONTINUATION where it is longer than a frame.
+    fn write_block(&mut self, key: Key, end: bool) {
+        let block = std::mem::take(&mut self.writer.block);
+        let first = block.len().min(self.peer.max_frame);
+        let (now, mut rest) = block.split_at(first);
+        let all = if rest.is_empty() { flag::END_HEADERS } else { 0 };
+        self.begin_frame(key, kind::HEADERS, end_flag(end) | all, now.len());
+        self.out.extend(now);
+        let stream = self.streams.get(key).id;
+        while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(self.peer.max_frame));
-            if later.is_empty() {
-                flags |= flag::END_HEADERS;
-            }
-            match kind {
-                kind::HEADERS => self.begin_frame(key, kind, flags, now.len()),
-                _ => {
-                    let stream = self.streams.get(key).id;
-                    self.out.extend(&Header { length: now.len(), kind, flags, stream }.write());
-                }
-            }
-            self.out.extend(now);
-            if later.is_empty() {
-                break;
-            }
-            (kind, flags, rest) = (kind::CONTINUATION, 0, later);
+            let all = if later.is_empty() { flag::END_HEADERS } else { 0 };
+            self.write_frame(kind::CONTINUATION, all, stream, now);
+            rest = later;
         }
-        block.clear();
-        self.block = block;
+        self.writer.block = block;
         self.notify();
     }
 

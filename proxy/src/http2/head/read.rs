@@ -34,9 +34,6 @@ impl Sink for Discard {
 /// What the readers have in common: the fields after the pseudo-headers, and the limits.
 struct Common<'h> {
     fields: &'h mut Fields,
-    /// The pieces of `cookie`, joined.
-    cookie: &'h mut Vec<u8>,
-    cookie_sensitive: bool,
     left: Limits,
     length: Option<u64>,
     has_host: bool,
@@ -46,18 +43,8 @@ struct Common<'h> {
 }
 
 impl<'h> Common<'h> {
-    fn new(fields: &'h mut Fields, cookie: &'h mut Vec<u8>, limits: Limits) -> Self {
-        cookie.clear();
-        Self {
-            fields,
-            cookie,
-            cookie_sensitive: false,
-            left: limits,
-            length: None,
-            has_host: false,
-            regular: false,
-            problem: None,
-        }
+    fn new(fields: &'h mut Fields, limits: Limits) -> Self {
+        Self { fields, left: limits, length: None, has_host: false, regular: false, problem: None }
     }
 
     fn refuse(&mut self, why: &'static str) {
@@ -80,15 +67,6 @@ impl<'h> Common<'h> {
             Kind::Regular => {}
             Kind::ContentLength if self.length.is_some() => return self.refuse("a second content-length"),
             Kind::ContentLength => self.length = field::number(value),
-            Kind::Cookie => {
-                // RFC 9113 §8.2.3.
-                if !self.cookie.is_empty() {
-                    self.cookie.extend_from_slice(b"; ");
-                }
-                self.cookie.extend_from_slice(value);
-                self.cookie_sensitive |= sensitive;
-                return;
-            }
             Kind::Host if self.has_host => return self.refuse("a second host field"),
             Kind::Host => self.has_host = true,
             Kind::Malformed => {
@@ -106,12 +84,7 @@ impl<'h> Common<'h> {
         }
     }
 
-    fn finish(mut self) -> Result<Option<u64>, Problem> {
-        if !self.cookie.is_empty() {
-            let cookie = std::mem::take(self.cookie);
-            self.push(b"cookie", &cookie, self.cookie_sensitive);
-            *self.cookie = cookie;
-        }
+    fn finish(self) -> Result<Option<u64>, Problem> {
         self.problem.map_or(Ok(self.length), Err)
     }
 }
@@ -127,11 +100,11 @@ pub struct RequestReader<'h> {
 }
 
 impl<'h> RequestReader<'h> {
-    /// A reader into an empty head; `cookie` is memory to work with.
-    pub fn new(head: &'h mut RequestHead, cookie: &'h mut Vec<u8>, limits: Limits) -> Self {
+    /// A reader into an empty head.
+    pub fn new(head: &'h mut RequestHead, limits: Limits) -> Self {
         let RequestHead { version, method, scheme, authority, target, protocol, fields } = head;
         *version = Version::Http2;
-        Self { method, scheme, authority, target, protocol, common: Common::new(fields, cookie, limits) }
+        Self { method, scheme, authority, target, protocol, common: Common::new(fields, limits) }
     }
 
     /// Checks the whole (RFC 9113 §8.3.1, §8.5; RFC 8441 §4). Returns the length that the request says its body has.
@@ -210,11 +183,11 @@ pub struct ResponseReader<'h> {
 }
 
 impl<'h> ResponseReader<'h> {
-    /// A reader into an empty head; `cookie` is memory to work with.
-    pub fn new(head: &'h mut ResponseHead, cookie: &'h mut Vec<u8>, limits: Limits) -> Self {
+    /// A reader into an empty head.
+    pub fn new(head: &'h mut ResponseHead, limits: Limits) -> Self {
         let ResponseHead { version, status, fields, .. } = head;
         *version = Version::Http2;
-        Self { status, common: Common::new(fields, cookie, limits) }
+        Self { status, common: Common::new(fields, limits) }
     }
 
     /// Checks the whole (RFC 9113 §8.3.2, §8.6). Returns the length that the response says its body has.
@@ -248,9 +221,9 @@ impl Sink for ResponseReader<'_> {
 pub struct TrailersReader<'h>(Common<'h>);
 
 impl<'h> TrailersReader<'h> {
-    /// A reader into an empty list; `cookie` is memory to work with.
-    pub fn new(fields: &'h mut Fields, cookie: &'h mut Vec<u8>, limits: Limits) -> Self {
-        Self(Common::new(fields, cookie, limits))
+    /// A reader into an empty list.
+    pub fn new(fields: &'h mut Fields, limits: Limits) -> Self {
+        Self(Common::new(fields, limits))
     }
 
     /// Checks the whole.
@@ -261,7 +234,7 @@ impl<'h> TrailersReader<'h> {
 
 impl Sink for TrailersReader<'_> {
     fn field(&mut self, name: &[u8], value: &[u8], kind: Kind, sensitive: bool) {
-        if self.0.admit(name, value) && !matches!(kind, Kind::ContentLength | Kind::Host | Kind::Cookie) {
+        if self.0.admit(name, value) && !matches!(kind, Kind::ContentLength | Kind::Host) {
             self.0.regular(name, value, kind, sensitive);
         }
     }

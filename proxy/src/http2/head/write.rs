@@ -2,89 +2,138 @@
 //!
 //! Names go in lower case. Fields that speak of one connection of HTTP/1.1 never go out, whoever left them in.
 
-use super::super::{
-    field::{is_of_connection, number},
-    hpack::Encoder,
-};
+use super::super::{field::number, hpack::Encoder};
 use crate::message::{Fields, RequestHead, ResponseHead};
 
-/// Appends the block of a request to `into`. Returns the length that it says its body has.
-pub fn write_request(encoder: &mut Encoder, head: &RequestHead, into: &mut Vec<u8>) -> Option<u64> {
-    encoder.begin(into);
-    match head.method.as_str() {
-        "GET" => encoder.indexed(2, into),
-        "POST" => encoder.indexed(3, into),
-        method => encoder.field(b":method", method.as_bytes(), false, into),
-    }
-    if head.method != "CONNECT" || !head.protocol.is_empty() {
-        match head.scheme.as_str() {
-            "https" => encoder.indexed(7, into),
-            "" | "http" => encoder.indexed(6, into),
-            scheme => encoder.field(b":scheme", scheme.as_bytes(), false, into),
-        }
-        match head.target.as_str() {
-            "/" => encoder.indexed(4, into),
-            target => encoder.field(b":path", target.as_bytes(), false, into),
-        }
-    }
-    if let Some(host) = head.host() {
-        encoder.field(b":authority", host.as_bytes(), false, into);
-    }
-    if !head.protocol.is_empty() {
-        encoder.field(b":protocol", head.protocol.as_bytes(), false, into);
-    }
-    write_fields(encoder, &head.fields, into)
+/// Writes the heads of one direction of a connection.
+pub struct HeadWriter {
+    encoder: Encoder,
+    /// The block that was written last.
+    pub block: Vec<u8>,
 }
 
-/// Appends the block of a response to `into`. Returns the length that it says its body has.
-pub fn write_response(encoder: &mut Encoder, head: &ResponseHead, into: &mut Vec<u8>) -> Option<u64> {
-    encoder.begin(into);
-    match head.status {
-        200 => encoder.indexed(8, into),
-        204 => encoder.indexed(9, into),
-        206 => encoder.indexed(10, into),
-        304 => encoder.indexed(11, into),
-        400 => encoder.indexed(12, into),
-        404 => encoder.indexed(13, into),
-        500 => encoder.indexed(14, into),
-        status => {
-            let digit = |of: u16| b'0' + (status / of % 10) as u8;
-            encoder.field(b":status", &[digit(100), digit(10), digit(1)], false, into);
-        }
+impl HeadWriter {
+    /// A writer for a peer that has said nothing yet.
+    pub fn new() -> Self {
+        Self { encoder: Encoder::new(), block: Vec::new() }
     }
-    write_fields(encoder, &head.fields, into)
+
+    /// The peer keeps a table of this many octets from now on.
+    pub fn resize(&mut self, table: usize) {
+        self.encoder.resize(table);
+    }
+
+    /// Writes the block of a request. Returns the length that it says its body has.
+    pub fn request(&mut self, head: &RequestHead) -> Option<u64> {
+        self.begin();
+        let Self { encoder, block, .. } = self;
+        match head.method.as_str() {
+            "GET" => encoder.indexed(2, block),
+            "POST" => encoder.indexed(3, block),
+            method => encoder.field(b":method", method.as_bytes(), false, block),
+        }
+        if head.method != "CONNECT" || !head.protocol.is_empty() {
+            match head.scheme.as_str() {
+                "https" => encoder.indexed(7, block),
+                "" | "http" => encoder.indexed(6, block),
+                scheme => encoder.field(b":scheme", scheme.as_bytes(), false, block),
+            }
+            match head.target.as_str() {
+                "/" => encoder.indexed(4, block),
+                target => encoder.field(b":path", target.as_bytes(), false, block),
+            }
+        }
+        if let Some(host) = head.host() {
+            encoder.field(b":authority", host.as_bytes(), false, block);
+        }
+        if !head.protocol.is_empty() {
+            encoder.field(b":protocol", head.protocol.as_bytes(), false, block);
+        }
+        self.fields(&head.fields)
+    }
+
+    /// Writes the block of a response. Returns the length that it says its body has.
+    pub fn response(&mut self, head: &ResponseHead) -> Option<u64> {
+        self.begin();
+        let Self { encoder, block, .. } = self;
+        match head.status {
+            200 => encoder.indexed(8, block),
+            204 => encoder.indexed(9, block),
+            206 => encoder.indexed(10, block),
+            304 => encoder.indexed(11, block),
+            400 => encoder.indexed(12, block),
+            404 => encoder.indexed(13, block),
+            500 => encoder.indexed(14, block),
+            status => {
+                let digit = |of: u16| b'0' + (status / of % 10) as u8;
+                encoder.field(b":status", &[digit(100), digit(10), digit(1)], false, block);
+            }
+        }
+        self.fields(&head.fields)
+    }
+
+    /// Writes the block of trailers.
+    pub fn trailers(&mut self, fields: &Fields) {
+        self.begin();
+        self.fields(fields);
+    }
+
+    fn begin(&mut self) {
+        self.block.clear();
+        self.encoder.begin(&mut self.block);
+    }
+
+    fn fields(&mut self, fields: &Fields) -> Option<u64> {
+        let mut length = None;
+        for (name, value, sensitive) in fields.iter_sensitive() {
+            let mut sensitive = sensitive;
+            match Special::of(name) {
+                Special::No => {}
+                Special::Te if value.eq_ignore_ascii_case(b"trailers") => {}
+                Special::Te | Special::Connection => continue,
+                Special::Length => length = number(value),
+                Special::Secret => sensitive = true,
+            }
+            self.encoder.field(name, value, sensitive, &mut self.block);
+        }
+        length
+    }
 }
 
-/// Appends the block of trailers to `into`.
-pub fn write_trailers(encoder: &mut Encoder, fields: &Fields, into: &mut Vec<u8>) {
-    encoder.begin(into);
-    write_fields(encoder, fields, into);
+/// Fields that are not written like all others.
+#[derive(Clone, Copy)]
+enum Special {
+    No,
+    /// `te` may say `trailers` alone.
+    Te,
+    /// It belongs to one connection of HTTP/1.1 (RFC 9113 §8.2.2), or is said by `:authority`.
+    Connection,
+    Length,
+    /// Its value must not be guessed by how much shorter a guess beside it makes the head (RFC 7541 §7.1).
+    Secret,
 }
 
-fn write_fields(encoder: &mut Encoder, fields: &Fields, into: &mut Vec<u8>) -> Option<u64> {
-    let mut length = None;
-    let mut lower = Vec::new();
-    for (name, value, sensitive) in fields.iter_sensitive() {
-        let name = if name.iter().any(u8::is_ascii_uppercase) {
-            lower.clear();
-            lower.extend(name.iter().map(u8::to_ascii_lowercase));
-            lower.as_slice()
-        } else {
-            name
+impl Special {
+    /// Most names are told apart by their length.
+    fn of(name: &[u8]) -> Self {
+        let names: &[(&str, Self)] = match name.len() {
+            2 => &[("te", Self::Te)],
+            4 => &[("host", Self::Connection)],
+            6 => &[("cookie", Self::Secret)],
+            7 => &[("upgrade", Self::Connection)],
+            10 => &[
+                ("connection", Self::Connection),
+                ("keep-alive", Self::Connection),
+                ("set-cookie", Self::Secret),
+            ],
+            13 => &[("authorization", Self::Secret)],
+            14 => &[("content-length", Self::Length)],
+            16 => &[("proxy-connection", Self::Connection)],
+            17 => &[("transfer-encoding", Self::Connection)],
+            19 => &[("proxy-authorization", Self::Secret)],
+            _ => &[],
         };
-        match name {
-            b"host" => continue,
-            b"te" if !value.eq_ignore_ascii_case(b"trailers") => continue,
-            b"content-length" => length = number(value),
-            _ if is_of_connection(name) => continue,
-            _ => {}
-        }
-        encoder.field(name, value, sensitive || is_secret(name), into);
+        let found = names.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+        found.map_or(Self::No, |(_, special)| *special)
     }
-    length
-}
-
-/// Fields whose values must not be guessed by how much shorter they get beside a guess (RFC 7541 §7.1).
-fn is_secret(name: &[u8]) -> bool {
-    matches!(name, b"authorization" | b"proxy-authorization" | b"cookie" | b"set-cookie")
 }

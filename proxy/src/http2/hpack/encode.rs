@@ -20,6 +20,8 @@ pub struct Encoder {
     numbers: [u32; SLOTS],
     /// By hash, the field that was seen last and is not in the table.
     seen: [u32; SLOTS],
+    /// A name on its way to lower case.
+    lower: Vec<u8>,
     /// The smallest and the last size of the table since the last block.
     resized: Option<(usize, usize)>,
 }
@@ -27,7 +29,13 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for a peer that keeps 4,096 octets, which is what it does until it says otherwise.
     pub fn new() -> Self {
-        Self { table: Table::new(MOST_TABLE), numbers: [0; SLOTS], seen: [0; SLOTS], resized: None }
+        Self {
+            table: Table::new(MOST_TABLE),
+            numbers: [0; SLOTS],
+            seen: [0; SLOTS],
+            lower: Vec::new(),
+            resized: None,
+        }
     }
 
     /// The peer keeps this many octets from now on.
@@ -55,8 +63,16 @@ impl Encoder {
         into.push(0x80 | index);
     }
 
-    /// Appends a field. The name is in lower case. A sensitive one is put in no table, here and on all hops after.
+    /// Appends a field; its name goes in lower case. A sensitive one is put in no table, here and on all hops after.
     pub fn field(&mut self, name: &[u8], value: &[u8], sensitive: bool, into: &mut Vec<u8>) {
+        if may_have_upper(name) && name.iter().any(u8::is_ascii_uppercase) {
+            let mut lower = std::mem::take(&mut self.lower);
+            lower.clear();
+            lower.extend(name.iter().map(u8::to_ascii_lowercase));
+            self.field(&lower, value, sensitive, into);
+            self.lower = lower;
+            return;
+        }
         let hash = hash(name, value);
         let slot = hash as usize % SLOTS;
         if !sensitive && let Some(age) = self.find(slot, hash, name, value) {
@@ -94,19 +110,38 @@ impl Encoder {
     }
 }
 
-/// FNV-like over words: quick, and good enough where a collision only costs a few octets.
+/// A hash over words: quick, and good enough where a collision only costs a few octets.
 fn hash(name: &[u8], value: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
     let mut hash = (name.len() as u64) << 32 | value.len() as u64;
-    for text in [name, value] {
-        let (words, rest) = text.as_chunks::<8>();
-        for word in words {
-            hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        }
-        let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
-        hash = (hash.rotate_left(5) ^ last).wrapping_mul(FACTOR);
-    }
+    let mut add = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    words(name, &mut add);
+    words(value, &mut add);
     (hash >> 32) as u32
+}
+
+/// Whether a letter of a token is in upper case; for other texts it may say so wrongly.
+fn may_have_upper(token: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut found = 0;
+    // The high bit of each octet: whether it is at least `A`, and whether it is more than `Z`.
+    words(token, |word| found |= word.wrapping_add(0x3f * EACH) & !word.wrapping_add(0x25 * EACH));
+    found & (0x80 * EACH) != 0
+}
+
+/// Each octet of a text, in words of eight; some may be in two of them.
+fn words(text: &[u8], mut each: impl FnMut(u64)) {
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        each(u64::from_le_bytes(*word));
+    }
+    match (rest, text.last_chunk::<8>(), rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        ([], ..) => {}
+        (_, Some(last), ..) => each(u64::from_le_bytes(*last)),
+        (.., Some(first), Some(last)) => {
+            each(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+        }
+        _ => each(rest.iter().fold(0, |word, octet| word << 8 | u64::from(*octet))),
+    }
 }
 
 /// RFC 7541 §5.1.

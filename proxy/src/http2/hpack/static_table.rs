@@ -35,7 +35,7 @@ const ENTRIES: [(&str, &str, Kind); 61] = [
     ("content-location", "", Kind::Regular),
     ("content-range", "", Kind::Regular),
     ("content-type", "", Kind::Regular),
-    ("cookie", "", Kind::Cookie),
+    ("cookie", "", Kind::Regular),
     ("date", "", Kind::Regular),
     ("etag", "", Kind::Regular),
     ("expect", "", Kind::Regular),

@@ -242,6 +242,8 @@ fn field() -> impl Strategy<Value = (String, String, bool)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
     #[test]
     fn fields_survive_whatever_came_before(
         heads in prop::collection::vec((prop::collection::vec(field(), 0..20), prop::option::of(0_usize..5000)), 1..20),

@@ -1,0 +1,9 @@
+//! The protocol against a peer that says anything, against ourselves, and against the `h2` crate.
+
+mod exchanges;
+mod floods;
+mod flow;
+mod interop;
+mod rules;
+mod support;
+mod tunnels;

@@ -1,0 +1,156 @@
+use std::io::IoSlice;
+
+use super::{
+    super::frame::{flag, kind},
+    support::*,
+};
+use crate::http2::{ErrorCode, Settings};
+
+const END: u8 = flag::END_STREAM;
+const CALM: ErrorCode = ErrorCode::ENHANCE_YOUR_CALM;
+
+/// What a peer does again and again, with the number of the time.
+type Deed = fn(&mut Raw, u32);
+
+#[test]
+fn what_brings_nobody_anything_is_endured_for_a_while() {
+    let deeds: [(&str, Deed); 13] = [
+        ("PING", |raw, _| raw.send(kind::PING, 0, 0, &[0; 8])),
+        ("SETTINGS", |raw, _| raw.send(kind::SETTINGS, 0, 0, &[])),
+        ("SETTINGS that change windows", |raw, count| {
+            let [.., last] = count.to_be_bytes();
+            raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, last]);
+        }),
+        ("acknowledgements", |raw, _| raw.send(kind::SETTINGS, flag::ACK, 0, &[])),
+        ("PRIORITY", |raw, count| raw.send(kind::PRIORITY, 0, count * 2 + 1, &[0; 5])),
+        ("WINDOW_UPDATE", |raw, _| raw.send(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("unknown frames", |raw, _| raw.send(0x77, 0, 0, &[])),
+        ("GOAWAY", |raw, _| raw.send(kind::GOAWAY, 0, 0, &[0; 8])),
+        ("empty DATA", |raw, count| {
+            if count == 1 {
+                raw.request(1, 0, &[]);
+            }
+            raw.send(kind::DATA, 0, 1, &[]);
+        }),
+        ("padding alone", |raw, count| {
+            if count == 1 {
+                raw.request(1, 0, &[]);
+            }
+            raw.send(kind::DATA, flag::PADDED, 1, &[1, 0]);
+        }),
+        ("rapid reset", |raw, count| {
+            raw.request(count * 2 - 1, END, &[]);
+            raw.send(kind::RST_STREAM, 0, count * 2 - 1, &[0, 0, 0, 8]);
+            while let Some((_, key)) = raw.connection.next_request() {
+                raw.connection.release(key);
+            }
+        }),
+        ("streams that make us reset them", |raw, count| {
+            raw.request(count * 2 - 1, END, &[]);
+            raw.send(kind::WINDOW_UPDATE, 0, count * 2 - 1, &[0; 4]);
+            while let Some((_, key)) = raw.connection.next_request() {
+                raw.connection.release(key);
+            }
+        }),
+        ("more streams than allowed", |raw, count| raw.request(count * 2 - 1, END, &[])),
+    ];
+    for (what, deed) in deeds {
+        let end = Raw::client().flood(20_000, deed);
+        assert!(matches!(end, Some((CALM, 20..3000))), "{what}: {end:?}");
+    }
+}
+
+#[test]
+fn work_that_is_done_earns_what_it_costs() {
+    let mut raw = Raw::client();
+    let end = raw.flood(20_000, |raw, count| {
+        let stream = count * 2 - 1;
+        raw.request(stream, 0, &[]);
+        raw.send(kind::DATA, END, stream, b"some");
+        raw.send(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 4]);
+        raw.send(kind::PING, 0, 0, &[0; 8]);
+        let (head, key) = raw.connection.next_request().unwrap();
+        raw.connection.recycle_request(head);
+        raw.connection.send_response(key, &response(200), false);
+        assert_eq!(raw.connection.send_data(key, &[IoSlice::new(b"some")]).unwrap(), 4);
+        raw.connection.end(key, None).unwrap();
+        raw.connection.release(key);
+    });
+    assert_eq!(end, None);
+}
+
+#[test]
+fn a_head_has_an_end() {
+    let endless: [(&str, Deed); 3] = [
+        ("CONTINUATION without anything", |raw, count| {
+            if count == 1 {
+                raw.send(kind::HEADERS, 0, 1, &[0x82]);
+            }
+            raw.send(kind::CONTINUATION, 0, 1, &[]);
+        }),
+        ("long CONTINUATION", |raw, count| {
+            if count == 1 {
+                raw.send(kind::HEADERS, 0, 1, &[0x82]);
+            }
+            raw.send(kind::CONTINUATION, 0, 1, &[0x82; 16_000]);
+        }),
+        ("a single frame that is much too long", |raw, _| {
+            raw.write(&frame(kind::HEADERS, 0, 1, &[])[..0]);
+            raw.write(&[0x03, 0x00, 0x00, kind::HEADERS, 0, 0, 0, 0, 1]);
+        }),
+    ];
+    for (what, deed) in endless {
+        let mut raw = Raw::client_of(&Settings::default().with_long_frames());
+        let end = raw.flood(1000, deed);
+        assert!(matches!(end, Some((CALM, 1..=65))), "{what}: {end:?}");
+    }
+}
+
+#[test]
+fn a_bomb_of_indexed_fields_is_not_unpacked() {
+    let mut raw = Raw::client();
+    let value = "v".repeat(3900);
+    let mut bomb = raw.block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
+    bomb.extend([0x40, 1, b'x', 0x7f, 0xbd, 0x1d]);
+    bomb.extend(value.as_bytes());
+    bomb.resize(16_000, 0x80 | 62);
+    let end = raw.flood(1000, |raw, count| {
+        raw.send(kind::HEADERS, END | flag::END_HEADERS, count * 2 - 1, &bomb);
+        if let Some((head, key)) = raw.connection.next_request() {
+            assert!(raw.connection.streams.get(key).too_large);
+            let held: usize = head.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert!(held <= 64 << 10, "{held} octets of fields");
+            raw.connection.release(key);
+        }
+    });
+    assert!(matches!(end, Some((CALM, 5..50))), "{end:?}");
+}
+
+#[test]
+fn streams_that_are_reset_but_still_held_count_as_well() {
+    let mut raw = Raw::client_of(&Settings { max_streams: 10, ..Settings::default() });
+    let mut held = 0;
+    for count in 0..100 {
+        raw.request(count * 2 + 1, END, &[]);
+        held += usize::from(raw.connection.next_request().is_some());
+        raw.send(kind::RST_STREAM, 0, count * 2 + 1, &[0, 0, 0, 8]);
+    }
+    assert_eq!(held, 20);
+    assert!(raw.frames().iter().any(|frame| frame.reset() == Some((199, ErrorCode::REFUSED_STREAM))));
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_not_answered_without_bound() {
+    let mut raw = Raw::client();
+    let mut sent = 0;
+    while !raw.connection.is_congested() {
+        let stream = sent * 2 + 1;
+        raw.request(stream, END, &[]);
+        let (_, key) = raw.connection.next_request().unwrap();
+        raw.connection.send_response(key, &response(200), true);
+        raw.connection.release(key);
+        sent += 1;
+    }
+    // The driver reads no more from here on.
+    assert!(raw.connection.out().len() < 256 << 10);
+}

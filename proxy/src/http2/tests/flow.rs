@@ -1,0 +1,176 @@
+use std::io::IoSlice;
+
+use super::{
+    super::frame::{Header, flag, kind},
+    support::*,
+};
+use crate::http2::{ErrorCode, Settings};
+
+const END: u8 = flag::END_STREAM;
+
+/// A server connection with one request to answer, whose client gives streams this much room.
+fn answering(window: u32) -> (Raw, usize) {
+    let mut raw = Raw::client();
+    let [a, b, c, d] = window.to_be_bytes();
+    raw.send(kind::SETTINGS, 0, 0, &[0, 4, a, b, c, d]);
+    raw.request(1, END, &[]);
+    let (_, key) = raw.connection.next_request().unwrap();
+    raw.connection.send_response(key, &response(200), false);
+    raw.frames();
+    (raw, key)
+}
+
+fn data_sent(raw: &mut Raw) -> usize {
+    raw.frames().iter().filter(|frame| frame.kind == kind::DATA).map(|frame| frame.payload.len()).sum()
+}
+
+#[test]
+fn data_goes_as_far_as_the_stream_window() {
+    let (mut raw, key) = answering(10);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 30])]).unwrap(), 10);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 20])]).unwrap(), 0);
+    raw.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 5]);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 20])]).unwrap(), 5);
+    // Taken away below zero, and given back.
+    raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    raw.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 20])]).unwrap(), 0);
+    raw.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 3]);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 20])]).unwrap(), 2);
+    assert_eq!(data_sent(&mut raw), 17);
+}
+
+#[test]
+fn data_goes_as_far_as_the_connection_window() {
+    let (mut raw, key) = answering(1 << 20);
+    let mut sent = 0;
+    loop {
+        match raw.connection.send_data(key, &[IoSlice::new(&[0; 10_000])]).unwrap() {
+            0 => break,
+            count => sent += count,
+        }
+        data_sent(&mut raw);
+    }
+    assert_eq!(sent, 65_535);
+    assert!(raw.connection.streams.get(key).in_line);
+    raw.send(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 7]);
+    raw.connection.wake_line();
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 10])]).unwrap(), 7);
+}
+
+#[test]
+fn windows_do_not_overflow() {
+    for (stream, expected) in [(0, None), (1, Some((1, ErrorCode::FLOW_CONTROL_ERROR)))] {
+        let (mut raw, _) = answering(65_535);
+        raw.send(kind::WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
+        let frames = raw.frames();
+        assert_eq!(frames.iter().find_map(Frame::reset), expected);
+        let goaway = expected.is_none().then_some(ErrorCode::FLOW_CONTROL_ERROR);
+        assert_eq!(frames.iter().find_map(Frame::goaway), goaway);
+    }
+    let (mut raw, _) = answering(65_535);
+    raw.send(kind::WINDOW_UPDATE, 0, 1, &[0x7f, 0, 0, 0]);
+    raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    assert_eq!(raw.frames().iter().find_map(Frame::goaway), Some(ErrorCode::FLOW_CONTROL_ERROR));
+}
+
+#[test]
+fn a_peer_that_sends_more_than_a_window_is_stopped() {
+    let mut raw = Raw::client();
+    raw.request(1, 0, &[]);
+    for _ in 0..4 {
+        raw.send(kind::DATA, 0, 1, &[0; 16_384]);
+    }
+    assert!(raw.frames().is_empty(), "nobody has read yet");
+    raw.send(kind::DATA, 0, 1, &[0]);
+    assert_eq!(raw.frames().iter().find_map(Frame::reset), Some((1, ErrorCode::FLOW_CONTROL_ERROR)));
+}
+
+#[test]
+fn reading_opens_the_window_and_a_quick_reader_gets_a_larger_one() {
+    let mut raw = Raw::client();
+    raw.request(1, 0, &[]);
+    let (_, key) = raw.connection.next_request().unwrap();
+    let mut given = 65_536_usize;
+    let mut largest = 0;
+    for _ in 0..500 {
+        let count = given.min(16_384);
+        raw.send(kind::DATA, 0, 1, &vec![0; count]);
+        given -= count;
+        raw.connection.streams.get(key).data.clear();
+        raw.connection.release_window(key, count, true);
+        for update in raw.frames() {
+            assert_eq!((update.kind, update.stream), (kind::WINDOW_UPDATE, 1));
+            given += u32::from_be_bytes(update.payload[..].try_into().unwrap()) as usize;
+        }
+        largest = largest.max(given);
+    }
+    assert!((900_000..=1 << 20).contains(&largest), "{largest}");
+}
+
+#[test]
+fn the_end_is_told_by_the_last_frame_as_long_as_that_has_not_left() {
+    let (mut raw, key) = answering(65_535);
+    raw.connection.send_data(key, &[IoSlice::new(b"hello")]).unwrap();
+    raw.request(3, END, &[]);
+    let (_, other) = raw.connection.next_request().unwrap();
+    raw.connection.send_response(other, &response(200), false);
+    raw.connection.end(key, None).unwrap();
+    raw.connection.end(other, None).unwrap();
+    let frames = raw.frames();
+    let told: Vec<_> = frames.iter().map(|frame| (frame.kind, frame.flags, frame.stream)).collect();
+    assert_eq!(told, [(kind::DATA, END, 1), (kind::HEADERS, END | flag::END_HEADERS, 3)]);
+
+    let (mut raw, key) = answering(65_535);
+    raw.connection.send_data(key, &[IoSlice::new(b"hello")]).unwrap();
+    // The transport has taken the flags already.
+    raw.connection.sent(5);
+    raw.connection.end(key, None).unwrap();
+    raw.connection.sent(4 + 5);
+    assert_eq!(
+        Header::read(raw.connection.out()).unwrap(),
+        Header { length: 0, kind: kind::DATA, flags: END, stream: 1 }
+    );
+}
+
+#[test]
+fn frames_are_as_long_as_the_peer_takes_them() {
+    let (mut raw, key) = answering(1 << 20);
+    assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 40_000])]).unwrap(), 40_000);
+    let lengths: Vec<_> = raw.frames().iter().map(|frame| frame.payload.len()).collect();
+    assert_eq!(lengths, [16_384, 16_384, 7232]);
+    let mut head = response(200);
+    head.fields.push(b"x-long", &[b'a'; 40_000]);
+    raw.request(3, END, &[]);
+    let (_, key) = raw.connection.next_request().unwrap();
+    raw.connection.send_response(key, &head, true);
+    let frames = raw.frames();
+    let told: Vec<_> = frames.iter().map(|frame| (frame.kind, frame.flags)).collect();
+    assert_eq!(
+        told,
+        [(kind::HEADERS, END), (kind::CONTINUATION, 0), (kind::CONTINUATION, flag::END_HEADERS),]
+    );
+}
+
+#[test]
+fn what_we_promise_is_what_we_send() {
+    let (mut raw, key) = answering(65_535);
+    raw.request(3, END, &[]);
+    let (_, short) = raw.connection.next_request().unwrap();
+    let mut head = response(200);
+    head.fields.push(b"content-length", b"3");
+    raw.connection.send_response(short, &head, false);
+    raw.connection.send_data(short, &[IoSlice::new(b"ab")]).unwrap();
+    raw.connection.end(short, None).unwrap_err();
+    raw.connection.send_data(short, &[IoSlice::new(b"cd")]).unwrap_err();
+    assert!(raw.connection.send_data(key, &[IoSlice::new(b"ab")]).is_ok());
+}
+
+#[test]
+fn the_connection_window_is_open_and_stays_so() {
+    let mut raw = Raw::silent_client(&Settings::default());
+    let update = raw.frames().pop().unwrap();
+    assert_eq!((update.kind, update.stream), (kind::WINDOW_UPDATE, 0));
+    let given = u32::from_be_bytes(update.payload[..].try_into().unwrap());
+    assert_eq!(given + 65_535, 0x7fff_ffff);
+}
