@@ -7,6 +7,10 @@ use super::{
 };
 use crate::io::Buffer;
 
+/// A [`Settings::max_frame`] for connections between two of us, in octets: as long as what is read and written at once, so
+/// that bulk passes through without being copied. Toward others it stays at the least, which some of them test.
+pub const LONG_FRAME: u32 = 256 << 10;
+
 /// What we allow the peer.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,15 +41,6 @@ impl Default for Settings {
             largest_stream_window: 1 << 20,
             max_frame: LEAST_MAX_FRAME,
         }
-    }
-}
-
-impl Settings {
-    /// The same with frames as long as what is read and written at once: between two of us, bulk passes through without
-    /// being copied, and a head has its own bound.
-    #[must_use]
-    pub fn with_long_frames(self) -> Self {
-        Self { max_frame: 256 << 10, ..self }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         caller::Caller,
         http2::{Spare, request},
     },
-    http2::{Session, Settings, Tunnel},
+    http2::{Session, Settings, Tunnel, settings::LONG_FRAME},
     io::{Buffer, ByteStream, Stream},
     message::{RequestHead, ResponseHead, Version},
     refusal::Refusal,
@@ -136,6 +136,9 @@ impl Link {
             max_streams: if is_svidecar { limits.max_connections } else { defaults.max_streams },
             max_header_bytes: u32::try_from(limits.max_header_bytes.as_usize()).unwrap_or(u32::MAX),
             max_headers: u32::from(limits.max_headers),
+            // The one protocol that streams may be opened for is ours; see `upstream::shared`.
+            connect_protocol: is_svidecar,
+            max_frame: if is_svidecar { LONG_FRAME } else { defaults.max_frame },
             ..defaults
         }
     }

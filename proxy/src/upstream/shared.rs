@@ -19,7 +19,7 @@ use crate::{
     codes,
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
-    http2::{Role, Session, Settings, Tunnel},
+    http2::{Role, Session, Settings, Tunnel, settings::LONG_FRAME},
     io::Stream,
     message::RequestHead,
     refusal::Refusal,
@@ -60,6 +60,7 @@ impl Shared {
         let settings = Settings {
             max_header_bytes: u32::try_from(spec.max_header_bytes).unwrap_or(u32::MAX),
             max_headers: u32::try_from(spec.max_headers).unwrap_or(u32::MAX),
+            max_frame: if is_svidecar { LONG_FRAME } else { Settings::default().max_frame },
             ..Settings::default()
         };
         let session = Session::new(Role::Client, &settings);

@@ -39,7 +39,7 @@ fn an_exchange_with_interim_heads_a_body_and_trailers_both_ways() {
 #[test]
 fn many_bodies_larger_than_any_window_at_once() {
     run(async {
-        let client = client_of(&Settings::default().with_long_frames(), echo);
+        let client = client_of(&Settings { max_frame: settings::LONG_FRAME, ..Settings::default() }, echo);
         let exchanges = (0..20_u8).map(|number| {
             let mut stream = client.open(&request("POST", "/"), false).unwrap();
             async move {

@@ -4,7 +4,7 @@ use super::{
     super::frame::{flag, kind},
     support::*,
 };
-use crate::http2::{ErrorCode, Settings};
+use crate::http2::{ErrorCode, Settings, settings};
 
 const END: u8 = flag::END_STREAM;
 const CALM: ErrorCode = ErrorCode::ENHANCE_YOUR_CALM;
@@ -100,7 +100,7 @@ fn a_head_has_an_end() {
         }),
     ];
     for (what, deed) in endless {
-        let mut raw = Raw::client_of(&Settings::default().with_long_frames());
+        let mut raw = Raw::client_of(&Settings { max_frame: settings::LONG_FRAME, ..Settings::default() });
         let end = raw.flood(1000, deed);
         assert!(matches!(end, Some((CALM, 1..=65))), "{what}: {end:?}");
     }
