@@ -415,3 +415,23 @@ fn responses_are_as_strict_as_requests() {
     raw.send(kind::HEADERS, flag::END_HEADERS, 2, &[0x88]);
     assert_eq!(told(&mut raw), PROTOCOL);
 }
+
+#[test]
+fn the_rest_of_a_payload_is_nobody_elses() {
+    let mut raw = Raw::server();
+    let first = raw.connection.open(&request("GET", "/"), true).unwrap();
+    let block = raw.block(&[(":status", "200")]);
+    raw.send(kind::HEADERS, flag::END_HEADERS, 1, &block);
+    let data = frame(kind::DATA, END, 1, b"0123456789");
+    let (now, later) = data.split_at(13);
+    raw.write(now);
+    assert_eq!(raw.connection.streams.get(first).data.filled(), b"0123");
+    raw.connection.release(first);
+    let second = raw.connection.open(&request("GET", "/"), true).unwrap();
+    assert_eq!(first, second, "the place is used again");
+    raw.write(later);
+    assert!(raw.connection.streams.get(second).data.is_empty());
+    let block = raw.block(&[(":status", "204")]);
+    raw.send(kind::HEADERS, flag::END_HEADERS | END, 3, &block);
+    assert_eq!(raw.connection.streams.get(second).heads.pop_front().unwrap().status, 204);
+}
