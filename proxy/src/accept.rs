@@ -165,7 +165,7 @@ async fn accept(listening: &Listening) -> io::Result<(Socket, PeerAddress)> {
     match listening {
         Listening::Tcp(listening) => {
             let (stream, address) = listening.accept().await?;
-            Ok((Socket::tcp(stream), PeerAddress::Tcp(address)))
+            Ok((Socket::accepted(stream), PeerAddress::Tcp(address)))
         }
         Listening::Unix(listening) => {
             let (stream, _) = listening.accept().await?;

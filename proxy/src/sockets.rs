@@ -16,7 +16,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use svidecar_config::address::ListenAddress;
 
-use crate::error::ProxyError;
+use crate::{error::ProxyError, io::socket::set_options};
 
 /// Connections that wait for `accept(2)`; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -84,6 +84,7 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> 
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
+    set_options(&(&socket).into());
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -140,6 +141,20 @@ mod tests {
             })
             .collect();
         assert!(ports.iter().all(|port| *port == bound.address.to_string()), "{ports:?}");
+    }
+
+    /// So that no connection has to be given them one by one.
+    #[test]
+    fn connections_inherit_the_options_of_their_listener() {
+        let bound = bind("a", &tcp("127.0.0.1:0"), 1).unwrap();
+        let ListenAddress::Tcp(address) = bound.address else { panic!("not TCP") };
+        let ListenSocket::Tcp(listening) = &bound.sockets[0] else { panic!("not TCP") };
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = std::iter::repeat_with(|| listening.accept()).find_map(Result::ok).unwrap().0;
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+        assert!(accepted.tcp_user_timeout().unwrap().is_some());
     }
 
     #[test]

@@ -36,7 +36,7 @@ async fn agreed(
     );
     let connector = TlsConnector::from(Arc::new(config.unwrap()));
     let (accepted, _) = soon("both", async {
-        tokio::join!(inbound(Socket::tcp(far), offers, TIMEOUT), connector.connect(name(), near))
+        tokio::join!(inbound(Socket::accepted(far), offers, TIMEOUT), connector.connect(name(), near))
     })
     .await;
     let accepted = accepted.map_err(|failure| failure.code)?;
@@ -75,7 +75,7 @@ async fn a_server_that_refuses_our_protocols_may_take_none() {
     let ask = async |alpn: &[Alpn]| {
         let (near, far) = pair().await;
         let asking = async {
-            let mut asked = outbound(Socket::tcp(near), &client, name(), alpn, TIMEOUT).await?;
+            let mut asked = outbound(Socket::accepted(near), &client, name(), alpn, TIMEOUT).await?;
             bytes::send(&mut asked.stream, b"").await.unwrap();
             Ok::<_, HandshakeFailure>(asked)
         };
@@ -94,7 +94,8 @@ async fn what_is_not_tls_is_told_apart() {
         let (mut near, far) = pair().await;
         near.write_all(sent).await.unwrap();
         near.shutdown().await.unwrap();
-        let failure = soon("a failure", inbound(Socket::tcp(far), &offers, TIMEOUT)).await.err().unwrap();
+        let failure =
+            soon("a failure", inbound(Socket::accepted(far), &offers, TIMEOUT)).await.err().unwrap();
         let mut answer = Vec::new();
         let _ = near.read_to_end(&mut answer).await;
         (failure.code, answer)
@@ -116,11 +117,11 @@ async fn nobody_waits_for_a_handshake_for_ever() {
     let authority = Authority::new("demo.org");
     let offers = offers(&authority, true);
     let (_silent, far) = pair().await;
-    let failure = inbound(Socket::tcp(far), &offers, TIMEOUT).await.err().unwrap();
+    let failure = inbound(Socket::accepted(far), &offers, TIMEOUT).await.err().unwrap();
     assert_eq!(failure.code, codes::HANDSHAKE_TIMEOUT);
     let (near, _silent) = pair().await;
     let failure =
-        outbound(Socket::tcp(near), &our_client(&authority), name(), &[], TIMEOUT).await.err().unwrap();
+        outbound(Socket::accepted(near), &our_client(&authority), name(), &[], TIMEOUT).await.err().unwrap();
     assert_eq!(failure.code, codes::HANDSHAKE_TIMEOUT);
 }
 

@@ -8,8 +8,8 @@ use std::{cell::RefCell, mem};
 /// The smallest storage, in bytes: a head and a short body.
 const SMALLEST: usize = 4 * 1024;
 
-/// Storage above this is not kept for others, in bytes.
-const LARGEST_KEPT: usize = 256 * 1024;
+/// Storage above this is not kept for others, in bytes: who needs much should stay within it.
+pub const LARGEST_KEPT: usize = 256 * 1024;
 
 /// Most storage that a thread keeps for later, in bytes.
 const MOST_KEPT: usize = 2 * 1024 * 1024;
@@ -54,6 +54,12 @@ impl Buffer {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// How much storage it owns, in bytes.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.storage.len()
     }
 
     /// Free space at the end, at least `least` bytes. What is written to it counts only after [`Self::commit`].
@@ -189,7 +195,7 @@ mod tests {
         assert_eq!(buffer.filled(), b"llo");
         buffer.consume(99);
         assert!(buffer.is_empty());
-        assert_eq!(buffer.storage.capacity(), 0);
+        assert_eq!(buffer.capacity(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::{Buffer, ByteStream};
+use super::{Buffer, ByteStream, buffer};
 
 /// A dead peer is noticed after 30 s idle + 3 probes of 10 s, or 30 s after data stayed unacknowledged.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -36,34 +36,54 @@ enum Kind {
     Unix(UnixStream),
 }
 
+/// Sets what every TCP connection has: keep-alive, no delay. Linux hands the options of a listening socket on to the
+/// connections that it accepts.
+pub fn set_options(socket: &socket2::SockRef<'_>) {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    // Options only make a dead peer noticed sooner; a socket that refuses them still works.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
 impl Socket {
-    /// Wraps an accepted or dialled TCP connection and sets its options: keep-alive, no delay.
+    /// A TCP connection of ours.
     #[must_use]
-    pub fn tcp(stream: TcpStream) -> Self {
-        let socket = socket2::SockRef::from(&stream);
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        // Options only make a dead peer noticed sooner; a socket that refuses them still works.
-        let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_keepalive(&keepalive);
-        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
-        Self { kind: Kind::Tcp(stream), read_size: ReadSize::default() }
+    pub fn dialled(stream: TcpStream) -> Self {
+        set_options(&(&stream).into());
+        Self::accepted(stream)
     }
 
-    /// Wraps an accepted or dialled Unix connection.
+    /// A TCP connection of somebody else, whose options are the listening socket's.
     #[must_use]
-    pub fn unix(stream: UnixStream) -> Self {
-        Self { kind: Kind::Unix(stream), read_size: ReadSize::default() }
+    pub const fn accepted(stream: TcpStream) -> Self {
+        Self { kind: Kind::Tcp(stream), read_size: ReadSize(ReadSize::SMALLEST) }
     }
 
-    /// Makes the next close send RST, so that the peer learns that its bytes were not delivered.
-    pub fn reset_on_close(&self) {
-        if let Kind::Tcp(stream) = &self.kind {
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    /// A Unix connection.
+    #[must_use]
+    pub const fn unix(stream: UnixStream) -> Self {
+        Self { kind: Kind::Unix(stream), read_size: ReadSize(ReadSize::SMALLEST) }
+    }
+}
+
+/// Calls the same function of whichever socket it is.
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match &mut $self.kind {
+            Kind::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Kind::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
         }
-    }
+    };
 }
 
 impl ByteStream for Socket {
@@ -73,12 +93,13 @@ impl ByteStream for Socket {
         into: &mut Buffer,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
-        let size = self.read_size.bytes().min(limit).max(1);
+        let kept = buffer::LARGEST_KEPT.saturating_sub(into.len());
+        let size = self.read_size.bytes().min(limit).min(kept).max(1);
         let space = into.space(size);
-        // Space that is there anyway may as well be used, but not above what was asked for.
+        // Space that is there anyway may as well be used.
         let size = space.len().min(limit.max(1));
         let mut space = ReadBuf::new(space.get_mut(..size).unwrap_or_default());
-        let result = Pin::new(&mut *self).poll_read(cx, &mut space);
+        let result = each!(self, stream => stream.poll_read(cx, &mut space));
         let count = space.filled().len();
         // Gives the storage back when nothing came.
         into.commit(count);
@@ -90,8 +111,8 @@ impl ByteStream for Socket {
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match from {
             // Unlike a vectored one, a short write tells the runtime that the socket is full.
-            [one] => AsyncWrite::poll_write(Pin::new(self), cx, one),
-            many => Pin::new(self).poll_write_vectored(cx, many),
+            [one] => each!(self, stream => stream.poll_write(cx, one)),
+            many => each!(self, stream => stream.poll_write_vectored(cx, many)),
         }
     }
 
@@ -100,23 +121,20 @@ impl ByteStream for Socket {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(self), cx)
+        each!(self, stream => stream.poll_shutdown(cx))
     }
 
     fn reset(&mut self) {
-        self.reset_on_close();
+        // A socket that is closed with its lingering time at zero says RST.
+        if let Kind::Tcp(stream) = &self.kind {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
 /// How much to read at once: little from a peer that says little, much from one that fills what it gets.
 #[derive(Clone, Copy, Debug)]
 struct ReadSize(u32);
-
-impl Default for ReadSize {
-    fn default() -> Self {
-        Self(Self::SMALLEST)
-    }
-}
 
 impl ReadSize {
     const SMALLEST: u32 = 4 * 1024;
@@ -136,46 +154,72 @@ impl ReadSize {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::io::{fill, send, shutdown, tls::tests::pair};
+
+    #[test]
+    fn reads_grow_with_what_comes_and_shrink_again() {
+        let mut size = ReadSize(ReadSize::SMALLEST);
+        let mut sizes = Vec::new();
+        for (count, offered) in
+            [(4096, 4096), (16_384, 16_384), (65_536, 65_536), (262_144, 262_144), (100, 262_144)]
+        {
+            size.learn(count, offered);
+            sizes.push(size.bytes());
         }
+        // A read that was small because its caller wanted little says nothing.
+        size.learn(10, 10);
+        sizes.push(size.bytes());
+        assert_eq!(sizes, [16_384, 65_536, 262_144, 262_144, 131_072, 65_536]);
     }
-}
 
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+    #[tokio::test]
+    async fn a_buffer_is_taken_only_for_what_has_come() {
+        let (mut near, far) = pair().await;
+        let mut socket = Socket::dialled(far);
+        let mut into = Buffer::new();
+        let nothing =
+            std::future::poll_fn(|cx| Poll::Ready(socket.poll_fill(cx, &mut into, 100).is_pending())).await;
+        assert!(nothing);
+        assert_eq!(into.capacity(), 0);
+        near.write_all(&[7; 5000]).await.unwrap();
+        let mut got = 0;
+        while got < 5000 {
+            let count = fill(&mut socket, &mut into, 3000).await.unwrap();
+            assert!(count <= 3000);
+            got += count;
         }
+        assert_eq!(into.filled(), [7; 5000]);
+        drop(near);
+        assert_eq!(fill(&mut socket, &mut into, 3000).await.unwrap(), 0);
+        assert_eq!(into.len(), 5000);
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    #[tokio::test]
+    async fn many_slices_leave_in_order() {
+        let (near, far) = pair().await;
+        let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+        let slices = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+        let count = std::future::poll_fn(|cx| near.poll_write(cx, &slices)).await.unwrap();
+        assert_eq!(count, 7);
+        send(&mut near, b" three").await.unwrap();
+        shutdown(&mut near).await.unwrap();
+        let mut into = Buffer::new();
+        while fill(&mut far, &mut into, 100).await.unwrap() > 0 {}
+        assert_eq!(into.filled(), b"one two three");
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+    #[tokio::test]
+    async fn a_reset_is_not_a_regular_end() {
+        let (near, far) = pair().await;
+        let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+        near.reset();
+        drop(near);
+        let error = fill(&mut far, &mut Buffer::new(), 100).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }

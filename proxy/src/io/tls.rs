@@ -23,14 +23,11 @@ use self::{
     after::{AfterHandshake, Told},
     record::Keys,
 };
-use super::{Buffer, ByteStream, Socket};
+use super::{Buffer, ByteStream, Socket, buffer};
 
 /// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too. With the record that is begun
 /// below it, what waits fits into storage of 128 KiB.
 const MOST_WAITING: usize = 108 * 1024;
-
-/// Most ciphertext to be read at once, in bytes.
-const MOST_READ: usize = 256 * 1024;
 
 /// One end of a TLS connection whose handshake is over.
 pub struct TlsStream {
@@ -192,7 +189,7 @@ impl ByteStream for TlsStream {
             {
                 return Poll::Ready(Err(error));
             }
-            if ready!(self.socket.poll_fill(cx, &mut self.incoming, MOST_READ))? == 0 {
+            if ready!(self.socket.poll_fill(cx, &mut self.incoming, buffer::LARGEST_KEPT))? == 0 {
                 // Without a close_notify somebody on the way may have cut the connection (RFC 8446 §6.1).
                 return Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -208,10 +205,12 @@ impl ByteStream for TlsStream {
             self.finish_record()?;
             ready!(self.poll_send(cx))?;
         }
-        let room = MOST_WAITING - self.outgoing.len().min(MOST_WAITING - 1);
+        let room = MOST_WAITING - self.outgoing.len();
         let total = from.iter().map(|slice| slice.len()).sum::<usize>().min(room);
         let records = total / record::MAX_CONTENT + 1;
-        self.outgoing.space(total + records * (record::MAX_RECORD - record::MAX_CONTENT));
+        let sealed = total + records * (record::MAX_RECORD - record::MAX_CONTENT);
+        // Once for all of them.
+        self.outgoing.space(sealed.min(room));
         let mut taken = 0;
         for slice in from {
             let mut rest = slice.get(..).unwrap_or_default();

@@ -180,7 +180,7 @@ async fn dial(endpoint: &Address, resolver: Option<&Resolver>) -> io::Result<(So
     let mut last = None;
     for address in resolver.addresses().await.map_err(|error| Unresolved(error).into_io())? {
         match TcpStream::connect(address).await {
-            Ok(stream) => return Ok((Socket::tcp(stream), address.to_string())),
+            Ok(stream) => return Ok((Socket::dialled(stream), address.to_string())),
             Err(error) => last = Some(error),
         }
     }

@@ -62,14 +62,14 @@ pub fn name() -> ServerName<'static> {
 }
 
 async fn accept_one(socket: TcpStream, server: &Arc<ResumingServer>) -> Result<Handshaken, Failed> {
-    accept(Socket::tcp(socket), Buffer::new(), |_| Arc::clone(server)).await
+    accept(Socket::accepted(socket), Buffer::new(), |_| Arc::clone(server)).await
 }
 
 /// Both ends are ours.
 async fn ours(client: &ResumingClient, server: &Arc<ResumingServer>) -> (TlsStream, TlsStream) {
     let (near, far) = pair().await;
     let connecting = async {
-        let mut connected = connect(Socket::tcp(near), client, name(), &[Alpn::Svidecar]).await.unwrap();
+        let mut connected = connect(Socket::accepted(near), client, name(), &[Alpn::Svidecar]).await.unwrap();
         // The last flight would wait for a first request.
         bytes::send(&mut connected.stream, b"").await.unwrap();
         connected.stream

@@ -84,7 +84,7 @@ async fn meet(client_is_ours: bool, to_server: Way, to_client: Way) -> (bool, bo
 }
 
 async fn we_connect(socket: TcpStream, client: &ResumingClient) -> bool {
-    let Ok(connected) = connect(Socket::tcp(socket), client, name(), &[]).await else { return false };
+    let Ok(connected) = connect(Socket::accepted(socket), client, name(), &[]).await else { return false };
     let mut stream = connected.stream;
     bytes::send(&mut stream, b"ping").await.is_ok() && ends_with(&mut stream, b"pong").await
 }
@@ -243,7 +243,7 @@ async fn data_right_behind_the_handshake_is_read() {
     let (client, server) = (our_client(&authority), our_server(&authority));
     let (near, far) = pair().await;
     let connecting = async {
-        let mut stream = connect(Socket::tcp(near), &client, name(), &[]).await.unwrap().stream;
+        let mut stream = connect(Socket::accepted(near), &client, name(), &[]).await.unwrap().stream;
         assert!(!stream.outgoing.is_empty(), "the last flight waits");
         bytes::send(&mut stream, &pattern(50_000)).await.unwrap();
         stream

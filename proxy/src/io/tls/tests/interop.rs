@@ -89,7 +89,7 @@ async fn a_rustls_server_is_asked_with_every_cipher() {
         };
         let ours = async {
             let alpn = [Alpn::Svidecar, Alpn::Http2, Alpn::Http1];
-            let connected = connect(Socket::tcp(near), &client, name(), &alpn).await.unwrap();
+            let connected = connect(Socket::accepted(near), &client, name(), &alpn).await.unwrap();
             let Handshaken { mut stream, alpn, .. } = connected;
             assert_eq!(alpn, Some(Alpn::Http1));
             for size in SIZES {
@@ -117,7 +117,7 @@ async fn our_keys_are_renewed_when_they_are_worn() {
         stream.shutdown().await.unwrap();
     };
     let ours = async {
-        let mut stream = connect(Socket::tcp(near), &client, name(), &[]).await.unwrap().stream;
+        let mut stream = connect(Socket::accepted(near), &client, name(), &[]).await.unwrap().stream;
         for part in pattern(1_000_003).chunks(50_000) {
             stream.sealing.wear_out_after(2);
             bytes::send(&mut stream, part).await.unwrap();
@@ -141,7 +141,7 @@ async fn the_last_flight_leaves_although_the_client_says_nothing() {
         stream.flush().await.unwrap();
     };
     let ours = async {
-        let mut stream = connect(Socket::tcp(near), &client, name(), &[]).await.unwrap().stream;
+        let mut stream = connect(Socket::accepted(near), &client, name(), &[]).await.unwrap().stream;
         assert_eq!(read(&mut stream, 11).await, b"220 welcome");
     };
     soon("both ends", async { tokio::join!(theirs, ours) }).await;

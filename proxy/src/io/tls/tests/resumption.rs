@@ -98,7 +98,7 @@ impl World {
         };
         let asking = async {
             let alpn = [Alpn::Svidecar, Alpn::Http1];
-            let connecting = connect(Socket::tcp(near), &self.client, name(), &alpn).await;
+            let connecting = connect(Socket::accepted(near), &self.client, name(), &alpn).await;
             let mut connected = connecting.map_err(|failed| ("client", failed))?;
             bytes::send(&mut connected.stream, b"ping").await.unwrap();
             let mut answer = Buffer::new();
