@@ -159,7 +159,7 @@ impl Endpoint {
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }
-        let shared = Shared::start(worker, stream, facts, alpn == Some(Alpn::Svidecar));
+        let shared = Shared::start(worker, stream, facts, &self.pool, alpn == Some(Alpn::Svidecar));
         self.shared.borrow_mut().push(shared.clone());
         Ok(Opened::Shared(shared))
     }

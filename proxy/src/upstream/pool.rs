@@ -71,6 +71,13 @@ impl Pool {
         }
     }
 
+    /// Closes those that wait on a connection that takes no new request, so that it can end.
+    pub fn close_retired(&self) {
+        let mut stay = self.idle.take();
+        stay.retain(|waiting| !waiting.facts.is_retired());
+        self.idle.replace(stay);
+    }
+
     /// Closes what has waited too long or was closed by the other side; says when to come again.
     fn close_old(&self) -> Option<Instant> {
         let now = Instant::now();

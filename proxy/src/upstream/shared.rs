@@ -5,7 +5,7 @@
 
 use std::{
     future::poll_fn,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,12 +14,12 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{connect::Offer, facts::ConnectionFacts};
+use super::{connect::Offer, facts::ConnectionFacts, pool::Pool};
 use crate::{
     codes,
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
-    http2::{Role, Session, Settings, Tunnel, settings::LONG_FRAME},
+    http2::{OpenError, Role, Session, Settings, Tunnel, settings::LONG_FRAME},
     io::Stream,
     message::RequestHead,
     refusal::Refusal,
@@ -53,9 +53,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Begins HTTP/2 on a connection. The worker drives it from now on.
+    /// Begins HTTP/2 on a connection. The worker drives it from now on. `pool` is where streams of it wait that carry
+    /// HTTP/1.1.
     #[must_use]
-    pub fn start(worker: &Rc<Worker>, stream: Stream, facts: Rc<ConnectionFacts>, is_svidecar: bool) -> Self {
+    pub fn start(
+        worker: &Rc<Worker>,
+        stream: Stream,
+        facts: Rc<ConnectionFacts>,
+        pool: &Rc<Pool>,
+        is_svidecar: bool,
+    ) -> Self {
         let spec = &facts.spec;
         let settings = Settings {
             max_header_bytes: u32::try_from(spec.max_header_bytes).unwrap_or(u32::MAX),
@@ -69,7 +76,7 @@ impl Shared {
             lifeline.expire_after(left);
         }
         let this = Self { session, facts, is_svidecar };
-        worker.spawn(drive(Rc::clone(worker), this.clone(), stream, lifeline));
+        worker.spawn(drive(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, lifeline));
         this
     }
 
@@ -103,7 +110,13 @@ impl Shared {
 }
 
 /// Drives the connection until its last stream has ended, it is idle for too long, or it is cut.
-async fn drive(worker: Rc<Worker>, shared: Shared, mut stream: Stream, mut lifeline: Lifeline) {
+async fn drive(
+    worker: Rc<Worker>,
+    shared: Shared,
+    pool: Weak<Pool>,
+    mut stream: Stream,
+    mut lifeline: Lifeline,
+) {
     let Shared { session, facts, .. } = &shared;
     let judge = |event| match event {
         Event::Changed if facts.objection(&worker).is_some() => {
@@ -127,6 +140,8 @@ async fn drive(worker: Rc<Worker>, shared: Shared, mut stream: Stream, mut lifel
                 lifeline.set_timer(Instant::now().checked_add(timeout));
             }
             let over = lifeline.poll_over(cx, judge);
+            let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
+            let is_over = lifeline.is_finishing() || facts.is_retired() || is_sent_away;
             match over {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
                 Poll::Ready(Over::TimedOut) if !is_idle => {
@@ -134,15 +149,18 @@ async fn drive(worker: Rc<Worker>, shared: Shared, mut stream: Stream, mut lifel
                     was = None;
                     continue;
                 }
-                Poll::Pending if !lifeline.is_finishing() => return Poll::Pending,
+                Poll::Pending if !is_over => return Poll::Pending,
                 Poll::Ready(Over::TimedOut) | Poll::Pending => {}
             }
             if std::mem::replace(&mut is_told, true) {
                 return Poll::Pending;
             }
             facts.retire();
-            // What tells the other side is yet to be written.
+            // What tells the other side is yet to be written; and it waits for the streams that wait for a request.
             session.shutdown();
+            if let Some(pool) = pool.upgrade() {
+                pool.close_retired();
+            }
         }
     })
     .await;
