@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/1.0 on one connection, for both roles (RFC 9112).
 //!
-//! [`parse`], [`framing`], [`chunked`] and [`write`] know bytes alone and do no I/O; [`connection`] moves them. What two
+//! [`parse`], [`framing`], [`chunked`] and [`mod@write`] know bytes alone and do no I/O; [`connection`] moves them. What two
 //! implementations might read in two ways is refused or brought into one form here, so that what is decided about is
 //! what the other side sees. Decides nothing about a request, and knows no field but those that frame a message.
 

@@ -1,7 +1,7 @@
 //! The way of an inbound connection: handshake, peer, and then request by request (HTTP) or as a whole (TCP):
 //! decide, forward, record.
 //!
-//! What a peer's sidecar shares among its callers comes in here as many connections in one ([`shared`]); each of them goes
+//! What a peer's sidecar shares among its callers comes in here as many connections in one (`shared`); each of them goes
 //! the same way, under the same verified peer.
 
 mod caller;

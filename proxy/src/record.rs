@@ -5,7 +5,7 @@
 //! configuration, never from what a peer sends; the number of series has a hard bound.
 //!
 //! Each worker counts in cells and gathers lines in a batch of its own. A batch goes to the thread that writes when it is
-//! full, or [`FLUSH_AFTER`] after its first line, so a crash costs the lines of that time at most.
+//! full, or 100 ms after its first line, so a crash costs the lines of that time at most.
 
 mod append;
 mod clock;
