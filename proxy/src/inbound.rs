@@ -82,10 +82,7 @@ pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
         Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
     };
     worker.shared.note_client(&name, &address.to_string(), peer.id());
-    // Loaded again: our first identity may have come while the peer waited for its handshake.
-    let snapshot = worker.shared.current.load_full();
-    let link = Link::new(worker, &snapshot, listener, address, peer);
-    drop(snapshot);
+    let link = Link::new(worker, listener, address, peer);
     let stream = Stream::from(stream);
     match (alpn, link.protocol()) {
         (Some(Alpn::Svidecar | Alpn::Http2), _) => {
@@ -162,14 +159,10 @@ async fn serve_tcp(link: Rc<Link>, opening: Opening, _life: Life) {
 }
 
 impl Link {
-    fn new(
-        worker: Rc<Worker>,
-        snapshot: &Snapshot,
-        listener: Arc<Inbound>,
-        address: PeerAddress,
-        peer: Peer,
-    ) -> Rc<Self> {
-        let rules = RefCell::new(Rules::new(&worker, snapshot, listener, address, &peer));
+    fn new(worker: Rc<Worker>, listener: Arc<Inbound>, address: PeerAddress, peer: Peer) -> Rc<Self> {
+        // Of now: our first identity may have come while the peer waited for its handshake.
+        let (version, snapshot) = (worker.version(), worker.shared.current.load_full());
+        let rules = RefCell::new(Rules::new(&worker, (version, &snapshot), listener, address, &peer));
         let own_id = snapshot.identity.svid.as_ref().map(|svid| svid.id.clone());
         let peer_headers = RefCell::default();
         Rc::new(Self { worker, address, peer, own_id, rules, peer_headers })
@@ -177,12 +170,13 @@ impl Link {
 
     /// What rules now: looked up again when there is another snapshot.
     fn rules(&self) -> Ref<'_, Rules> {
-        if self.rules.borrow().version != self.worker.version() {
+        let version = self.worker.version();
+        if self.rules.borrow().version != version {
             let snapshot = self.worker.shared.current.load();
             let mut rules = self.rules.borrow_mut();
             // As it was when it is gone.
             let listener = snapshot.plan.inbound(&rules.listener.name).unwrap_or(&rules.listener).clone();
-            *rules = Rules::new(&self.worker, &snapshot, listener, self.address, &self.peer);
+            *rules = Rules::new(&self.worker, (version, &snapshot), listener, self.address, &self.peer);
         }
         self.rules.borrow()
     }
@@ -250,14 +244,15 @@ impl Link {
 impl Rules {
     fn new(
         worker: &Worker,
-        snapshot: &Snapshot,
+        // The version was read first: at worst the rules are looked up once more.
+        (version, snapshot): (u64, &Snapshot),
         listener: Arc<Inbound>,
         address: PeerAddress,
         peer: &Peer,
     ) -> Self {
         let client = address.socket_address();
         Self {
-            version: worker.version(),
+            version,
             origin: Origin::inbound(&listener.name, &listener.policy, client, Some(peer.id())),
             app: worker.upstream(&listener.app),
             on_expiry: snapshot.plan.settings.on_peer_expiry,

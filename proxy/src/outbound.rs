@@ -55,11 +55,12 @@ struct Rules {
 
 /// Serves one connection from the first byte to the last.
 pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
+    let version = worker.version();
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.outbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
     let protocol = listener.settings.protocol;
-    let rules = RefCell::new(Rules::new(&worker, listener, address));
+    let rules = RefCell::new(Rules::new(&worker, version, listener, address));
     let connection = Rc::new(OutboundConnection { worker, address, rules, _life: life });
     let stream = Stream::from(socket);
     match protocol {
@@ -95,7 +96,7 @@ async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
         lifeline.expire_after(left);
     }
     let mut tunnel = Tunnel::new(stream, to_server);
-    let judge = |event| connection.judge_tcp(event, &facts);
+    let judge = |event| connection.judge(event, Some(&facts));
     let end = tunnel.run(|cx| lifeline.poll_over(cx, judge).map(Over::ending)).await;
     note_tunnel(&mut record, &tunnel, end);
 }
@@ -103,12 +104,13 @@ async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
 impl OutboundConnection {
     /// What rules now: looked up again when there is another snapshot.
     fn rules(&self) -> Ref<'_, Rules> {
-        if self.rules.borrow().version != self.worker.version() {
+        let version = self.worker.version();
+        if self.rules.borrow().version != version {
             let snapshot = self.worker.shared.current.load();
             let mut rules = self.rules.borrow_mut();
             // As it was when it is gone.
             let listener = snapshot.plan.outbound(&rules.listener.name).unwrap_or(&rules.listener).clone();
-            *rules = Rules::new(&self.worker, listener, self.address);
+            *rules = Rules::new(&self.worker, version, listener, self.address);
         }
         self.rules.borrow()
     }
@@ -117,20 +119,6 @@ impl OutboundConnection {
     fn now(&self) -> (Rc<Origin>, Rc<Upstream>) {
         let rules = self.rules();
         (Rc::clone(&rules.origin), Rc::clone(&rules.upstream))
-    }
-
-    /// What an event means for a TCP connection to this server.
-    fn judge_tcp(&self, event: Event, facts: &ConnectionFacts) -> Fate {
-        match self.judge(event) {
-            Fate::GoesOn if event == Event::PeerExpired => {
-                let grace = self.worker.shared.current.load().plan.expiry_grace();
-                grace.map_or(Fate::GoesOn, |grace| Fate::Finishes(Ending::PeerExpired, Some(grace)))
-            }
-            Fate::GoesOn if event == Event::Changed && facts.objection(&self.worker).is_some() => {
-                Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
-            }
-            fate => fate,
-        }
     }
 }
 
@@ -164,18 +152,21 @@ impl Caller for OutboundConnection {
 
     fn clean_trailers(&self, _: &mut Fields) {}
 
-    fn judge(&self, event: Event) -> Fate {
+    fn judge(&self, event: Event, upstream: Option<&ConnectionFacts>) -> Fate {
+        let plan = &self.worker.shared.current.load().plan;
         match event {
             Event::Draining => Fate::Finishes(Ending::Drained, None),
-            Event::Changed => {
-                let plan = &self.worker.shared.current.load().plan;
+            Event::Changed if plan.outbound(&self.rules().listener.name).is_none() => {
                 // A listener that the settings no longer have takes its connections along.
-                match plan.outbound(&self.rules().listener.name) {
-                    Some(_) => Fate::GoesOn,
-                    None => Fate::Finishes(Ending::Drained, Some(plan.settings.drain_timeout.get())),
-                }
+                Fate::Finishes(Ending::Drained, Some(plan.settings.drain_timeout.get()))
             }
-            Event::PeerExpired => Fate::GoesOn,
+            Event::Changed => match upstream.and_then(|facts| facts.objection(&self.worker)) {
+                Some(_) => Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE)),
+                None => Fate::GoesOn,
+            },
+            Event::PeerExpired => plan
+                .expiry_grace()
+                .map_or(Fate::GoesOn, |grace| Fate::Finishes(Ending::PeerExpired, Some(grace))),
         }
     }
 
@@ -193,9 +184,10 @@ impl Caller for OutboundConnection {
 }
 
 impl Rules {
-    fn new(worker: &Worker, listener: Arc<Outbound>, address: PeerAddress) -> Self {
+    /// The version was read before the snapshot: at worst the rules are looked up once more.
+    fn new(worker: &Worker, version: u64, listener: Arc<Outbound>, address: PeerAddress) -> Self {
         Self {
-            version: worker.version(),
+            version,
             origin: Origin::outbound(&listener.name, address.socket_address()),
             upstream: worker.upstream(&listener.upstream),
             listener,

@@ -9,7 +9,7 @@ use crate::{
     http1::Limits,
     message::Fields,
     refusal::Refusal,
-    upstream::Upstream,
+    upstream::{Upstream, facts::ConnectionFacts},
     worker::Worker,
 };
 
@@ -53,8 +53,8 @@ pub trait Caller {
     /// Takes out of a request's trailers what a caller may not say.
     fn clean_trailers(&self, trailers: &mut Fields);
 
-    /// What an event means for the connection.
-    fn judge(&self, event: Event) -> Fate;
+    /// What an event means for the connection, and for what it is doing: a request that goes to `upstream`.
+    fn judge(&self, event: Event, upstream: Option<&ConnectionFacts>) -> Fate;
 
     /// A request got no answer but ours: says so in the log, where it is not its caller's fault.
     fn refused(&self, refusal: &Refusal);

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::caller::Caller;
+use super::{caller::Caller, exchange::Exchange};
 use crate::{
     connections::Ending,
     http1::Framing,
@@ -25,7 +25,7 @@ pub trait Downstream: BodySource + BodySink {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Ready when the connection is to be cut now.
-    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller) -> Poll<Ending>;
+    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending>;
 
     /// Makes the end of the response one that cannot be taken for a regular one.
     fn abort(&mut self);

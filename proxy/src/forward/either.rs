@@ -71,7 +71,7 @@ async fn speaks_http2(
                 return Poll::Ready(Some(is_preface));
             }
             let filled = stream.poll_fill(cx, read, FIRST_READ);
-            if filled.is_pending() && lifeline.poll_over(cx, |event| caller.judge(event)).is_ready() {
+            if filled.is_pending() && lifeline.poll_over(cx, |event| caller.judge(event, None)).is_ready() {
                 return Poll::Ready(None);
             }
             match ready!(filled) {

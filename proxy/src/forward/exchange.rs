@@ -28,6 +28,7 @@ pub struct Exchange {
     /// What is written down about it, exactly once.
     pub record: record::Exchange,
     flight: Option<InFlight>,
+    upstream: Option<Rc<ConnectionFacts>>,
     is_answered: bool,
 }
 
@@ -40,6 +41,7 @@ impl Exchange {
             response: ResponseHead::default(),
             record: record::Exchange::new(&worker.recorder, origin),
             flight: None,
+            upstream: None,
             is_answered: false,
         }
     }
@@ -58,6 +60,18 @@ impl Exchange {
     /// Ready when the request is no longer allowed.
     pub fn poll_killed(&self, cx: &Context<'_>) -> Poll<()> {
         self.flight.as_ref().map_or(Poll::Pending, |flight| flight.poll_killed(cx))
+    }
+
+    /// The connection that it is forwarded over.
+    pub fn goes_to(&mut self, facts: &Rc<ConnectionFacts>) {
+        note_upstream(&mut self.record, facts);
+        self.upstream = Some(Rc::clone(facts));
+    }
+
+    /// The connection that it was last forwarded over.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&ConnectionFacts> {
+        self.upstream.as_deref()
     }
 
     /// The response's head goes out.
@@ -83,7 +97,9 @@ impl Exchange {
     pub fn end(&mut self) {
         self.record.completed();
         self.record.finish();
-        self.flight = None;
+        (self.flight, self.upstream) = (None, None);
+        self.request.shrink();
+        self.response.shrink();
     }
 }
 

@@ -98,7 +98,7 @@ impl Http1 {
                 let timeout = if has_begun { timeouts.head } else { timeouts.idle };
                 self.lifeline.set_timer(Instant::now().checked_add(timeout));
             }
-            match self.lifeline.poll_over(cx, |event| caller.judge(event)) {
+            match self.lifeline.poll_over(cx, |event| caller.judge(event, None)) {
                 Poll::Ready(Over::TimedOut) if has_begun => {
                     Poll::Ready(Came::Refused(too_slow(timeouts.head)))
                 }
@@ -174,7 +174,7 @@ impl Http1 {
             if exchange.poll_killed(cx).is_ready() {
                 return Poll::Ready(Ending::NoLongerAllowed);
             }
-            lifeline.poll_over(cx, |event| caller.judge(event)).map(Over::ending)
+            lifeline.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
         };
         let end = tunnel.run(over).await;
         note_tunnel(&mut exchange.record, &tunnel, end);
@@ -237,8 +237,8 @@ impl Downstream for Http1 {
         }
     }
 
-    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller) -> Poll<Ending> {
-        self.lifeline.poll_over(cx, |event| caller.judge(event)).map(Over::ending)
+    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {
+        self.lifeline.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
     }
 
     fn abort(&mut self) {

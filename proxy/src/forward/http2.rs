@@ -59,7 +59,7 @@ pub async fn serve(
                     Phase::Idle => timeouts.idle,
                 }));
             }
-            let is_over = match lifeline.poll_over(cx, |event| caller.judge(event)) {
+            let is_over = match lifeline.poll_over(cx, |event| caller.judge(event, None)) {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
                 Poll::Ready(Over::TimedOut) if phase == Phase::Busy => {
                     session.tend();
@@ -153,7 +153,7 @@ impl Downstream for Http2 {
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    fn poll_cut(&mut self, _: &mut Context<'_>, _: &dyn Caller) -> Poll<Ending> {
+    fn poll_cut(&mut self, _: &mut Context<'_>, _: &dyn Caller, _: &Exchange) -> Poll<Ending> {
         // The connection follows what happens for all its streams; when it is cut, they are reset.
         Poll::Pending
     }

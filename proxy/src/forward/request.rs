@@ -16,7 +16,7 @@ use tracing::debug;
 use super::{
     caller::{Admission, Caller},
     downstream::Downstream,
-    exchange::{Exchange, note_upstream},
+    exchange::Exchange,
     flow::{Flow, FlowError},
     hops,
 };
@@ -157,7 +157,7 @@ async fn ask(
             }
         };
         let (facts, is_reused) = (Rc::clone(&ready.facts), ready.is_reused);
-        note_upstream(&mut exchange.record, &facts);
+        exchange.goes_to(&facts);
         let error = match send(ready, caller, down, exchange, upload).await? {
             Ok(channel) => return Ok((channel, facts)),
             Err(error) => error,
@@ -253,7 +253,7 @@ async fn refuse(
         if sent.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        down.poll_cut(cx, caller).map(|ending| Err(Stop::Cut(ending)))
+        down.poll_cut(cx, caller, exchange).map(|ending| Err(Stop::Cut(ending)))
     });
     match sent.await {
         Ok(()) if !refusal.close => Next::Request,
@@ -365,7 +365,7 @@ fn poll_over(
         let refusal = Refusal::new(StatusCode::FORBIDDEN, codes::NO_LONGER_ALLOWED, detail);
         return Poll::Ready(Stop::Refused(refusal.closing()));
     }
-    down.poll_cut(cx, caller).map(Stop::Cut)
+    down.poll_cut(cx, caller, exchange).map(Stop::Cut)
 }
 
 async fn unless_over<T>(

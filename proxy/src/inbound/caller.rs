@@ -26,6 +26,7 @@ use crate::{
     message::Fields,
     refusal::Refusal,
     snapshot::Snapshot,
+    upstream::facts::ConnectionFacts,
     worker::Worker,
 };
 
@@ -104,7 +105,7 @@ impl Caller for InboundConnection {
         self.link.rules().listener.headers.clean(trailers);
     }
 
-    fn judge(&self, event: Event) -> Fate {
+    fn judge(&self, event: Event, _: Option<&ConnectionFacts>) -> Fate {
         self.link.judge(event, || {
             let rules = self.link.rules();
             let (losers, loses) = self.flights.decide_again(&rules.listener.policy, self.link.peer.id());

@@ -75,6 +75,12 @@ impl Fields {
         self.tags = 0;
     }
 
+    /// Bytes of memory that it holds for text.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// How many fields there are.
     #[must_use]
     pub const fn len(&self) -> usize {

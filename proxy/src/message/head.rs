@@ -4,6 +4,9 @@
 
 use super::Fields;
 
+/// What a head may keep in memory for the next message, in bytes: more than most heads have.
+const MOST_KEPT: usize = 8 * 1024;
+
 /// The version that a message was written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
@@ -61,6 +64,13 @@ impl RequestHead {
         self.fields.clear();
     }
 
+    /// Gives back the memory that only an unusually large head needs. The request must not be needed any more.
+    pub fn shrink(&mut self) {
+        if self.target.capacity() + self.fields.memory() > MOST_KEPT {
+            *self = Self::default();
+        }
+    }
+
     /// The target without its query.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -99,6 +109,13 @@ impl ResponseHead {
         self.status = 0;
         self.reason.clear();
         self.fields.clear();
+    }
+
+    /// Gives back the memory that only an unusually large head needs. The response must not be needed any more.
+    pub fn shrink(&mut self) {
+        if self.fields.memory() > MOST_KEPT {
+            *self = Self::default();
+        }
     }
 
     /// Whether another head follows for the same request (RFC 9110 §15.2). 101 is final: what follows is another protocol.

@@ -17,7 +17,7 @@ use crate::{
     http1::{Framing, HeadError, framing},
     http2::{Session, Stream, StreamError},
     io,
-    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
+    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version},
     worker::Worker,
 };
 
@@ -78,6 +78,10 @@ impl Ready {
         let is_head_request = head.method == "HEAD";
         let transport = match self.kind {
             Kind::Http1(mut connection, home) => {
+                // HTTP/2 need not say that there is no body where one may be expected (RFC 9110 §8.6).
+                let may_have_one = matches!(head.method.as_str(), "POST" | "PUT" | "PATCH");
+                let is_unsaid = body == Framing::None && may_have_one && head.version == Version::Http2;
+                let body = if is_unsaid { Framing::Length(0) } else { body };
                 convert::to_http1(head);
                 connection.queue_request_head(head, body);
                 Transport::Http1(connection, home)

@@ -142,14 +142,15 @@ impl Endpoint {
             }
         };
         let turn = may_be_shared.then(|| Turn::begin(self));
-        let resolver = self.resolver.as_ref();
+        let (resolver, version) = (self.resolver.as_ref(), worker.version());
         let connecting = connect(&worker.shared, &self.spec, &self.address, resolver, offer, &self.memory);
         let Connected { stream, alpn, server, address } = connecting.await.inspect_err(|refusal| {
             if let Some(turn) = &turn {
                 turn.dialling.failure.replace(Some(refusal.clone()));
             }
         })?;
-        let facts = ConnectionFacts::new(worker, &self.spec, &self.address, address, server.map(Rc::new));
+        let facts =
+            ConnectionFacts::new(worker, version, &self.spec, &self.address, address, server.map(Rc::new));
         self.is_sharing.set(Some(alpn == Some(Alpn::Svidecar)));
         let is_shared = match alpn {
             Some(alpn) => alpn != Alpn::Http1,

@@ -28,10 +28,11 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    /// A connection that may be used.
+    /// A connection that may be used. `version` is the snapshot's from before the handshake.
     #[must_use]
     pub fn new(
         worker: &Worker,
+        version: u64,
         spec: &Arc<UpstreamSpec>,
         endpoint: &Address,
         address: String,
@@ -48,7 +49,7 @@ impl ConnectionFacts {
             address,
             server,
             leaves_at: left.and_then(|left| Instant::now().checked_add(left)),
-            accepted_by: Cell::new(worker.version()),
+            accepted_by: Cell::new(version),
             is_retired: Cell::new(false),
         })
     }
