@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 /// Why a path is refused with 400: a policy and an application could read it differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -67,20 +67,38 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, PathRejection> {
 /// Whether nothing is to be done: plain path characters, no escape, no empty segment, and no segment
 /// that begins with a dot (most such segments are fine, but the slow way says so).
 fn is_normal(path: &[u8]) -> bool {
-    let mut after_slash = false;
-    for (at, &byte) in path.iter().enumerate() {
-        let special = match byte {
-            b'/' => after_slash && at > 0,
-            b'.' => after_slash,
-            _ => !is_plain(byte),
-        };
-        if special {
-            return false;
-        }
-        after_slash = byte == b'/';
+    let (mut found, mut after_slash) = (0, 0);
+    for &byte in path {
+        let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(SPECIAL);
+        found |= kind & (SPECIAL | after_slash);
+        // What may not follow a slash are a slash and a dot.
+        after_slash = if kind == SLASH { SLASH | DOT } else { 0 };
     }
-    true
+    found == 0
 }
+
+const SLASH: u8 = 1;
+const DOT: u8 = 2;
+const SPECIAL: u8 = 4;
+
+/// What [`is_normal`] has to know of each byte; 0 for those that can stand anywhere.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and would complain")]
+const KINDS: [u8; 256] = {
+    let mut kinds = [SPECIAL; 256];
+    let mut byte = 0_u8;
+    loop {
+        if is_plain(byte) {
+            kinds[byte as usize] = 0;
+        }
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    kinds[b'/' as usize] = SLASH;
+    kinds[b'.' as usize] = DOT;
+    kinds
+};
 
 /// Unreserved, sub-delims but `;`, `:` and `@`: what a segment may hold as it is (RFC 3986 §3.3).
 const fn is_plain(byte: u8) -> bool {
@@ -180,8 +198,12 @@ fn resolve_segments(path: &str) -> Result<String, PathRejection> {
 /// Whether `segment`, percent-decoded, is `literal`. Matching decodes fully although forwarding does
 /// not, so that no spelling of a reserved character (`:` or `%3A`) slips past a rule.
 pub(crate) fn decodes_to(segment: &str, literal: &str) -> bool {
-    if !segment.contains('%') {
-        return segment == literal;
+    // Decoding only ever makes a segment shorter.
+    match segment.len().cmp(&literal.len()) {
+        Ordering::Less => return false,
+        Ordering::Equal if segment != literal => return false,
+        Ordering::Equal if !segment.contains('%') => return true,
+        Ordering::Equal | Ordering::Greater => {}
     }
     let mut wanted = literal.as_bytes();
     let mut rest = segment.as_bytes();

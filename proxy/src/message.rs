@@ -12,6 +12,6 @@ pub mod summary;
 
 pub use authority::is_authority;
 pub use body::{BodyError, BodySink, BodySource, Part};
-pub use fields::Fields;
+pub use fields::{Fields, Names};
 pub use head::{RequestHead, ResponseHead, Version};
 pub use summary::Summary;

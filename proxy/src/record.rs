@@ -166,6 +166,8 @@ pub struct Record<'a> {
     pub code: Option<&'static str>,
     /// The failure in words.
     pub detail: Option<&'a str>,
+    /// What [`line::preamble`] has made of these facts for an earlier record of the connection; empty if nothing is kept.
+    pub preamble: &'a [u8],
 }
 
 /// The access log and the metrics of a proxy. One value for all workers.

@@ -97,8 +97,37 @@ fn tricky_path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
+/// Decoding in the plainest way.
+fn decoded(segment: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (value, tail) = match byte {
+            b'%' => split_escape(tail).unwrap_or((byte, tail)),
+            _ => (byte, tail),
+        };
+        (out, rest) = ([out, vec![value]].concat(), tail);
+    }
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn matching_compares_what_is_decoded(segment in "([%aA:]|%25|%3A|%4){0,4}", literal in "[%aA:]{0,3}") {
+        prop_assert_eq!(decodes_to(&segment, &literal), decoded(&segment) == literal.as_bytes());
+    }
+
+    #[test]
+    fn what_looks_normal_is(path in "/[/.%;a~\\\\ -]{0,6}") {
+        if is_normal(path.as_bytes()) {
+            prop_assert_eq!(decode_unreserved(path.as_bytes()).and_then(|path| resolve_segments(&path)), Ok(path));
+        } else {
+            let odd = path.contains("//") || path.contains("/.") || path.contains(['%', ';', '\\', ' ']);
+            prop_assert!(odd, "{} is refused the fast way for nothing", path);
+        }
+    }
 
     #[test]
     fn is_idempotent(path in tricky_path()) {

@@ -5,16 +5,20 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use svidecar_id::SpiffeId;
 
 use crate::pattern::{IdPattern, Segment};
+
+/// By text. All keys come from the policy, so nobody outside can fill a map with keys that collide, and a fast hash will do.
+type ByText<T> = HashMap<Box<str>, T, RandomState>;
 
 /// The index of one policy. Rules are named by their place in the policy.
 #[derive(Debug, Default)]
 pub(super) struct IdIndex {
     any: Vec<usize>,
-    exact: HashMap<Box<str>, Vec<usize>>,
-    trust_domains: HashMap<Box<str>, Node>,
+    exact: ByText<Vec<usize>>,
+    trust_domains: ByText<Node>,
 }
 
 /// A place in the tree: the patterns that begin with the segments that lead here.
@@ -24,7 +28,7 @@ struct Node {
     end: Vec<usize>,
     /// Rules whose pattern goes on with `**`.
     rest: Vec<usize>,
-    literal: HashMap<Box<str>, Self>,
+    literal: ByText<Self>,
     /// What follows `*` or a capture.
     one: Option<Box<Self>>,
 }

@@ -38,7 +38,23 @@ impl PathPattern {
     /// Whether a normalized path matches.
     pub(super) fn matches(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
-        self.segments.matches(path.split('/').skip(1), |literal, segment| decodes_to(segment, literal))
+        self.segments
+            .matches(SegmentsOf(path.strip_prefix('/')), |literal, segment| decodes_to(segment, literal))
+    }
+}
+
+/// What stands between the slashes of a path without its first one. Segments are short, so that looking at each byte is
+/// faster than the search that `str::split` does.
+struct SegmentsOf<'p>(Option<&'p str>);
+
+impl<'p> Iterator for SegmentsOf<'p> {
+    type Item = &'p str;
+
+    fn next(&mut self) -> Option<&'p str> {
+        let rest = self.0.take()?;
+        let Some(end) = rest.bytes().position(|byte| byte == b'/') else { return Some(rest) };
+        self.0 = rest.get(end + 1..);
+        rest.get(..end)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All that is left keeps its order and its case. Never looks at identity headers; those are `headers`'.
 
-use crate::message::{Fields, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Names, RequestHead, ResponseHead, Version};
 
 /// The most names that the `Connection` fields of a message may list; the rest are a sign of abuse and stay in the
 /// message.
@@ -50,7 +50,8 @@ fn clean(fields: &mut Fields, may_switch: bool) -> Hop {
     // Of several fields of these names, the first stays alone.
     let (mut has_connection, mut has_upgrade, mut has_te) = (false, false, false);
     let mut trailers = false;
-    fields.retain(|name, value| match kind(name) {
+    let suspects = if options.named.is_empty() { OF_A_CONNECTION } else { Names::ALL };
+    fields.retain_among(suspects, |name, value| match kind(name) {
         Kind::EndToEnd => !options.names(name),
         Kind::HopByHop => false,
         Kind::Connection => upgrade && !std::mem::replace(&mut has_connection, true),
@@ -128,6 +129,16 @@ enum Kind {
     Upgrade,
     Te,
 }
+
+/// The names of all kinds but the first.
+const OF_A_CONNECTION: Names = Names::NONE
+    .with(b"te")
+    .with(b"upgrade")
+    .with(b"connection")
+    .with(b"keep-alive")
+    .with(b"http2-settings")
+    .with(b"proxy-connection")
+    .with(b"transfer-encoding");
 
 /// `trailer` is end to end here: it announces the trailers that we do forward.
 fn kind(name: &[u8]) -> Kind {

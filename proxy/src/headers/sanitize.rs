@@ -6,22 +6,14 @@
 use http::HeaderName;
 
 use super::XFCC;
-use crate::message::Fields;
+use crate::message::{Fields, Names};
 
 /// The names that are removed.
 #[derive(Debug)]
 pub(super) struct StripList {
     names: Vec<HeaderName>,
-    /// The lengths of the names, a bit for each, [`LONGEST_TOLD`] standing for all that are longer: no other field needs
-    /// to be looked at.
-    lengths: u64,
-}
-
-/// The longest length that has a bit of its own, plus one.
-const LONGEST_TOLD: usize = 63;
-
-const fn length_bit(length: usize) -> u64 {
-    1 << if length < LONGEST_TOLD { length } else { LONGEST_TOLD }
+    /// The fields that may have one of the names in some spelling; no other needs to be looked at.
+    suspects: Names,
 }
 
 impl StripList {
@@ -34,19 +26,24 @@ impl StripList {
                 names.push(name.clone());
             }
         }
-        let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name.as_str().len()));
-        Self { names, lengths }
+        let suspects = names.iter().fold(Names::NONE, |suspects, name| match name.as_str().as_bytes() {
+            // All spellings have these two in common, and the length.
+            [first, .., last] if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => {
+                suspects.with(name.as_str().as_bytes())
+            }
+            _ => Names::ALL,
+        });
+        Self { names, suspects }
     }
 
     /// Whether a field of that name is one of those that are removed.
     pub(super) fn removes(&self, name: &[u8]) -> bool {
-        self.lengths & length_bit(name.len()) != 0
-            && self.names.iter().any(|known| same_variable(known.as_str().as_bytes(), name))
+        self.names.iter().any(|known| same_variable(known.as_str().as_bytes(), name))
     }
 
     /// Removes all fields of all names in all spellings, in one pass and without allocating.
     pub(super) fn clean(&self, fields: &mut Fields) {
-        fields.retain(|name, _| !self.removes(name));
+        fields.retain_among(self.suspects, |name, _| !self.removes(name));
     }
 }
 

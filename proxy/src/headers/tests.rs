@@ -134,6 +134,14 @@ fn what_else_was_sent_stays_as_it_was() {
 }
 
 #[test]
+fn a_name_that_ends_in_a_sign_is_known_in_all_spellings() {
+    let compiled = compile(|settings| settings.spiffe_id_header = "x-peer-id-".into());
+    let mut fields: Fields = [("X-Peer-ID_", SPOOFED), ("x-peer-id.", SPOOFED)].into_iter().collect();
+    compiled.rewrite(&mut fields, None);
+    assert!(fields.is_empty());
+}
+
+#[test]
 fn nothing_is_set_for_an_unauthenticated_peer() {
     let compiled = compile(|settings| settings.mode = HeaderMode::AppendForward);
     let mut headers = map(&[("x-forwarded-client-cert", "URI=spiffe://demo.org/admin")]);

@@ -11,7 +11,7 @@ const SEPARATOR: &[u8] = b": ";
 const LINE_END: &[u8] = b"\r\n";
 
 /// A list of fields.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Fields {
     /// Lines, among them those of fields that were removed.
     text: Vec<u8>,
@@ -19,6 +19,23 @@ pub struct Fields {
     /// The tags of all names that were ever added since the last [`Self::clear`], a bit for each: most names that are
     /// asked for are not there, and this says so at once.
     tags: u64,
+}
+
+/// A set of names, told apart so roughly that others may seem to be in it, but never that one of them seems not to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Names(u64);
+
+impl Names {
+    /// Every name.
+    pub const ALL: Self = Self(u64::MAX);
+    /// No name.
+    pub const NONE: Self = Self(0);
+
+    /// These and one more, in any case.
+    #[must_use]
+    pub const fn with(self, name: &[u8]) -> Self {
+        Self(self.0 | 1 << tag_of(name))
+    }
 }
 
 /// Where in the text a field's line is.
@@ -160,6 +177,14 @@ impl Fields {
         self.add(start, name, value.len());
     }
 
+    /// Adds all fields of another list at the end.
+    pub fn append(&mut self, other: &Self) {
+        let start = count(self.text.len());
+        self.text.extend_from_slice(&other.text);
+        self.entries.extend(other.entries.iter().map(|entry| Entry { start: start + entry.start, ..*entry }));
+        self.tags |= other.tags;
+    }
+
     /// Adds a field at the end that came marked as one that no hop may keep in a compression table (RFC 7541 §7.1.3).
     pub fn push_sensitive(&mut self, name: &[u8], value: &[u8]) {
         self.push(name, value);
@@ -203,6 +228,16 @@ impl Fields {
         self.entries.retain(|entry| keep(entry.name(text), entry.value(text)));
     }
 
+    /// Keeps the fields of which `keep(name, value)` is true, and asks only about fields whose names `among` may hold.
+    pub fn retain_among(&mut self, among: Names, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        if self.tags & among.0 == 0 {
+            return;
+        }
+        let text = &self.text;
+        let is_safe = |entry: &Entry| among.0 & (1 << entry.tag) == 0;
+        self.entries.retain(|entry| is_safe(entry) || keep(entry.name(text), entry.value(text)));
+    }
+
     /// Adds a field whose line is the next `name.len() + value + 4` bytes that [`Self::add_lines`] will bring.
     pub(crate) fn add(&mut self, start: usize, name: &[u8], value: usize) {
         let tag = tag_of(name);
@@ -231,16 +266,32 @@ impl Fields {
     }
 }
 
-/// Tells most names apart at once, in any case: 0 to 63.
-fn tag_of(name: &[u8]) -> u8 {
-    let (first, last) = (name.first().copied().unwrap_or(0) | 0x20, name.last().copied().unwrap_or(0) | 0x20);
-    let length = name.len().to_le_bytes()[0];
+/// Tells most names apart at once, in any case: 0 to 63. Looks at nothing but the length and both ends.
+const fn tag_of(name: &[u8]) -> u8 {
+    let (first, last) = match name {
+        [first, .., last] => (*first | 0x20, *last | 0x20),
+        [only] => (*only | 0x20, *only | 0x20),
+        [] => (0x20, 0x20),
+    };
+    let [length, ..] = name.len().to_le_bytes();
     length.wrapping_mul(11).wrapping_add(first.wrapping_mul(5)).wrapping_add(last) & 63
 }
 
 /// Heads are bounded far below 4 GiB by the limits of whoever reads them.
 fn count(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), entries: self.entries.clone(), tags: self.tags }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.entries.clone_from(&other.entries);
+        self.tags = other.tags;
+    }
 }
 
 impl PartialEq for Fields {
@@ -287,6 +338,35 @@ mod tests {
         assert_eq!(fields.get("HOST"), Some(&b"a"[..]));
         assert_eq!(fields.get_all("X-ONE").collect::<Vec<_>>(), [b"1", b"2"]);
         assert!(fields.lists("connection", "x-two") && !fields.lists("connection", "x-t"));
+    }
+
+    #[test]
+    fn a_set_of_names_holds_them_in_any_case() {
+        let names = Names::NONE.with(b"x-one").with(b"q");
+        let mut fields = fields();
+        fields.push(b"Q", b"3");
+        let mut asked = Vec::new();
+        fields.retain_among(names, |name, _| {
+            asked.push(name.to_ascii_lowercase());
+            false
+        });
+        for name in [&b"x-one"[..], b"q"] {
+            assert!(asked.iter().any(|asked| asked == name));
+        }
+        assert_eq!(fields, [("Host", "a"), ("Connection", "close, X-Two")].into_iter().collect());
+        fields.retain_among(Names::ALL, |_, _| false);
+        assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn a_list_is_added_to_another() {
+        let mut fields: Fields = [("A", "1")].into_iter().collect();
+        let mut more: Fields = [("Gone", "x"), ("B", "2"), ("C", "3")].into_iter().collect();
+        more.remove("gone");
+        fields.append(&more);
+        fields.append(&Fields::new());
+        assert_eq!(fields, [("A", "1"), ("B", "2"), ("C", "3")].into_iter().collect());
+        assert_eq!((fields.get("b"), fields.contains("gone")), (Some(&b"2"[..]), false));
     }
 
     #[test]

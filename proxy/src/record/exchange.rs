@@ -3,12 +3,12 @@
 //! One value serves all requests of a connection, one after the other, so that its memory is used again. It holds copies:
 //! the heads, the policy and the connections that they came from may be gone when the record is written.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use svidecar_config::policy::{Decision, MAX_AUDITED, Policy, Verdict};
 use svidecar_id::SpiffeId;
 
-use super::{Direction, HttpFacts, Record, Recorder, Ruling};
+use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
 use crate::{
     codes,
     message::{Fields, RequestHead, ResponseHead, Summary, Version},
@@ -23,6 +23,15 @@ pub struct Origin {
     policy: Option<Arc<Policy>>,
     client: Option<SocketAddr>,
     peer: Option<SpiffeId>,
+    preamble: RefCell<Preamble>,
+}
+
+/// What all lines of a connection begin with, as it was written last.
+#[derive(Default)]
+struct Preamble {
+    /// Who answered; another server makes another preamble.
+    server: Option<SpiffeId>,
+    text: Vec<u8>,
 }
 
 impl Origin {
@@ -40,6 +49,7 @@ impl Origin {
             policy: Some(Arc::clone(policy)),
             client,
             peer: peer.cloned(),
+            preamble: RefCell::default(),
         })
     }
 
@@ -52,6 +62,7 @@ impl Origin {
             policy: None,
             client,
             peer: None,
+            preamble: RefCell::default(),
         })
     }
 
@@ -155,7 +166,9 @@ impl Exchange {
 
     /// The head in the form in which it is decided about and forwarded.
     pub fn normalized(&mut self, head: &RequestHead) {
-        self.summary.set(head);
+        if self.summary.path() != head.path() {
+            self.summary.set(head);
+        }
     }
 
     /// What the policy of the [`Origin`] said.
@@ -236,7 +249,7 @@ impl Exchange {
 
     fn record(&self, code: Option<&'static str>, detail: Option<&str>) {
         let origin = &*self.origin;
-        self.recorder.record(&Record {
+        let mut record = Record {
             direction: origin.direction,
             listener: &origin.listener,
             service: origin.service(),
@@ -261,7 +274,16 @@ impl Exchange {
                 .map(|(decided, policy)| decided.ruling(policy)),
             code,
             detail,
-        });
+            preamble: &[],
+        };
+        let mut preamble = origin.preamble.borrow_mut();
+        if preamble.text.is_empty() || preamble.server != self.server {
+            preamble.server.clone_from(&self.server);
+            preamble.text.clear();
+            line::preamble(&mut preamble.text, &record);
+        }
+        record.preamble = &preamble.text;
+        self.recorder.record(&record);
     }
 }
 

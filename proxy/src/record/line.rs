@@ -14,17 +14,9 @@ pub(super) fn json(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(started);
     out.push(b'"');
-    // Our own words and IDs of the one grammar need no escapes.
-    string(out, b",\"direction\":\"", record.direction.as_str());
-    quoted(out, b",\"listener\":\"", record.listener);
-    quoted(out, b",\"service\":\"", record.service);
-    if let Some(peer) = record.peer {
-        string(out, b",\"peer\":\"", peer.as_str());
-    }
-    if let Some(client) = record.client {
-        out.extend_from_slice(b",\"client\":\"");
-        address(out, client);
-        out.push(b'"');
+    match record.preamble {
+        [] => preamble(out, record),
+        known => out.extend_from_slice(known),
     }
     if let Some(http) = &record.http {
         quoted(out, b",\"method\":\"", http.method);
@@ -61,6 +53,22 @@ pub(super) fn json(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
         quoted(out, b",\"detail\":\"", detail);
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends what the lines of one connection have in common: where it came from and where it leads.
+pub(super) fn preamble(out: &mut Vec<u8>, record: &Record<'_>) {
+    // Our own words and IDs of the one grammar need no escapes.
+    string(out, b",\"direction\":\"", record.direction.as_str());
+    quoted(out, b",\"listener\":\"", record.listener);
+    quoted(out, b",\"service\":\"", record.service);
+    if let Some(peer) = record.peer {
+        string(out, b",\"peer\":\"", peer.as_str());
+    }
+    if let Some(client) = record.client {
+        out.extend_from_slice(b",\"client\":\"");
+        address(out, client);
+        out.push(b'"');
+    }
 }
 
 /// Appends the record as words for people: time, direction, listener, request, result, then `key=value`.
@@ -185,6 +193,7 @@ mod tests {
             decided: None,
             code: Some(codes::UPSTREAM_REFUSED),
             detail,
+            preamble: &[],
         }
     }
 
@@ -203,6 +212,14 @@ mod tests {
              \"protocol\":\"HTTP/1.1\",\"status\":502,\"duration_us\":1500,\"received\":10,\"sent\":20,\
              \"upstream\":\"127.0.0.1:8080\",\"code\":\"upstream_refused\"}\n"
         );
+    }
+
+    #[test]
+    fn a_preamble_that_was_kept_makes_the_same_line() {
+        let record = record("/orders", None);
+        let mut kept = Vec::new();
+        preamble(&mut kept, &record);
+        assert_eq!(written(json, &Record { preamble: &kept, ..record }), written(json, &record));
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn record(listener: &str) -> Record<'_> {
         decided: None,
         code: None,
         detail: None,
+        preamble: &[],
     }
 }
 

@@ -148,11 +148,15 @@ fn a_refusal_is_told_with_its_reason_and_what_it_cost() {
 fn the_server_is_the_peer_of_an_outbound_request() {
     let lines = lines_of(|exchange, _, _, _| {
         let origin = Origin::outbound(&"to-orders".into(), None);
+        for server in ["spiffe://demo.org/orders", "spiffe://demo.org/orders", "spiffe://demo.org/other"] {
+            begin(exchange, &origin, &head("GET", "/"));
+            exchange.forwarded_to("10.0.0.9:8443", Some(&SpiffeId::parse(server).unwrap()));
+            exchange.completed();
+        }
         begin(exchange, &origin, &head("GET", "/"));
-        let server = SpiffeId::parse("spiffe://demo.org/orders").unwrap();
-        exchange.forwarded_to("10.0.0.9:8443", Some(&server));
-        exchange.completed();
     });
-    assert_eq!(lines[0]["peer"], "spiffe://demo.org/orders");
+    let peers: Vec<_> = lines.iter().map(|line| line.get("peer").and_then(|peer| peer.as_str())).collect();
+    let (orders, other) = (Some("spiffe://demo.org/orders"), Some("spiffe://demo.org/other"));
+    assert_eq!(peers, [orders, orders, other, None]);
     assert_eq!((&lines[0]["service"], &lines[0]["direction"]), (&"to-orders".into(), &"outbound".into()));
 }

@@ -34,6 +34,7 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a
         decided: decided.map(Decided::ruling),
         code: Some(codes::DENIED_BY_RULE),
         detail: None,
+        preamble: &[],
     }
 }
 
