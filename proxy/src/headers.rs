@@ -87,6 +87,8 @@ pub struct PeerHeaders {
     /// Our element of `x-forwarded-client-cert`.
     element: HeaderValue,
     set: Vec<(HeaderName, HeaderValue)>,
+    /// All of them, ready to be added.
+    fields: Fields,
     /// The element is appended to what the peer sent, because the peer is trusted with that.
     append: bool,
 }
@@ -120,12 +122,14 @@ impl IdentityHeaders {
             set.push((self.spiffe_id.clone(), value));
         }
         set.extend(self.path_headers.iter().flat_map(|headers| headers.fill(peer.id)));
-        let listed = self.append_from.iter().any(|pattern| pattern.matches(peer.id));
-        PeerHeaders {
-            element: element_value(&self.element(peer)),
-            set,
-            append: listed || self.mode == HeaderMode::AppendForward,
+        let element = element_value(&self.element(peer));
+        let mut fields = Fields::new();
+        fields.push(XFCC_NAME.as_bytes(), element.as_bytes());
+        for (name, value) in &set {
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
         }
+        let listed = self.append_from.iter().any(|pattern| pattern.matches(peer.id));
+        PeerHeaders { element, set, fields, append: listed || self.mode == HeaderMode::AppendForward }
     }
 
     /// Removes what the peer sent and sets what the handshake proved. `peer` is `None` when it proved nothing.
@@ -143,7 +147,7 @@ impl IdentityHeaders {
                 sent.extend_from_slice(peer.element.as_bytes());
                 fields.push(name, &sent);
             }
-            (_, None) => fields.push(name, peer.element.as_bytes()),
+            (_, None) => return fields.append(&peer.fields),
         }
         for (name, value) in &peer.set {
             fields.push(name.as_str().as_bytes(), value.as_bytes());

@@ -29,8 +29,26 @@ pub fn is_authority(text: &[u8]) -> bool {
     }
 }
 
+/// Whether a name may hold the byte.
+fn is_name(byte: u8) -> bool {
+    NAME.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and would complain")]
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = is_unreserved_or_delimiter(byte);
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
 /// Unreserved, and the sub-delims but `,`.
-const fn is_name(byte: u8) -> bool {
+const fn is_unreserved_or_delimiter(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
         || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
 }
