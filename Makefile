@@ -1,13 +1,13 @@
 # What one types here. Each target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test compare fuzz check bench install clean
+.PHONY: help demo test compare fuzz check bench bench-instructions install clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
 BINARIES := svidecar svidecar-agent svidecar-server
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## server, agent, two sidecars, an app and a client: the whole story (KEEP=1 leaves it running)
 	@cargo build --locked --profile demo
@@ -43,6 +43,10 @@ bench: ## the race with Envoy, HAProxy and nginx (SUBJECTS=svidecar,haproxy WORK
 	  $(call bench_option,ROUNDS,rounds) $(call bench_option,SECONDS,seconds) \
 	  $(call bench_option,SVIDECAR,svidecar) $(call bench_option,GHOSTUNNEL,ghostunnel) \
 	  $(call bench_option,ZTUNNEL,ztunnel)
+
+bench-instructions: ## what a request costs in instructions, against benches/instructions.txt (needs valgrind)
+	@cargo build --locked --release --package svidecar-pieces
+	@$(TARGET)/release/svidecar-pieces count benches/instructions.txt
 
 install: ## the three binaries into PREFIX/bin (default /usr/local)
 	cargo build --locked --release $(foreach binary,$(BINARIES),--bin $(binary))

@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use svidecar_id::SpiffeId;
 
 use crate::pattern::{IdPattern, Segment};
 
-/// By text. All keys come from the policy, so nobody outside can fill a map with keys that collide, and a fast hash will do.
-type ByText<T> = HashMap<Box<str>, T, RandomState>;
+/// By text. The keys come from the policy alone, and a peer only looks up: it cannot fill one place with many keys, so the
+/// hash needs no secret, and every run of the program takes the same steps.
+type ByText<T> = HashMap<Box<str>, T, FixedState>;
 
 /// The index of one policy. Rules are named by their place in the policy.
 #[derive(Debug, Default)]
