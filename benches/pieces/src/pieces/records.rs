@@ -51,6 +51,7 @@ fn record(format: AccessLogFormat, times: usize) -> Result<()> {
             decided: Some(decided.ruling()),
             code: None,
             detail: None,
+            preamble: &[],
         });
     }
     Ok(())
