@@ -119,6 +119,13 @@ impl Lifeline {
         }
     }
 
+    /// The same for something that knows what happened up to this version of the snapshot.
+    #[must_use]
+    pub const fn since(mut self, version: u64) -> Self {
+        self.seen = version;
+        self
+    }
+
     /// Tells [`Event::PeerExpired`] once, `in_time` from now.
     pub fn expire_after(&mut self, in_time: Duration) {
         self.expiry = Instant::now().checked_add(in_time);

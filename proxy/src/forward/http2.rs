@@ -16,6 +16,7 @@ use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request}
 use crate::{
     codes,
     connections::{Ending, Lifeline, Over},
+    drain::Direction,
     http1::Framing,
     http2::{ErrorCode, Phase, Role, Session, Settings, Stream},
     io,
@@ -102,7 +103,7 @@ pub async fn request(
     fresh: impl FnOnce() -> Exchange,
 ) {
     let mut exchange = spare.0.borrow_mut().pop().unwrap_or_else(|| Box::new(fresh()));
-    let mut down = Http2 { framing: framing_of(&head, &stream), stream };
+    let mut down = Http2 { framing: framing_of(&head, &stream), stream, lifeline: None };
     session.recycle(std::mem::replace(&mut exchange.request, head));
     if down.stream.is_too_large() {
         request::refuse_head(&*caller, &mut down, &mut exchange, too_large()).await;
@@ -134,6 +135,8 @@ fn framing_of(head: &RequestHead, stream: &Stream) -> Framing {
 struct Http2 {
     stream: Stream,
     framing: Framing,
+    /// Follows what happens to the server, where nothing else does.
+    lifeline: Option<Box<Lifeline>>,
 }
 
 impl Downstream for Http2 {
@@ -153,9 +156,15 @@ impl Downstream for Http2 {
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    fn poll_cut(&mut self, _: &mut Context<'_>, _: &dyn Caller, _: &Exchange) -> Poll<Ending> {
-        // The connection follows what happens for all its streams; when it is cut, they are reset.
-        Poll::Pending
+    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {
+        // The connection follows what happens for all its streams; when it is cut, they are reset. But it does not know of
+        // a server that one stream alone goes to.
+        let alone = exchange.upstream().filter(|facts| facts.server.is_some() && !facts.is_shared);
+        let Some(facts) = alone else { return Poll::Pending };
+        let lifeline = self.lifeline.get_or_insert_with(|| {
+            Box::new(caller.worker().lifeline(Direction::Outbound).since(facts.accepted_by()))
+        });
+        lifeline.poll_over(cx, |event| caller.judge(event, Some(facts))).map(Over::ending)
     }
 
     fn abort(&mut self) {

@@ -149,14 +149,14 @@ impl Endpoint {
                 turn.dialling.failure.replace(Some(refusal.clone()));
             }
         })?;
-        let facts =
-            ConnectionFacts::new(worker, version, &self.spec, &self.address, address, server.map(Rc::new));
         self.is_sharing.set(Some(alpn == Some(Alpn::Svidecar)));
         let is_shared = match alpn {
             Some(alpn) => alpn != Alpn::Http1,
             // By prior knowledge.
             None => offer == Offer::Http2 && self.spec.tls.is_none(),
         };
+        let server = (server.map(Rc::new), is_shared);
+        let facts = ConnectionFacts::new(worker, version, &self.spec, &self.address, address, server);
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }

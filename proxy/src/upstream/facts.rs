@@ -20,6 +20,8 @@ pub struct ConnectionFacts {
     pub address: String,
     /// Who answered, when the connection is mTLS.
     pub server: Option<Rc<Peer>>,
+    /// Others use it at the same time: it follows itself what happens to it, for all of them.
+    pub is_shared: bool,
     /// From when on it takes no new request, because its server's SVID ends.
     leaves_at: Option<Instant>,
     /// The snapshot that last had no objection to the server.
@@ -28,7 +30,8 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    /// A connection that may be used. `version` is the snapshot's from before the handshake.
+    /// A connection that may be used. `version` is the snapshot's from before the handshake; `server` is who answered, and
+    /// `is_shared` as in [`Self::is_shared`].
     #[must_use]
     pub fn new(
         worker: &Worker,
@@ -36,7 +39,7 @@ impl ConnectionFacts {
         spec: &Arc<UpstreamSpec>,
         endpoint: &Address,
         address: String,
-        server: Option<Rc<Peer>>,
+        (server, is_shared): (Option<Rc<Peer>>, bool),
     ) -> Rc<Self> {
         let expires = worker.shared.current.load().plan.expiry_grace().is_some();
         let left = server
@@ -48,6 +51,7 @@ impl ConnectionFacts {
             endpoint: endpoint.clone(),
             address,
             server,
+            is_shared,
             leaves_at: left.and_then(|left| Instant::now().checked_add(left)),
             accepted_by: Cell::new(version),
             is_retired: Cell::new(false),
@@ -63,6 +67,12 @@ impl ConnectionFacts {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.is_retired.get()
+    }
+
+    /// The version of the last snapshot that had no objection to the server.
+    #[must_use]
+    pub fn accepted_by(&self) -> u64 {
+        self.accepted_by.get()
     }
 
     /// How long until it should begin to leave, if its server's SVID ends at all.

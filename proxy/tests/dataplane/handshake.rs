@@ -1,14 +1,21 @@
 //! Handshakes that must fail, and what the other side gets to see.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
-use svidecar_authority::{time, tls::NoIdentity};
+use svidecar::connections::LOSER_GRACE;
+use svidecar_authority::{
+    time,
+    tls::{self, NoIdentity, SpiffeVerifier, Versions, authorize},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Semaphore,
+    time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     http::outbound,
@@ -16,7 +23,7 @@ use crate::{
         agent::{Agent, Says},
         app,
         authority::{Authority, HOUR},
-        client::{ask, get, http1, mtls, plain_get},
+        client::{ask, get, http1, http2, mtls, plain_get},
         sidecar::Sidecar,
         soon,
     },
@@ -114,4 +121,48 @@ rules:
     })
     .await;
     assert_eq!(ask(&mut ours, get("/")).await.status, StatusCode::OK);
+}
+
+/// The same the other way round: a request that runs ends after the grace when its server loses its trust, where the
+/// server has a connection of HTTP/1.1 for each request.
+#[tokio::test]
+async fn a_bundle_that_goes_takes_the_requests_to_its_servers_along() {
+    let (authority, partner) = (Authority::new("demo.org"), Authority::new("partner.org"));
+    let bundles = Arc::new(authority.bundles());
+    let verifier = SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::any());
+    let config =
+        tls::server_config(partner.identity("/orders"), verifier, &[b"http/1.1"], Versions::default());
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let asked = Arc::new(Semaphore::new(0));
+    let told = Arc::clone(&asked);
+    // Reads the request, and never answers.
+    let address = app::tcp(move |stream| {
+        let (acceptor, told) = (acceptor.clone(), Arc::clone(&told));
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            told.add_permits(1);
+            let _ = stream.read_u8().await;
+        }
+    })
+    .await;
+    let agent = Agent::start(Says::Gives(authority.response("/shop", &[&partner]))).await;
+    let listeners = outbound(address).replace("demo.org/orders", "partner.org/orders");
+    let client = Sidecar::ready(&agent, &listeners).await;
+
+    let connect = async || TcpStream::connect(client.outbound("orders")).await.unwrap();
+    let (mut sender1, mut sender2) = (http1(connect().await).await, http2(connect().await).await);
+    let in_http1 = tokio::spawn(async move { sender1.send_request(get("/")).await });
+    let request = http::Request::get("http://orders/").body(http_body_util::Full::default()).unwrap();
+    let in_http2 = tokio::spawn(async move { sender2.send_request(request).await });
+    let _ = soon("the requests to arrive", asked.acquire_many(2)).await.unwrap();
+    let start = Instant::now();
+    agent.says(Says::Gives(authority.response("/shop", &[])));
+    for answer in [in_http1, in_http2] {
+        let answer = soon("the end of the request", answer).await.unwrap();
+        assert!(answer.is_err(), "{answer:?}");
+        assert!(start.elapsed() >= LOSER_GRACE);
+    }
+    client.until_counted("no_longer_allowed").await;
 }
