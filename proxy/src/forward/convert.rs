@@ -8,10 +8,10 @@ use http::StatusCode;
 use crate::message::{Fields, RequestHead, ResponseHead, Version, is_authority};
 
 /// Gives a request the form that HTTP/1 wants: an origin-form target and a `Host` field. An authority in the target wins
-/// over `Host` (RFC 9112 §3.2.2).
+/// over `Host` (RFC 9112 §3.2.2); a `Host` that was not there goes first (RFC 9110 §7.2).
 pub fn to_http1(head: &mut RequestHead) {
     if !head.authority.is_empty() {
-        head.fields.set("host", head.authority.as_bytes());
+        head.fields.set_first("host", head.authority.as_bytes());
         head.authority.clear();
     }
     head.scheme.clear();
@@ -96,7 +96,7 @@ mod tests {
         let mut head = request(Version::Http2, "demo:80", &fields);
         to_http1(&mut head);
         assert_eq!(head.version, Version::Http11);
-        let expected = [("cookie", "a=1; b=2; c=3"), ("accept", "*/*"), ("host", "demo:80")];
+        let expected = [("host", "demo:80"), ("cookie", "a=1; b=2; c=3"), ("accept", "*/*")];
         assert_eq!(head.fields, expected.into_iter().collect());
     }
 

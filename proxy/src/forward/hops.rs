@@ -52,7 +52,7 @@ fn clean(fields: &mut Fields, may_switch: bool) -> Hop {
     let mut trailers = false;
     let suspects = if options.named.is_empty() { OF_A_CONNECTION } else { Names::ALL };
     fields.retain_among(suspects, |name, value| match kind(name) {
-        Kind::EndToEnd => !options.names(name),
+        Kind::EndToEnd | Kind::Framing => !options.names(name),
         Kind::HopByHop => false,
         Kind::Connection => upgrade && !std::mem::replace(&mut has_connection, true),
         Kind::Upgrade => upgrade && !std::mem::replace(&mut has_upgrade, true),
@@ -123,6 +123,8 @@ impl Options {
 enum Kind {
     /// It travels on.
     EndToEnd,
+    /// It says how the message is framed, which codecs hold to what they do: they write another in its place, or none.
+    Framing,
     /// It is removed whether `Connection` names it or not.
     HopByHop,
     Connection,
@@ -137,8 +139,7 @@ const OF_A_CONNECTION: Names = Names::NONE
     .with(b"connection")
     .with(b"keep-alive")
     .with(b"http2-settings")
-    .with(b"proxy-connection")
-    .with(b"transfer-encoding");
+    .with(b"proxy-connection");
 
 /// `trailer` is end to end here: it announces the trailers that we do forward.
 fn kind(name: &[u8]) -> Kind {
@@ -149,7 +150,7 @@ fn kind(name: &[u8]) -> Kind {
         10 => (&[b"keep-alive"], Kind::HopByHop),
         14 => (&[b"http2-settings"], Kind::HopByHop),
         16 => (&[b"proxy-connection"], Kind::HopByHop),
-        17 => (&[b"transfer-encoding"], Kind::HopByHop),
+        17 => (&[b"transfer-encoding"], Kind::Framing),
         _ => return Kind::EndToEnd,
     };
     if is_one_of(name, known) { kind } else { Kind::EndToEnd }
@@ -201,6 +202,7 @@ mod tests {
             &[
                 ("Accept", "*/*"),
                 ("X-Custom", "a"),
+                ("Transfer-Encoding", "chunked"),
                 ("Trailer", "x-sum"),
                 ("x-custom", "b"),
                 ("te", "trailers"),

@@ -211,6 +211,15 @@ impl Fields {
         self.entries.retain(|entry| at.next() == Some(first) || !entry.is(tag, name.as_bytes(), text));
     }
 
+    /// The same, but adds it at the beginning if there is none.
+    pub fn set_first(&mut self, name: &str, value: &[u8]) {
+        let before = self.len();
+        self.set(name, value);
+        if self.len() > before {
+            self.entries.rotate_right(1);
+        }
+    }
+
     /// Removes all fields of that name. Says whether there were any.
     pub fn remove(&mut self, name: &str) -> bool {
         let tag = tag_of(name.as_bytes());
@@ -380,6 +389,15 @@ mod tests {
                 .collect();
         assert_eq!(fields, expected);
         assert!(fields.remove("HOST") && !fields.remove("host"));
+    }
+
+    #[test]
+    fn setting_first_adds_at_the_beginning() {
+        let mut fields = fields();
+        fields.set_first("x-one", b"3");
+        fields.set_first("x-new", b"4");
+        let lines: Vec<u8> = fields.lines().flatten().copied().collect();
+        assert_eq!(lines, b"x-new: 4\r\nHost: a\r\nX-One: 3\r\nConnection: close, X-Two\r\n");
     }
 
     #[test]

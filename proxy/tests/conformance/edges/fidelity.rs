@@ -91,6 +91,8 @@ async fn chunks_and_trailers_stay() {
         assert_eq!(request.body.text(), "abcdefghijklmno", "{:?}", scene.door);
         assert_eq!(request.body.chunks, [1, 3, 11], "{:?}", scene.door);
         assert_eq!(request.body.trailers, trailers, "{:?}", scene.door);
+        let names: Vec<_> = request.head.fields.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names[..4], ["Host", "TE", "Trailer", "Transfer-Encoding"], "{:?}", scene.door);
         served.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n{body}")).await;
         let answer = client.response("POST").await;
         assert_eq!(answer.body.chunks, [1, 3, 11], "{:?}", scene.door);
@@ -110,7 +112,7 @@ async fn framings_stay() {
             ("Content-Length: 0\r\n", ""),
             ("Content-Length: 2\r\n", "ok"),
             ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            ("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n"),
+            ("transfer-ENCODING: Chunked\r\n", "2\r\nok\r\n0\r\n\r\n"),
         ] {
             client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n{body}")).await;
             let wire = match &mut served {
