@@ -48,6 +48,12 @@ pub trait ByteStream {
     /// The connection failed, or the other side reset it.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Ready when the connection has failed, or the other side has closed both its directions, as far as that can be known
+    /// without reading: for when the other side sends nothing more, and something is still to be sent to it.
+    fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Makes the end an abortion that the other side cannot take for a regular one (RST, `RST_STREAM`).
     fn reset(&mut self);
 }

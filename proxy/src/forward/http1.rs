@@ -23,7 +23,7 @@ use super::{
 use crate::{
     codes,
     connections::{Ending, Fate, Lifeline, Over},
-    http1::{Connection, Framing, HeadError, Idle, framing},
+    http1::{Connection, Framing, HeadError, framing},
     io::{Buffer, ByteStream, Stream},
     message::{BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version},
     refusal::Refusal,
@@ -230,11 +230,7 @@ impl Downstream for Http1 {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A client that has closed its half may still read the other.
-        match self.connection.poll_idle(cx) {
-            Poll::Ready(Idle::Failed(_)) => Poll::Ready(()),
-            _ => Poll::Pending,
-        }
+        self.connection.poll_gone(cx)
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {

@@ -233,6 +233,16 @@ impl<S: ByteStream> Connection<S> {
         })
     }
 
+    /// Ready when nobody is left to be answered, as far as that can be known. The end of what a client sends does not say
+    /// so: it may have closed its half and still read the other (RFC 9112 §9.6).
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.poll_idle(cx)) {
+            Idle::Bytes => Poll::Pending,
+            Idle::Closed => self.stream.poll_broken(cx),
+            Idle::Failed(_) => Poll::Ready(()),
+        }
+    }
+
     /// Flushes, and tells the other side that nothing more comes; reading goes on.
     ///
     /// # Errors

@@ -107,6 +107,10 @@ impl ByteStream for Tunnel {
         Poll::Ready(ended.map_err(io::Error::from))
     }
 
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(drop)
+    }
+
     fn reset(&mut self) {
         self.stream.session.0.borrow_mut().connection.abort(self.stream.key);
     }

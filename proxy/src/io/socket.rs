@@ -5,13 +5,14 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
     net::{TcpStream, UnixStream},
 };
 
@@ -28,6 +29,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Socket {
     kind: Kind,
     read_size: ReadSize,
+    /// Where errors are told, once nothing more can be read.
+    errors: Option<Box<AsyncFd<OwnedFd>>>,
 }
 
 #[derive(Debug)]
@@ -60,13 +63,31 @@ impl Socket {
     /// A TCP connection of somebody else, whose options are the listening socket's.
     #[must_use]
     pub const fn accepted(stream: TcpStream) -> Self {
-        Self { kind: Kind::Tcp(stream), read_size: ReadSize(ReadSize::SMALLEST) }
+        Self::of(Kind::Tcp(stream))
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, read_size: ReadSize(ReadSize::SMALLEST), errors: None }
+    }
+
+    /// A second descriptor of the socket, which the poller tells of nothing but errors and the end of both directions
+    /// (`EPOLLERR`, `EPOLLHUP`): at the first one it always has something to tell, once the other side has ended its half.
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor stays what it is; the function in its place is unsafe"
+    )]
+    fn errors(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let descriptor = match &self.kind {
+            Kind::Tcp(stream) => stream.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
+        };
+        AsyncFd::with_interest(descriptor.try_clone_to_owned()?, Interest::ERROR)
     }
 
     /// A Unix connection.
     #[must_use]
     pub const fn unix(stream: UnixStream) -> Self {
-        Self { kind: Kind::Unix(stream), read_size: ReadSize(ReadSize::SMALLEST) }
+        Self::of(Kind::Unix(stream))
     }
 }
 
@@ -122,6 +143,16 @@ impl ByteStream for Socket {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => stream.poll_shutdown(cx))
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.errors.is_none() {
+            // Without a descriptor to spare, it is noticed when something is sent.
+            self.errors = self.errors().ok().map(Box::new);
+        }
+        let Some(errors) = &self.errors else { return Poll::Pending };
+        // Asks for nothing that is ready on a sound connection: see `errors`.
+        errors.poll_write_ready(cx).map(drop)
     }
 
     fn reset(&mut self) {
@@ -211,6 +242,28 @@ mod tests {
         let mut into = Buffer::new();
         while fill(&mut far, &mut into, 100).await.unwrap() > 0 {}
         assert_eq!(into.filled(), b"one two three");
+    }
+
+    #[tokio::test]
+    async fn a_half_that_ended_is_sound_until_the_other_side_is_gone() {
+        let (near, far) = pair().await;
+        let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+        shutdown(&mut near).await.unwrap();
+        assert_eq!(fill(&mut far, &mut Buffer::new(), 100).await.unwrap(), 0);
+        let sound = std::future::poll_fn(|cx| Poll::Ready(far.poll_broken(cx).is_pending())).await;
+        assert!(sound);
+        near.reset();
+        drop(near);
+        std::future::poll_fn(|cx| far.poll_broken(cx)).await;
+
+        let (near, far) = UnixStream::pair().unwrap();
+        let (mut near, mut far) = (Socket::unix(near), Socket::unix(far));
+        shutdown(&mut near).await.unwrap();
+        assert_eq!(fill(&mut far, &mut Buffer::new(), 100).await.unwrap(), 0);
+        let sound = std::future::poll_fn(|cx| Poll::Ready(far.poll_broken(cx).is_pending())).await;
+        assert!(sound);
+        drop(near);
+        std::future::poll_fn(|cx| far.poll_broken(cx)).await;
     }
 
     #[tokio::test]

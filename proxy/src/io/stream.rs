@@ -69,6 +69,10 @@ impl ByteStream for Stream {
         each!(self, stream => stream.poll_shutdown(cx))
     }
 
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, stream => stream.poll_broken(cx))
+    }
+
     fn reset(&mut self) {
         each!(self, stream => stream.reset());
     }

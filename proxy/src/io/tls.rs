@@ -241,6 +241,10 @@ impl ByteStream for TlsStream {
         ByteStream::poll_shutdown(&mut self.socket, cx)
     }
 
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_broken(cx)
+    }
+
     fn reset(&mut self) {
         self.is_closed = true;
         self.outgoing.clear();

@@ -140,3 +140,18 @@ async fn an_app_that_resets_in_the_response() {
         still_serves(&scene, &app).await;
     }
 }
+
+/// One that had closed its half before: that alone is no reason to give up, but this is.
+#[tokio::test]
+async fn a_client_that_half_closes_and_then_resets() {
+    for (scene, app) in scenes().await {
+        let mut client = scene.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut served = app.accept().await;
+        served.request().await;
+        client.finish().await;
+        client.reset();
+        served.end().await;
+        still_serves(&scene, &app).await;
+    }
+}
