@@ -12,8 +12,8 @@ const CALM: ErrorCode = ErrorCode::ENHANCE_YOUR_CALM;
 /// What a peer does again and again, with the number of the time.
 type Deed = fn(&mut Raw, u32);
 
-#[test]
-fn what_brings_nobody_anything_is_endured_for_a_while() {
+#[tokio::test(start_paused = true)]
+async fn what_brings_nobody_anything_is_endured_for_a_while() {
     let deeds: [(&str, Deed); 13] = [
         ("PING", |raw, _| raw.send(kind::PING, 0, 0, &[0; 8])),
         ("SETTINGS", |raw, _| raw.send(kind::SETTINGS, 0, 0, &[])),
@@ -60,8 +60,8 @@ fn what_brings_nobody_anything_is_endured_for_a_while() {
     }
 }
 
-#[test]
-fn work_that_is_done_earns_what_it_costs() {
+#[tokio::test(start_paused = true)]
+async fn work_that_is_done_earns_what_it_costs() {
     let mut raw = Raw::client();
     let end = raw.flood(20_000, |raw, count| {
         let stream = count * 2 - 1;
@@ -79,8 +79,8 @@ fn work_that_is_done_earns_what_it_costs() {
     assert_eq!(end, None);
 }
 
-#[test]
-fn a_head_has_an_end() {
+#[tokio::test(start_paused = true)]
+async fn a_head_has_an_end() {
     let endless: [(&str, Deed); 3] = [
         ("CONTINUATION without anything", |raw, count| {
             if count == 1 {
@@ -106,8 +106,8 @@ fn a_head_has_an_end() {
     }
 }
 
-#[test]
-fn a_bomb_of_indexed_fields_is_not_unpacked() {
+#[tokio::test(start_paused = true)]
+async fn a_bomb_of_indexed_fields_is_not_unpacked() {
     let mut raw = Raw::client();
     let value = "v".repeat(3900);
     let mut bomb = raw.block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
@@ -126,8 +126,8 @@ fn a_bomb_of_indexed_fields_is_not_unpacked() {
     assert!(matches!(end, Some((CALM, 5..50))), "{end:?}");
 }
 
-#[test]
-fn streams_that_are_reset_but_still_held_count_as_well() {
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_reset_but_still_held_count_as_well() {
     let mut raw = Raw::client_of(&Settings { max_streams: 10, ..Settings::default() });
     let mut held = 0;
     for count in 0..100 {
@@ -139,8 +139,8 @@ fn streams_that_are_reset_but_still_held_count_as_well() {
     assert!(raw.frames().iter().any(|frame| frame.reset() == Some((199, ErrorCode::REFUSED_STREAM))));
 }
 
-#[test]
-fn a_peer_that_reads_nothing_is_not_answered_without_bound() {
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_is_not_answered_without_bound() {
     let mut raw = Raw::client();
     let mut sent = 0;
     while !raw.connection.is_congested() {
