@@ -1,6 +1,7 @@
 //! The settings of `svidecar`, the proxy: one file per proxy.
 
 mod headers;
+mod tunnel;
 mod validate;
 
 use std::{
@@ -14,7 +15,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_id::{SpiffeId, TrustDomain};
 
-pub use self::headers::{HeaderMode, HeadersFromPath, IdentityHeaderSettings, XfccDetail};
+pub use self::{
+    headers::{HeaderMode, HeadersFromPath, IdentityHeaderSettings, XfccDetail},
+    tunnel::{TunnelDestination, UpstreamTunnel},
+};
 use crate::{
     address::{Address, ListenAddress, OptionalListenAddress},
     load::Settings,
@@ -358,6 +362,15 @@ pub struct UpstreamSettings {
     /// Who may answer: SPIFFE IDs or patterns; a whole trust domain is written out as `spiffe://TRUST-DOMAIN/**`.
     #[schemars(length(min = 1))]
     pub server_id: Vec<IdPattern>,
+    /// How the bytes of `protocol: tcp` get there. `auto`: many connections share a few of mutual TLS where a svidecar
+    /// answers; elsewhere each is one of its own. `hbone`: they are shared with anyone who knows HBONE (CONNECT over
+    /// HTTP/2), such as Istio's ztunnel.
+    #[serde(default)]
+    pub tunnel: UpstreamTunnel,
+    /// Where the other end of `tunnel: hbone` shall connect: `HOST:PORT`, or a port alone for the host of the endpoint.
+    /// Default: the endpoint itself. ztunnel is an endpoint with port 15008, and the destination is the port of the app.
+    #[serde(default)]
+    pub destination: Option<TunnelDestination>,
 }
 
 /// How long an outbound listener waits. No value may be `0s`.

@@ -71,10 +71,10 @@ pub(crate) fn check_of(format: &str) -> Option<Check> {
     use crate::{
         address::{Address, ListenAddress, OptionalListenAddress},
         log::LogLevel,
-        proxy::{AccessLogPath, Workers},
+        proxy::{AccessLogPath, TunnelDestination, Workers},
         units::{ByteSize, HumanDuration},
     };
-    let table: [(&str, Check); 13] = [
+    let table: [(&str, Check); 14] = [
         (HumanDuration::FORMAT, parses::<HumanDuration>),
         (ByteSize::FORMAT, parses::<ByteSize>),
         (ListenAddress::FORMAT, parses::<ListenAddress>),
@@ -83,6 +83,7 @@ pub(crate) fn check_of(format: &str) -> Option<Check> {
         (LogLevel::FORMAT, parses::<LogLevel>),
         (AccessLogPath::FORMAT, parses::<AccessLogPath>),
         (Workers::FORMAT, parses::<Workers>),
+        (TunnelDestination::FORMAT, parses::<TunnelDestination>),
         ("trust-domain", is_trust_domain),
         ("spiffe-id", is_spiffe_id),
         ("spiffe-id-pattern", is_id_pattern),

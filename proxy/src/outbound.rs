@@ -86,7 +86,7 @@ async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
         Ok(connected) => connected,
         Err(refusal) => {
             warn!(listener = %upstream.spec().name, code = refusal.code, error = refusal.detail, "Cannot reach the upstream; resetting the workload's connection");
-            record.fail(refusal.code, None);
+            record.fail(refusal.code, Some(refusal.detail));
             return stream.reset();
         }
     };

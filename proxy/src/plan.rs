@@ -25,6 +25,7 @@ use svidecar_config::{
     policy::{Policy, Protocol},
     proxy::{
         ForwardProtocol, InboundSettings, ListenerProtocol, OnPeerExpiry, OutboundSettings, ProxySettings,
+        UpstreamTunnel,
     },
 };
 
@@ -34,7 +35,7 @@ use crate::{
     headers::IdentityHeaders,
     io::tls::Alpn,
     snapshot::Current,
-    upstream::{HttpChoice, UpstreamSpec, UpstreamTls},
+    upstream::{BytesChoice, HttpChoice, UpstreamSpec, UpstreamTls},
 };
 
 /// Toward the app: shorter than any app's own keep-alive, so that it never closes a connection under our request.
@@ -266,6 +267,7 @@ fn app_spec(name: &Arc<str>, settings: &InboundSettings) -> Arc<UpstreamSpec> {
             ForwardProtocol::Http1 => HttpChoice::Http1,
             ForwardProtocol::Http2 => HttpChoice::Http2,
         },
+        bytes: BytesChoice::Auto,
         connect_timeout: settings.timeouts.connect.get(),
         handshake_timeout: settings.timeouts.handshake.get(),
         idle_timeout: APP_IDLE,
@@ -293,6 +295,10 @@ fn compile_outbound(
         endpoints: settings.upstream.endpoints.clone(),
         tls: Some(tls),
         http: HttpChoice::AsRequested,
+        bytes: match settings.upstream.tunnel {
+            UpstreamTunnel::Auto => BytesChoice::Auto,
+            UpstreamTunnel::Hbone => BytesChoice::Hbone(settings.upstream.destination.clone()),
+        },
         connect_timeout: settings.timeouts.connect.get(),
         handshake_timeout: settings.timeouts.handshake.get(),
         // Half of what our own inbound side waits, so that it is this side that closes.

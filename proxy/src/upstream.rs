@@ -15,7 +15,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use svidecar_authority::tls::ResumingClient;
-use svidecar_config::{address::Address, pattern::IdPattern};
+use svidecar_config::{address::Address, pattern::IdPattern, proxy::TunnelDestination};
 use svidecar_id::SpiffeId;
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ pub struct UpstreamSpec {
     pub tls: Option<UpstreamTls>,
     /// Which HTTP to speak.
     pub http: HttpChoice,
+    /// How bytes of any protocol get there.
+    pub bytes: BytesChoice,
     /// For the TCP connection.
     pub connect_timeout: Duration,
     /// For the TLS handshake.
@@ -83,6 +85,16 @@ pub enum HttpChoice {
     Http1,
     /// HTTP/2, toward the app without TLS by prior knowledge.
     Http2,
+}
+
+/// How bytes of any protocol get to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BytesChoice {
+    /// In streams of a shared connection where a svidecar answers; else over a connection of their own.
+    Auto,
+    /// In streams of a shared connection, whoever answers: CONNECT over HTTP/2, to this destination or to the endpoint
+    /// itself.
+    Hbone(Option<TunnelDestination>),
 }
 
 /// An upstream as one worker uses it.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     HeaderMode, IdentityHeaderSettings, InboundSettings, ListenerProtocol, OutboundSettings, ProxySettings,
+    TunnelDestination, UpstreamSettings, UpstreamTunnel,
 };
 use crate::{
     address::{Address, ListenAddress},
@@ -154,6 +155,7 @@ fn check_outbound(outbound: &OutboundSettings, key: &str, problems: &mut Problem
             problems.add(key, format!("{endpoint} is where this listener itself listens"));
         }
     }
+    check_tunnel(outbound, key, problems);
     let timeouts = &outbound.timeouts;
     check_timeouts(
         [
@@ -166,6 +168,36 @@ fn check_outbound(outbound: &OutboundSettings, key: &str, problems: &mut Problem
         problems,
     );
     check_limits(&outbound.limits, key, problems);
+}
+
+fn check_tunnel(outbound: &OutboundSettings, key: &str, problems: &mut Problems) {
+    let UpstreamSettings { tunnel, destination, endpoints, .. } = &outbound.upstream;
+    let is_hbone = *tunnel == UpstreamTunnel::Hbone;
+    if is_hbone && outbound.protocol != ListenerProtocol::Tcp {
+        problems.add_with_help(
+            format!("{key}.upstream.tunnel"),
+            "`hbone` carries bytes of any protocol; this listener looks at requests of HTTP",
+            "set `protocol: tcp`, or leave `tunnel` out: requests share connections by themselves",
+        );
+    }
+    match destination {
+        Some(_) if !is_hbone => {
+            let message = "it only means something with `tunnel: hbone`";
+            problems.add(format!("{key}.upstream.destination"), message);
+        }
+        Some(TunnelDestination::Address(_)) => {}
+        Some(TunnelDestination::Port(_)) | None if is_hbone => {
+            for (index, endpoint) in endpoints.iter().enumerate() {
+                if matches!(endpoint, Address::Unix(_)) {
+                    problems.add(
+                        format!("{key}.upstream.endpoints[{index}]"),
+                        "a Unix socket has no host that a tunnel could lead to; write `destination: HOST:PORT`",
+                    );
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn check_target(target: &Address, key: &str, problems: &mut Problems) {

@@ -115,7 +115,7 @@ impl Tunnel {
                 Poll::Ready(Err(match broke {
                     Broke::Source(error) => Failure { code: codes::CLIENT_CLOSED, error },
                     Broke::Sink(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        Failure { code: codes::UPSTREAM_REFUSED, error }
+                        Failure { code: codes::TUNNEL_REFUSED, error }
                     }
                     Broke::Sink(error) => Failure { code: codes::UPSTREAM_FAILED, error },
                 }))

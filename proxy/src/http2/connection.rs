@@ -208,6 +208,11 @@ impl Connection {
         self.reading.is_inside_head()
     }
 
+    /// Whether the peer has said what it allows.
+    pub const fn is_settled(&self) -> bool {
+        self.reading.settings_seen
+    }
+
     /// Whether a stream is open or held, or something waits to be sent.
     pub fn is_busy(&self) -> bool {
         self.streams.kept_count() > 0 || !self.out.is_empty()

@@ -111,6 +111,12 @@ impl Session {
         self.0.borrow().connection.obstacle()
     }
 
+    /// Whether the peer has said what it allows. Until then [`Self::open`] opens streams that it may refuse.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.borrow().connection.is_settled()
+    }
+
     /// How many streams are open.
     #[must_use]
     pub fn active_streams(&self) -> usize {

@@ -98,8 +98,8 @@ impl Default for PeerSettings {
     fn default() -> Self {
         Self {
             header_table: 4096,
-            // Unlimited until the peer says otherwise, says RFC 9113; a peer that has less would refuse the rest.
-            max_streams: 100,
+            // Unlimited until the peer says otherwise (RFC 9113 §6.5.2). What it does not want to serve, it refuses.
+            max_streams: u32::MAX,
             stream_window: 65_535,
             max_frame: frame::LEAST_MAX_FRAME as usize,
             connect_protocol: false,

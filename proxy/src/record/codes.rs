@@ -90,6 +90,8 @@ codes! {
     UPSTREAM_UNRESOLVED = "upstream_unresolved";
     /// The upstream refused the connection.
     UPSTREAM_REFUSED = "upstream_refused";
+    /// The upstream refused to open a tunnel.
+    TUNNEL_REFUSED = "tunnel_refused";
     /// There is no way to the upstream.
     UPSTREAM_UNREACHABLE = "upstream_unreachable";
     /// The connection to the upstream took too long.

@@ -8,11 +8,12 @@ use std::{
     sync::Arc,
 };
 
+use http::StatusCode;
 use svidecar_config::address::Address;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    UpstreamSpec,
+    BytesChoice, UpstreamSpec,
     channel::{Kind, Ready},
     connect::{AlpnMemory, Connected, Offer, connect},
     facts::ConnectionFacts,
@@ -21,11 +22,15 @@ use super::{
     shared::{Carries, Shared},
 };
 use crate::{
+    codes,
     http1::{self, Connection},
     io::{Stream, tls::Alpn},
     refusal::Refusal,
     worker::Worker,
 };
+
+/// Connections that are asked for one tunnel: the second when the first says that it did not look at the wish.
+const MOST_TUNNEL_ATTEMPTS: usize = 2;
 
 /// One address, as one worker uses it.
 pub struct Endpoint {
@@ -115,16 +120,41 @@ impl Endpoint {
     /// # Errors
     /// What to answer instead; for TCP only its code and detail matter.
     pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Stream, Rc<ConnectionFacts>), Refusal> {
-        match self.open(worker, Offer::Bytes).await? {
-            Opened::Shared(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
-            Opened::One(stream, facts) => Ok((stream, facts)),
+        let BytesChoice::Hbone(destination) = &self.spec.bytes else {
+            return match self.open(worker, Offer::Bytes).await? {
+                Opened::Shared(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
+                Opened::One(stream, facts) => Ok((stream, facts)),
+            };
+        };
+        let destination = destination.as_ref().and_then(|destination| destination.through(&self.address));
+        let destination = destination.unwrap_or_else(|| self.address.to_string());
+        for _ in 0..MOST_TUNNEL_ATTEMPTS {
+            let shared = match self.open(worker, Offer::Hbone).await? {
+                Opened::Shared(shared) => shared,
+                Opened::One(_, facts) => {
+                    let what = "did not agree to HTTP/2 (ALPN `h2`), which `tunnel: hbone` needs";
+                    return Err(self.refusal(&facts.address, codes::NO_COMMON_PROTOCOL, what));
+                }
+            };
+            if let Some(stream) = shared.tunnel(&destination).await? {
+                return Ok((stream, shared.facts));
+            }
         }
+        let what = "went away without looking at the CONNECT of a tunnel, twice";
+        Err(self.refusal(&self.address.to_string(), codes::UPSTREAM_CLOSED, what))
+    }
+
+    fn refusal(&self, address: &str, code: &'static str, what: &str) -> Refusal {
+        Refusal::new(StatusCode::BAD_GATEWAY, code, format!("`{}` at {address} {what}", self.spec.name))
     }
 
     async fn open(&self, worker: &Rc<Worker>, offer: Offer) -> Result<Opened, Refusal> {
         let may_be_shared = loop {
             if let Some(shared) = self.shared_for(worker, offer) {
                 return Ok(Opened::Shared(shared));
+            }
+            if self.settling(offer).await? {
+                continue;
             }
             let may_be_shared = match offer {
                 Offer::Http2 => true,
@@ -163,6 +193,20 @@ impl Endpoint {
         let shared = Shared::start(worker, stream, facts, &self.pool, alpn == Some(Alpn::Svidecar));
         self.shared.borrow_mut().push(shared.clone());
         Ok(Opened::Shared(shared))
+    }
+
+    /// Waits for a connection that has just been opened, until it is known how much it can be shared. Says whether there
+    /// was one.
+    async fn settling(&self, offer: Offer) -> Result<bool, Refusal> {
+        let settling = self.shared.borrow().iter().find_map(|shared| shared.settling(offer));
+        let Some(settling) = settling else { return Ok(false) };
+        match tokio::time::timeout(self.spec.handshake_timeout, settling).await {
+            Ok(()) => Ok(true),
+            Err(_) => {
+                let what = "agreed to HTTP/2 and did not begin it in time";
+                Err(self.refusal(&self.address.to_string(), codes::HANDSHAKE_TIMEOUT, what))
+            }
+        }
     }
 
     /// A shared connection with room for one more.

@@ -4,14 +4,14 @@
 //! One task drives it. When its server would not be accepted any more, or its SVID ends, it takes nothing new.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tracing::{debug, info};
 
 use super::{connect::Offer, facts::ConnectionFacts, pool::Pool};
@@ -19,9 +19,10 @@ use crate::{
     codes,
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
-    http2::{OpenError, Role, Session, Settings, Tunnel, settings::LONG_FRAME},
+    http2::{OpenError, Role, Session, Settings, StreamError, Tunnel, settings::LONG_FRAME},
     io::Stream,
-    message::RequestHead,
+    message::{RequestHead, ResponseHead},
+    refusal::ERROR_HEADER,
     refusal::Refusal,
     worker::Worker,
 };
@@ -50,6 +51,8 @@ pub struct Shared {
     pub facts: Rc<ConnectionFacts>,
     /// The other end is a svidecar.
     is_svidecar: bool,
+    /// For those who wait until the other end has said how many streams it allows.
+    settled: Rc<Notify>,
 }
 
 impl Shared {
@@ -75,15 +78,32 @@ impl Shared {
         if let Some(left) = facts.time_left() {
             lifeline.expire_after(left);
         }
-        let this = Self { session, facts, is_svidecar };
+        let this = Self { session, facts, is_svidecar, settled: Rc::default() };
         worker.spawn(drive(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, lifeline));
         this
     }
 
-    /// Whether one more stream may be opened for that purpose.
+    /// Whether it can carry streams for that purpose.
+    fn carries(&self, offer: Offer) -> bool {
+        self.is_svidecar || offer == Offer::Http2 || offer == Offer::Hbone
+    }
+
+    /// Whether one more stream may be opened for that purpose. Until the other end has said how many it allows, that is
+    /// one: it would refuse what is too much, and not everything can be sent again.
     #[must_use]
     pub fn has_room_for(&self, offer: Offer) -> bool {
-        (self.is_svidecar || offer == Offer::Http2 || offer == Offer::Hbone) && self.session.can_open()
+        self.carries(offer)
+            && self.session.can_open()
+            && (self.session.is_settled() || self.session.active_streams() == 0)
+    }
+
+    /// Where it may have room for that purpose once the other end has said how much: ready when it did, or the connection
+    /// has ended.
+    #[must_use]
+    pub fn settling(&self, offer: Offer) -> Option<impl Future<Output = ()> + use<>> {
+        let waits = self.carries(offer) && self.session.can_open() && !self.session.is_settled();
+        let settled = Rc::clone(&self.settled);
+        waits.then_some(async move { settled.notified().await })
     }
 
     /// Opens a stream that carries bytes. Bytes may be written at once.
@@ -98,14 +118,58 @@ impl Shared {
             head.scheme = "https".to_owned();
             head.target = "/".to_owned();
         }
-        match self.session.open(&head, false) {
-            Ok(stream) => Ok(Stream::from(Tunnel::connecting(stream))),
-            Err(error) => {
-                let detail =
-                    format!("`{}` at {} takes no stream: {error}", self.facts.spec.name, self.facts.address);
-                Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::UPSTREAM_FAILED, detail))
+        let stream = self.session.open(&head, false).map_err(|error| self.no_stream(&error))?;
+        Ok(Stream::from(Tunnel::connecting(stream)))
+    }
+
+    /// Opens a stream of HBONE to `destination`, and waits until the other end agrees. `None`: it did not look at it.
+    ///
+    /// # Errors
+    /// What the other end says instead.
+    pub async fn tunnel(&self, destination: &str) -> Result<Option<Stream>, Refusal> {
+        let head = RequestHead {
+            method: "CONNECT".to_owned(),
+            authority: destination.to_owned(),
+            ..RequestHead::default()
+        };
+        let mut stream = self.session.open(&head, false).map_err(|error| self.no_stream(&error))?;
+        let mut answer = ResponseHead { status: 100, ..ResponseHead::default() };
+        let answered = async {
+            while answer.is_interim() {
+                poll_fn(|cx| stream.poll_response_head(cx, &mut answer)).await?;
             }
-        }
+            Ok(())
+        };
+        let whose = format!("`{}` at {}", self.facts.spec.name, self.facts.address);
+        let timeout = self.facts.spec.connect_timeout;
+        let (status, code, what) = match tokio::time::timeout(timeout, answered).await {
+            Ok(Ok(())) if (200..300).contains(&answer.status) => {
+                return Ok(Some(Stream::from(Tunnel::new(stream))));
+            }
+            Ok(Ok(())) => {
+                let said = answer.fields.get(ERROR_HEADER).map(String::from_utf8_lossy);
+                let said = said.map(|code| format!(" ({code})")).unwrap_or_default();
+                (
+                    StatusCode::BAD_GATEWAY,
+                    codes::TUNNEL_REFUSED,
+                    format!("with status {}{said}", answer.status),
+                )
+            }
+            Ok(Err(StreamError::Unprocessed)) => return Ok(None),
+            Ok(Err(error)) => {
+                (StatusCode::BAD_GATEWAY, codes::TUNNEL_REFUSED, format!("with an error: {error}"))
+            }
+            Err(_) => {
+                let what = format!("with nothing within {timeout:?}");
+                (StatusCode::GATEWAY_TIMEOUT, codes::UPSTREAM_CONNECT_TIMEOUT, what)
+            }
+        };
+        Err(Refusal::new(status, code, format!("{whose} answered CONNECT {destination} {what}")))
+    }
+
+    fn no_stream(&self, error: &OpenError) -> Refusal {
+        let detail = format!("`{}` at {} takes no stream: {error}", self.facts.spec.name, self.facts.address);
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::UPSTREAM_FAILED, detail)
     }
 }
 
@@ -117,7 +181,7 @@ async fn drive(
     mut stream: Stream,
     mut lifeline: Lifeline,
 ) {
-    let Shared { session, facts, .. } = &shared;
+    let Shared { session, facts, settled, .. } = &shared;
     let judge = |event| match event {
         Event::Changed if facts.objection(&worker).is_some() => {
             Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
@@ -128,11 +192,15 @@ async fn drive(
         }
         Event::Changed | Event::Draining => Fate::GoesOn,
     };
-    let (mut was, mut is_told) = (None, false);
+    let (mut was, mut is_told, mut is_settled) = (None, false, false);
     let end = poll_fn(|cx: &mut Context<'_>| {
         loop {
             if let Poll::Ready(end) = session.poll_drive(cx, &mut stream) {
                 return Poll::Ready(end.map_err(|error| error.to_string()));
+            }
+            if !is_settled && session.is_settled() {
+                is_settled = true;
+                settled.notify_waiters();
             }
             let is_idle = session.active_streams() == 0;
             if was.replace(is_idle) != Some(is_idle) {
@@ -169,4 +237,5 @@ async fn drive(
         debug!(upstream = %facts.spec.name, address = facts.address, error, "A shared connection failed");
     }
     session.close();
+    settled.notify_waiters();
 }

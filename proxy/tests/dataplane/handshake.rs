@@ -5,17 +5,14 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use svidecar::connections::LOSER_GRACE;
-use svidecar_authority::{
-    time,
-    tls::{self, NoIdentity, SpiffeVerifier, Versions, authorize},
-};
+use svidecar_authority::{time, tls::NoIdentity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Semaphore,
     time::Instant,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     http::outbound,
@@ -24,12 +21,13 @@ use crate::{
         app,
         authority::{Authority, HOUR},
         client::{ask, get, http1, http2, mtls, plain_get},
+        server,
         sidecar::Sidecar,
         soon,
     },
 };
 
-async fn server(authority: &Authority) -> (Agent, Sidecar) {
+async fn orders(authority: &Authority) -> (Agent, Sidecar) {
     let agent = Agent::start(Says::Gives(authority.response("/orders", &[]))).await;
     let listeners = format!(
         "inbound:\n  - {{name: orders, listen: \"127.0.0.1:0\", forward: \"{}\", policy: policy.yaml}}\n",
@@ -42,7 +40,7 @@ async fn server(authority: &Authority) -> (Agent, Sidecar) {
 #[tokio::test]
 async fn plain_http_gets_an_answer_that_explains() {
     let authority = Authority::new("demo.org");
-    let (_agent, sidecar) = server(&authority).await;
+    let (_agent, sidecar) = orders(&authority).await;
     let mut stream = TcpStream::connect(sidecar.inbound("orders")).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     stream.shutdown().await.unwrap();
@@ -57,7 +55,7 @@ async fn plain_http_gets_an_answer_that_explains() {
 async fn only_members_of_trusted_domains_get_in() {
     let authority = Authority::new("demo.org");
     let (stranger, impostor) = (Authority::new("stranger.org"), Authority::new("demo.org"));
-    let (_agent, sidecar) = server(&authority).await;
+    let (_agent, sidecar) = orders(&authority).await;
     let address = sidecar.inbound("orders");
     let old = time::minus(UnixTime::now(), HOUR);
     let expired = authority.identity_at("/shop", Duration::from_secs(60), old);
@@ -81,7 +79,7 @@ async fn only_members_of_trusted_domains_get_in() {
 #[tokio::test]
 async fn an_unexpected_server_gets_no_request() {
     let authority = Authority::new("demo.org");
-    let (_agent, server) = server(&authority).await;
+    let (_agent, server) = orders(&authority).await;
     let shop = Agent::start(Says::Gives(authority.response("/shop", &[]))).await;
     let listeners = outbound(server.inbound("orders")).replace("demo.org/orders", "demo.org/invoices");
     let client = Sidecar::ready(&shop, &listeners).await;
@@ -128,25 +126,19 @@ rules:
 #[tokio::test]
 async fn a_bundle_that_goes_takes_the_requests_to_its_servers_along() {
     let (authority, partner) = (Authority::new("demo.org"), Authority::new("partner.org"));
-    let bundles = Arc::new(authority.bundles());
-    let verifier = SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::any());
-    let config =
-        tls::server_config(partner.identity("/orders"), verifier, &[b"http/1.1"], Versions::default());
-    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
     let asked = Arc::new(Semaphore::new(0));
     let told = Arc::clone(&asked);
     // Reads the request, and never answers.
-    let address = app::tcp(move |stream| {
-        let (acceptor, told) = (acceptor.clone(), Arc::clone(&told));
+    let serve = move |mut stream: TlsStream<TcpStream>| {
+        let told = Arc::clone(&told);
         async move {
-            let mut stream = acceptor.accept(stream).await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await.unwrap() > 0 {}
             told.add_permits(1);
             let _ = stream.read_u8().await;
         }
-    })
-    .await;
+    };
+    let address = server::mtls(partner.identity("/orders"), &authority, &[b"http/1.1"], serve).await;
     let agent = Agent::start(Says::Gives(authority.response("/shop", &[&partner]))).await;
     let listeners = outbound(address).replace("demo.org/orders", "partner.org/orders");
     let client = Sidecar::ready(&agent, &listeners).await;

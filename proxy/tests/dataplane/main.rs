@@ -4,6 +4,7 @@
 
 mod admin;
 mod handshake;
+mod hbone;
 mod http;
 mod lifecycle;
 mod process;

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod app;
 pub mod authority;
 pub mod client;
+pub mod server;
 pub mod sidecar;
 
 use std::time::Duration;

@@ -178,3 +178,20 @@ fn waits_and_limits_make_sense() {
         assert!(one(&inbound(key)).contains(part), "{key}: {}", one(&inbound(key)));
     }
 }
+
+#[test]
+fn a_tunnel_carries_tcp_and_leads_somewhere() {
+    let text = "outbound:
+- name: db
+  listen: 1
+  protocol: tcp
+  upstream: {endpoints: [\"10.0.0.7:15008\"], server_id: [\"spiffe://a/b\"], tunnel: hbone, destination: 5432}
+";
+    assert_eq!(problems(text), Vec::<String>::new());
+    assert_eq!(problems(&text.replace(", destination: 5432", "")), Vec::<String>::new());
+    assert!(one(&text.replace("protocol: tcp", "protocol: http")).contains("carries bytes of any protocol"));
+    assert!(one(&text.replace("tunnel: hbone, ", "")).contains("only means something with `tunnel: hbone`"));
+    let socket = text.replace("10.0.0.7:15008", "unix:/run/z.sock");
+    assert!(one(&socket).contains("has no host"), "{}", one(&socket));
+    assert_eq!(problems(&socket.replace("5432", "\"db:5432\"")), Vec::<String>::new());
+}

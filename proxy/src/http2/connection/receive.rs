@@ -24,7 +24,7 @@ pub(super) struct Reading {
     /// How much of the client's preface is to come.
     preface: usize,
     /// The first frame must be SETTINGS (RFC 9113 §3.4).
-    settings_seen: bool,
+    pub settings_seen: bool,
     /// Payload that is passed on, or dropped, as it comes.
     payload: Option<Payload>,
     /// A head that is not complete.
