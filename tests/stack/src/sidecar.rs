@@ -18,6 +18,7 @@ const PROXY_READY: &str = "The proxy is ready";
 pub struct Spec {
     inbound: Option<(String, String, String)>,
     outbound: Option<(String, String, String)>,
+    upstream: String,
     more: String,
     program: Option<PathBuf>,
     user: Option<u32>,
@@ -42,6 +43,13 @@ impl Spec {
     #[must_use]
     pub fn outbound(mut self, protocol: &str, endpoint: impl ToString, server_id: &str) -> Self {
         self.outbound = Some((protocol.to_owned(), endpoint.to_string(), server_id.to_owned()));
+        self
+    }
+
+    /// More settings of the outbound listener's upstream, such as `tunnel: hbone`.
+    #[must_use]
+    pub fn upstream(mut self, settings: &str) -> Self {
+        self.upstream = format!(", {settings}");
         self
     }
 
@@ -103,7 +111,8 @@ impl Spec {
             write!(
                 text,
                 "outbound:\n  - name: {name}\n    listen: \"{listen}\"\n    protocol: {protocol}\n    \
-                 upstream: {{endpoints: [\"{endpoint}\"], server_id: [\"{server_id}\"]}}\n"
+                 upstream: {{endpoints: [\"{endpoint}\"], server_id: [\"{server_id}\"]{}}}\n",
+                self.upstream
             )?;
         }
         let config = stack.dir().join(format!("{name}.yaml"));

@@ -12,4 +12,5 @@ mod envoy;
 mod http2;
 mod rotation;
 mod sidecars;
+mod tunnels;
 mod websocket;
