@@ -12,6 +12,7 @@ mod flow;
 mod frame;
 mod head;
 mod hpack;
+mod outbox;
 mod patience;
 mod session;
 pub mod settings;
@@ -23,6 +24,7 @@ mod tunnel;
 mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
+pub use frame::HEADER as FRAME_HEADER;
 pub use session::{Phase, Session};
 pub use settings::Settings;
 pub use stream::Stream;

@@ -17,6 +17,10 @@ use std::{
 
 pub use self::{buffer::Buffer, socket::Socket, stream::Stream, tls::TlsStream};
 
+/// What is handed on in one go where much is on its way, in bytes: seven full TLS records, which leave in one system call and
+/// fit with what they need besides into storage of 128 KiB.
+pub const FLIGHT: usize = 7 * 16 * 1024;
+
 /// A connection, or a stream within one, that carries bytes both ways.
 ///
 /// Every `poll_` function keeps to the contract of [`std::task`]: `Pending` means that the task of `cx` is woken when it
@@ -35,6 +39,16 @@ pub trait ByteStream {
     /// # Errors
     /// The connection failed, or the other side reset it.
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// The same with a buffer, whose storage may be taken along instead of being copied from. What was taken is no longer in it.
+    ///
+    /// # Errors
+    /// The connection failed, or the other side reset it.
+    fn poll_give(&mut self, cx: &mut Context<'_>, from: &mut Buffer) -> Poll<io::Result<usize>> {
+        let count = ready!(self.poll_write(cx, &[IoSlice::new(from.filled())]))?;
+        from.consume(count);
+        Poll::Ready(Ok(count))
+    }
 
     /// Hands on what waits inside. `Ready` promises that it will leave without another call.
     ///

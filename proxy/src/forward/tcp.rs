@@ -5,20 +5,22 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     task::{Context, Poll, ready},
 };
 
 use crate::{
     codes,
-    io::{Buffer, ByteStream, Stream},
+    http2::FRAME_HEADER,
+    io::{Buffer, ByteStream, FLIGHT, Stream},
 };
 
 /// What one read asks for at first, in bytes: a TLS record.
 const SMALLEST_READ: usize = 16 * 1024;
 
-/// What one read asks for while as much comes, in bytes. Also the most that a slow reader makes us hold.
-const LARGEST_READ: usize = 128 * 1024;
+/// What one read asks for while as much comes, in bytes: with the header of its frame, a flight. Also the most that a slow
+/// reader makes us hold.
+const LARGEST_READ: usize = FLIGHT - FRAME_HEADER;
 
 /// What may move before other tasks get their turn, in bytes.
 const TURN: usize = 1024 * 1024;
@@ -173,10 +175,8 @@ impl Half {
         let mut turn = TURN;
         loop {
             while !self.buffer.is_empty() {
-                let written =
-                    to.poll_write(cx, &[IoSlice::new(self.buffer.filled())]).map_err(Broke::Sink)?;
+                let written = to.poll_give(cx, &mut self.buffer).map_err(Broke::Sink)?;
                 let Poll::Ready(written) = written else { return Ok(()) };
-                self.buffer.consume(written);
                 self.bytes += written as u64;
                 turn = turn.saturating_sub(written);
             }

@@ -1,5 +1,5 @@
 //! The protocol of one connection, without I/O: octets of the peer go in by [`Connection::receive`], octets for the peer
-//! gather in [`Connection::out`], and streams are read and written in between.
+//! gather in its [`Outbox`], and streams are read and written in between.
 //!
 //! Owns all that both sides agreed on. Never reads or writes a socket, never waits; wakes those who do.
 
@@ -18,12 +18,13 @@ use super::{
     frame::{self, Header, LARGEST_WINDOW, flag, kind},
     head::{HeadWriter, Limits},
     hpack,
+    outbox::Outbox,
     patience::Patience,
     settings::PeerSettings,
     streams::{Closed, Graveyard, Key, Streams, want},
 };
 use crate::{
-    io::Buffer,
+    io::FLIGHT,
     message::{RequestHead, ResponseHead},
 };
 
@@ -32,7 +33,7 @@ const TABLE: usize = 4096;
 
 /// DATA waits when this many octets wait for the transport. With the heads that still may come, the storage stays one that
 /// the pool keeps.
-const HIGH_WATER: usize = 224 << 10;
+const HIGH_WATER: usize = 2 * FLIGHT;
 
 /// What one stream may add in one turn while others wait in line, in octets.
 const TURN: usize = 32 << 10;
@@ -53,11 +54,7 @@ pub(super) struct Connection {
     limits: Limits,
     peer: PeerSettings,
     /// What waits for the transport.
-    out: Buffer,
-    /// What was waiting when the transport was asked last, in octets: as much storage is taken at once the next time.
-    last_out: usize,
-    /// Octets that went to the transport before those in `out`.
-    sent: u64,
+    pub out: Outbox,
     decoder: hpack::Decoder,
     writer: HeadWriter,
     reading: Reading,
@@ -107,12 +104,12 @@ enum Shutdown {
 }
 
 impl Connection {
-    /// A connection at its start, with what this side says first in [`Self::out`].
+    /// A connection at its start, with what this side says first.
     pub fn new(role: Role, settings: &Settings) -> Self {
         let mut settings = settings.clone();
         // A smaller window would be overrun by a peer that sends before it has read our settings.
         settings.stream_window = settings.stream_window.clamp(FIRST_WINDOW, LARGEST_WINDOW);
-        let mut out = Buffer::new();
+        let mut out = Outbox::default();
         if role == Role::Client {
             out.extend(frame::PREFACE);
         }
@@ -125,8 +122,6 @@ impl Connection {
             },
             peer: PeerSettings::default(),
             out,
-            last_out: 0,
-            sent: 0,
             decoder: hpack::Decoder::new(TABLE),
             writer: HeadWriter::new(),
             reading: Reading::new(role),
@@ -180,22 +175,6 @@ impl Connection {
         {
             driver.wake_by_ref();
         }
-    }
-
-    /// What waits for the transport.
-    pub fn out(&self) -> &[u8] {
-        self.out.filled()
-    }
-
-    /// What gathered in a turn is about to leave.
-    pub const fn begin_flush(&mut self) {
-        self.last_out = self.out.len();
-    }
-
-    /// The transport took this much.
-    pub fn sent(&mut self, count: usize) {
-        self.out.consume(count);
-        self.sent += count as u64;
     }
 
     /// Whether the transport takes so little that more must not be read either: what the peer says makes us answer.
@@ -271,9 +250,6 @@ impl Connection {
     }
 
     fn write_header(&mut self, header: Header) {
-        if self.out.is_empty() {
-            self.out.space(self.last_out);
-        }
         self.out.extend(&header.write());
     }
 

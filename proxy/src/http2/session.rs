@@ -6,19 +6,19 @@
 
 use std::{
     cell::RefCell,
-    io::{self, IoSlice},
+    io,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use super::{ConnectionError, OpenError, Role, Settings, Stream, connection::Connection, error::Violation};
 use crate::{
-    io::{Buffer, ByteStream},
+    io::{Buffer, ByteStream, FLIGHT},
     message::RequestHead,
 };
 
 /// What is read in one turn, in octets; then those who were woken by it have theirs.
-const READ_TURN: usize = 128 << 10;
+const READ_TURN: usize = FLIGHT;
 
 /// A connection; cheap to clone.
 #[derive(Clone)]
@@ -189,7 +189,7 @@ impl Inner {
                 self.connection.violated(violation);
             }
         }
-        if !self.connection.out().is_empty() {
+        if !self.connection.out.is_empty() {
             if self.connection.woken && self.connection.closed().is_none() {
                 // Those who were woken write first, and all of it leaves together.
                 cx.waker().wake_by_ref();
@@ -235,14 +235,10 @@ impl Inner {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Result<Poll<()>, ConnectionError> {
-        if !self.connection.out().is_empty() {
-            self.connection.begin_flush();
-        }
-        while !self.connection.out().is_empty() {
-            let waiting = [IoSlice::new(self.connection.out())];
-            match stream.poll_write(cx, &waiting).map_err(failed)? {
+        while !self.connection.out.is_empty() {
+            match self.connection.out.poll_hand_on(|octets| stream.poll_write(cx, octets)).map_err(failed)? {
                 Poll::Ready(0) => return Err(failed(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => self.connection.sent(count),
+                Poll::Ready(_) => {}
                 Poll::Pending => break,
             }
             self.unflushed = true;
@@ -250,7 +246,7 @@ impl Inner {
         if self.unflushed {
             self.unflushed = stream.poll_flush(cx).map_err(failed)?.is_pending();
         }
-        let done = self.connection.out().is_empty() && !self.unflushed;
+        let done = self.connection.out.is_empty() && !self.unflushed;
         Ok(if done { Poll::Ready(()) } else { Poll::Pending })
     }
 }

@@ -4,8 +4,8 @@ use super::{
     Role,
     error::Violation,
     frame::{self, Header, LARGEST_WINDOW, LEAST_MAX_FRAME, MOST_MAX_FRAME, flag, kind},
+    outbox::Outbox,
 };
-use crate::io::Buffer;
 
 /// A [`Settings::max_frame`] for connections between two of us, in octets: as long as what is read and written at once, so
 /// that bulk passes through without being copied. Toward others it stays at the least, which some of them test.
@@ -57,7 +57,7 @@ mod id {
 
 impl Settings {
     /// Appends the SETTINGS frame that says this.
-    pub(super) fn write(&self, role: Role, out: &mut Buffer) {
+    pub(super) fn write(&self, role: Role, out: &mut Outbox) {
         let common = [
             (id::INITIAL_WINDOW_SIZE, self.stream_window.min(LARGEST_WINDOW)),
             (id::MAX_FRAME_SIZE, self.max_frame.clamp(LEAST_MAX_FRAME, MOST_MAX_FRAME)),

@@ -151,6 +151,21 @@ impl Stream {
         Poll::Ready(Ok(sent))
     }
 
+    /// Sends data that is given, as much as there is room for; what is large is not copied.
+    pub(super) fn poll_give(
+        &mut self,
+        cx: &Context<'_>,
+        data: &mut Buffer,
+    ) -> Poll<Result<usize, StreamError>> {
+        let mut inner = self.session.0.borrow_mut();
+        let sent = inner.connection.give_data(self.key, data)?;
+        if sent == 0 && !data.is_empty() {
+            inner.connection.streams.get(self.key).wait(cx, want::WRITE);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(sent))
+    }
+
     /// Takes what was received as a whole; the peer may send as much again.
     pub(super) fn take_received(&mut self) -> Buffer {
         let data = std::mem::take(&mut self.data);

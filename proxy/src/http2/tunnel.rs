@@ -97,6 +97,10 @@ impl ByteStream for Tunnel {
         self.stream.poll_send(cx, from).map_err(io::Error::from)
     }
 
+    fn poll_give(&mut self, cx: &mut Context<'_>, from: &mut Buffer) -> Poll<io::Result<usize>> {
+        self.stream.poll_give(cx, from).map_err(io::Error::from)
+    }
+
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What was written leaves with the turn of the connection's driver.
         Poll::Ready(Ok(()))

@@ -61,6 +61,10 @@ impl ByteStream for Stream {
         each!(self, stream => stream.poll_write(cx, from))
     }
 
+    fn poll_give(&mut self, cx: &mut Context<'_>, from: &mut Buffer) -> Poll<io::Result<usize>> {
+        each!(self, stream => stream.poll_give(cx, from))
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => stream.poll_flush(cx))
     }

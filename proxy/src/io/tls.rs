@@ -23,11 +23,11 @@ use self::{
     after::{AfterHandshake, Told},
     record::Keys,
 };
-use super::{Buffer, ByteStream, Socket, buffer};
+use super::{Buffer, ByteStream, FLIGHT, Socket, buffer};
 
-/// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too. With the record that is begun
-/// below it, what waits fits into storage of 128 KiB.
-const MOST_WAITING: usize = 108 * 1024;
+/// Sealed bytes wait for the socket up to about here, in bytes; then writing waits too. The last record of a [`FLIGHT`] still
+/// begins below it.
+const MOST_WAITING: usize = FLIGHT - 1024;
 
 /// One end of a TLS connection whose handshake is over.
 pub struct TlsStream {

@@ -71,6 +71,8 @@ fn two_members_meet_and_know_each_other() {
             client.negotiated_key_exchange_group().unwrap().name(),
             rustls::NamedGroup::X25519MLKEM768
         );
+        let suite = client.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, CipherSuite::TLS13_AES_128_GCM_SHA256);
     }
 }
 

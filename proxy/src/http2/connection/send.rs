@@ -8,8 +8,10 @@ use crate::{
         ErrorCode,
         error::{OpenError, StreamError},
         frame::{Header, LARGEST_WINDOW, flag, kind},
+        outbox::WORTH_GIVING,
         streams::Half,
     },
+    io::Buffer,
     message::{Fields, RequestHead, ResponseHead},
 };
 
@@ -88,6 +90,23 @@ impl Connection {
         Ok(count)
     }
 
+    /// Sends data that is given: without copying it if it is much and there is room for all of it, else as much of it as there
+    /// is room for.
+    pub fn give_data(&mut self, key: Key, data: &mut Buffer) -> Result<usize, StreamError> {
+        let count = data.len();
+        // Storage that is mostly empty would be bound for little.
+        let is_worth_it = count >= WORTH_GIVING && count >= data.capacity() / 2;
+        if !is_worth_it || count > self.room_of(key)?.min(self.peer.max_frame) {
+            let sent = self.send_data(key, &[IoSlice::new(data.filled())])?;
+            data.consume(sent);
+            return Ok(sent);
+        }
+        self.begin_frame(key, kind::DATA, 0, count);
+        self.out.give(std::mem::take(data));
+        self.count_sent(key, count)?;
+        Ok(count)
+    }
+
     /// How much the stream may send now. If it may not, but others may, it stands in line from here on.
     fn room_of(&mut self, key: Key) -> Result<usize, StreamError> {
         let room = self.room();
@@ -109,7 +128,7 @@ impl Connection {
 
     /// Begins a frame of the stream that has room.
     fn begin_frame(&mut self, key: Key, kind: u8, flags: u8, length: usize) {
-        let at = self.sent + self.out.len() as u64;
+        let at = self.out.end();
         let slot = self.streams.get(key);
         slot.last_frame = at;
         let stream = slot.id;
@@ -160,8 +179,7 @@ impl Connection {
     /// `END_STREAM` goes into the last frame of the stream if that still waits, else into an empty one of its own.
     fn write_end(&mut self, key: Key) {
         let flags = self.streams.get(key).last_frame + 4;
-        let waiting = flags.checked_sub(self.sent).and_then(|at| usize::try_from(at).ok());
-        match waiting.and_then(|at| self.out.filled_mut().get_mut(at)) {
+        match self.out.at(flags) {
             Some(flags) => *flags |= flag::END_STREAM,
             None => self.begin_frame(key, kind::DATA, flag::END_STREAM, 0),
         }

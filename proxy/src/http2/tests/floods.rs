@@ -152,5 +152,5 @@ async fn a_peer_that_reads_nothing_is_not_answered_without_bound() {
         sent += 1;
     }
     // The driver reads no more from here on.
-    assert!(raw.connection.out().len() < 256 << 10);
+    assert!(raw.connection.out.len() < 256 << 10);
 }

@@ -124,11 +124,11 @@ fn the_end_is_told_by_the_last_frame_as_long_as_that_has_not_left() {
     let (mut raw, key) = answering(65_535);
     raw.connection.send_data(key, &[IoSlice::new(b"hello")]).unwrap();
     // The transport has taken the flags already.
-    raw.connection.sent(5);
+    raw.connection.out.forget(5);
     raw.connection.end(key, None).unwrap();
-    raw.connection.sent(4 + 5);
+    raw.connection.out.forget(4 + 5);
     assert_eq!(
-        Header::read(raw.connection.out()).unwrap(),
+        Header::read(&raw.connection.out.copy()).unwrap(),
         Header { length: 0, kind: kind::DATA, flags: END, stream: 1 }
     );
 }

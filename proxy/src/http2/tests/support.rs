@@ -84,8 +84,8 @@ impl Raw {
         let mut connection = Connection::new(Role::Client, &Settings::default());
         connection.begin_turn(Waker::noop());
         let preface = PREFACE.len();
-        assert_eq!(&connection.out()[..preface], PREFACE);
-        connection.sent(preface);
+        assert_eq!(&connection.out.copy()[..preface], PREFACE);
+        connection.out.forget(preface);
         let mut this = Self { connection, encoder: Encoder::new(), input: Buffer::new() };
         this.send(kind::SETTINGS, 0, 0, &[]);
         this.frames();
@@ -128,12 +128,12 @@ impl Raw {
     /// What the connection says.
     pub fn frames(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
-        while let Some(Header { length, kind, flags, stream }) = Header::read(self.connection.out()) {
-            let payload = self.connection.out()[HEADER..HEADER + length].to_vec();
-            self.connection.sent(HEADER + length);
+        while let Some(Header { length, kind, flags, stream }) = Header::read(&self.connection.out.copy()) {
+            let payload = self.connection.out.copy()[HEADER..HEADER + length].to_vec();
+            self.connection.out.forget(HEADER + length);
             frames.push(Frame { kind, flags, stream, payload });
         }
-        assert!(self.connection.out().is_empty(), "whole frames");
+        assert!(self.connection.out.is_empty(), "whole frames");
         frames
     }
 
