@@ -24,7 +24,6 @@ mod tunnel;
 mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
-pub use frame::HEADER as FRAME_HEADER;
 pub use session::{Phase, Session};
 pub use settings::Settings;
 pub use stream::Stream;

@@ -11,16 +11,14 @@ use std::{
 
 use crate::{
     codes,
-    http2::FRAME_HEADER,
     io::{Buffer, ByteStream, FLIGHT, Stream},
 };
 
 /// What one read asks for at first, in bytes: a TLS record.
 const SMALLEST_READ: usize = 16 * 1024;
 
-/// What one read asks for while as much comes, in bytes: with the header of its frame, a flight. Also the most that a slow
-/// reader makes us hold.
-const LARGEST_READ: usize = FLIGHT - FRAME_HEADER;
+/// What one read asks for while as much comes, in bytes. Also the most that a slow reader makes us hold.
+const LARGEST_READ: usize = FLIGHT;
 
 /// What may move before other tasks get their turn, in bytes.
 const TURN: usize = 1024 * 1024;

@@ -33,7 +33,7 @@ const TABLE: usize = 4096;
 
 /// DATA waits when this many octets wait for the transport. With the heads that still may come, the storage stays one that
 /// the pool keeps.
-const HIGH_WATER: usize = 2 * FLIGHT;
+const HIGH_WATER: usize = 2 * (FLIGHT + frame::HEADER);
 
 /// What one stream may add in one turn while others wait in line, in octets.
 const TURN: usize = 32 << 10;

@@ -72,6 +72,8 @@ pub struct Slot {
     pub receive_window: ReceiveWindow,
     /// What we may send; below zero after a setting took away what was used already (RFC 9113 §6.9.2).
     pub send_window: i64,
+    /// The most that it was.
+    pub largest_send_window: i64,
     /// Where the header of its last frame is, in octets since the connection began.
     pub last_frame: u64,
     /// It waits in line for room in the connection.
@@ -126,6 +128,7 @@ impl Slot {
         (self.tunnel, self.bodiless, self.too_large) = (false, false, false);
         (self.to_receive, self.to_send) = (None, None);
         (self.receive_window, self.send_window) = (receive_window, send_window);
+        self.largest_send_window = send_window;
         (self.last_frame, self.in_line, self.stalled) = (0, false, false);
     }
 }

@@ -83,7 +83,8 @@ impl ByteStream for Tunnel {
             return Poll::Ready(Ok(0));
         }
         let count = self.stream.data().len();
-        if into.is_empty() && count <= limit {
+        if into.is_empty() {
+            // It is held anyway.
             *into = self.stream.take_received();
             return Poll::Ready(Ok(count));
         }

@@ -29,6 +29,10 @@ use super::{Buffer, ByteStream, FLIGHT, Socket, buffer};
 /// begins below it.
 const MOST_WAITING: usize = FLIGHT - 1024;
 
+/// A record with less than this, in bytes, is not filled by copying what would fill records of its own: sealing one more
+/// costs less.
+const WORTH_FILLING: usize = 1024;
+
 /// One end of a TLS connection whose handshake is over.
 pub struct TlsStream {
     socket: Socket,
@@ -119,6 +123,9 @@ impl TlsStream {
 
     /// Takes content into records, at most one record full.
     fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() >= record::MAX_CONTENT && self.filling.is_some_and(|filled| filled < WORTH_FILLING) {
+            self.finish_record()?;
+        }
         if self.filling.is_none() {
             self.renew_keys()?;
             if let Some(whole) = bytes.get(..record::MAX_CONTENT) {

@@ -441,6 +441,7 @@ impl Connection {
         };
         let slot = self.streams.get(key);
         slot.send_window += increment;
+        slot.largest_send_window = slot.largest_send_window.max(slot.send_window);
         if increment == 0 {
             self.stream_fault(key, ErrorCode::PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing");
         } else if slot.send_window > LARGEST_WINDOW.into() {

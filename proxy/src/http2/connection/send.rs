@@ -7,13 +7,23 @@ use crate::{
     http2::{
         ErrorCode,
         error::{OpenError, StreamError},
-        frame::{Header, LARGEST_WINDOW, flag, kind},
+        frame::{Header, LARGEST_WINDOW, LEAST_MAX_FRAME, flag, kind},
         outbox::WORTH_GIVING,
         streams::Half,
     },
-    io::Buffer,
+    io::{Buffer, FLIGHT},
     message::{Fields, RequestHead, ResponseHead},
 };
+
+/// Whether there is room for all of something.
+enum Fit {
+    /// There is.
+    Now,
+    /// There will be.
+    Soon,
+    /// Nobody knows when.
+    InPart,
+}
 
 impl Connection {
     /// Why no stream can be opened now, if none can.
@@ -90,21 +100,51 @@ impl Connection {
         Ok(count)
     }
 
-    /// Sends data that is given: without copying it if it is much and there is room for all of it, else as much of it as there
-    /// is room for.
+    /// Sends data that is given. What is large goes to one of us as one frame and is not copied; it waits for room where
+    /// that is about to come. Otherwise this is [`Self::send_data`].
     pub fn give_data(&mut self, key: Key, data: &mut Buffer) -> Result<usize, StreamError> {
         let count = data.len();
-        // Storage that is mostly empty would be bound for little.
-        let is_worth_it = count >= WORTH_GIVING && count >= data.capacity() / 2;
-        if !is_worth_it || count > self.room_of(key)?.min(self.peer.max_frame) {
-            let sent = self.send_data(key, &[IoSlice::new(data.filled())])?;
-            data.consume(sent);
-            return Ok(sent);
+        // Others are given frames that all of them take, and storage that is mostly empty would be bound for little.
+        let is_long = self.settings.max_frame > LEAST_MAX_FRAME && count <= self.peer.max_frame.min(FLIGHT);
+        let fit = match is_long && count >= WORTH_GIVING.max(data.capacity() / 4) {
+            true => self.fit(key, count)?,
+            false => Fit::InPart,
+        };
+        match fit {
+            Fit::Now => {
+                self.begin_frame(key, kind::DATA, 0, count);
+                self.out.give(std::mem::take(data));
+                self.count_sent(key, count)?;
+                Ok(count)
+            }
+            Fit::Soon => Ok(0),
+            Fit::InPart => {
+                let sent = self.send_data(key, &[IoSlice::new(data.filled())])?;
+                data.consume(sent);
+                Ok(sent)
+            }
         }
-        self.begin_frame(key, kind::DATA, 0, count);
-        self.out.give(std::mem::take(data));
-        self.count_sent(key, count)?;
-        Ok(count)
+    }
+
+    /// Whether this much fits. If it will soon, the stream is woken then.
+    fn fit(&mut self, key: Key, count: usize) -> Result<Fit, StreamError> {
+        let wanted = count as i64;
+        if self.room_of(key)? >= count {
+            return Ok(Fit::Now);
+        }
+        let slot = self.streams.get(key);
+        if slot.send_window < wanted {
+            // Most of the window is on its way, so its reader is about to open it again: one of us does at half of it.
+            let is_mostly_used = slot.send_window <= slot.largest_send_window / 4;
+            return Ok(if is_mostly_used { Fit::Soon } else { Fit::InPart });
+        }
+        if !self.line.is_empty() || self.send_window < wanted {
+            return Ok(Fit::InPart);
+        }
+        // The transport is about to take what fills the outbox.
+        slot.in_line = true;
+        self.line.push_back(key);
+        Ok(Fit::Soon)
     }
 
     /// How much the stream may send now. If it may not, but others may, it stands in line from here on.
