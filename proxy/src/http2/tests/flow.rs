@@ -4,7 +4,10 @@ use super::{
     super::frame::{Header, flag, kind},
     support::*,
 };
-use crate::http2::{ErrorCode, Settings};
+use crate::{
+    http2::{ErrorCode, Settings, settings},
+    io::{Buffer, FLIGHT},
+};
 
 const END: u8 = flag::END_STREAM;
 
@@ -150,6 +153,67 @@ fn frames_are_as_long_as_the_peer_takes_them() {
         told,
         [(kind::HEADERS, END), (kind::CONTINUATION, 0), (kind::CONTINUATION, flag::END_HEADERS),]
     );
+}
+
+/// The same as [`answering`], with a client that is one of us.
+fn answering_one_of_us(window: u32) -> (Raw, usize) {
+    let mut raw = Raw::client_of(&Settings { max_frame: settings::LONG_FRAME, ..Settings::default() });
+    for (id, value) in [(4, window), (5, settings::LONG_FRAME)] {
+        let [a, b, c, d] = value.to_be_bytes();
+        raw.send(kind::SETTINGS, 0, 0, &[0, id, a, b, c, d]);
+    }
+    raw.send(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0]);
+    raw.request(1, END, &[]);
+    let (_, key) = raw.connection.next_request().unwrap();
+    raw.connection.send_response(key, &response(200), false);
+    raw.frames();
+    (raw, key)
+}
+
+/// Gives this much, and returns the lengths of the frames that it went in.
+fn give(raw: &mut Raw, key: usize, count: usize) -> Vec<usize> {
+    let mut data = Buffer::new();
+    data.extend(&vec![7; count]);
+    let sent = raw.connection.give_data(key, &mut data).unwrap();
+    assert_eq!(data.len(), count - sent);
+    raw.frames().iter().map(|frame| frame.payload.len()).collect()
+}
+
+#[test]
+fn what_is_given_is_one_frame_to_one_of_us_and_many_to_others() {
+    let (mut raw, key) = answering_one_of_us(1 << 20);
+    assert_eq!(give(&mut raw, key, FLIGHT), [FLIGHT]);
+    assert_eq!(give(&mut raw, key, 100), [100]);
+    let (mut raw, key) = answering(1 << 20);
+    assert_eq!(give(&mut raw, key, 40_000), [16_384, 16_384, 7232]);
+}
+
+#[test]
+fn what_is_given_waits_for_a_window_that_is_about_to_open() {
+    let (mut raw, key) = answering_one_of_us(200_000);
+    assert_eq!(give(&mut raw, key, 90_000), [90_000]);
+    assert_eq!(give(&mut raw, key, 90_000), [90_000]);
+    assert_eq!(give(&mut raw, key, 90_000), []);
+    raw.send(kind::WINDOW_UPDATE, 0, 1, &[0, 1, 0x86, 0xa0]);
+    assert_eq!(give(&mut raw, key, 90_000), [90_000]);
+    // Half of this window is not used: nobody knows when there will be more.
+    let (mut raw, key) = answering_one_of_us(80_000);
+    assert_eq!(give(&mut raw, key, 90_000), [80_000]);
+}
+
+#[test]
+fn what_is_given_waits_for_the_transport() {
+    let (mut raw, key) = answering_one_of_us(1 << 20);
+    let mut data = Buffer::new();
+    for waits in [false, false, true] {
+        data.extend(&vec![7; FLIGHT - data.len()]);
+        let sent = raw.connection.give_data(key, &mut data).unwrap();
+        assert_eq!((sent == 0, raw.connection.streams.get(key).in_line), (waits, waits));
+    }
+    assert_eq!(raw.frames().len(), 2);
+    raw.connection.wake_line();
+    assert!(!raw.connection.streams.get(key).in_line);
+    assert_eq!(raw.connection.give_data(key, &mut data).unwrap(), FLIGHT);
 }
 
 #[test]
