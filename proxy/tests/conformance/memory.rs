@@ -1,6 +1,10 @@
 //! Memory that does not grow with what passes through, nor with what a peer keeps back: the built binary, measured.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use tokio::net::TcpStream;
 
 use crate::tools::{
     http2::{Frame, Http2, flag, kind, literals, setting},
@@ -15,8 +19,14 @@ const MIB: usize = 1 << 20;
 /// What a body may add to the memory of a process, however long it is.
 const ALLOWANCE: usize = 16 * MIB;
 
-/// Unoptimised, a smaller body has to do.
-const LARGE: usize = if cfg!(debug_assertions) { 256 * MIB } else { 5 << 30 };
+/// How long the large bodies are. Unoptimised, smaller ones have to do; the variable `LARGE_BODY_MIB` says otherwise.
+fn large() -> usize {
+    match std::env::var_os("LARGE_BODY_MIB") {
+        Some(mib) => mib.to_str().unwrap().parse::<usize>().unwrap() * MIB,
+        None if cfg!(debug_assertions) => 256 * MIB,
+        None => 5 << 30,
+    }
+}
 
 /// How long nothing must move for a sender to count as held back. A slow machine can only make the test lenient.
 const STUCK: Duration = Duration::from_millis(300);
@@ -73,9 +83,7 @@ async fn read_body(wire: &mut Wire, size: usize, framing: Framing) {
     match framing {
         Framing::Chunked => {
             while let Some(chunk) = wire.chunk().await.unwrap() {
-                let at = read % expected.len();
-                let same = chunk.iter().eq(expected.iter().cycle().skip(at).take(chunk.len()));
-                assert!(same, "at {read}");
+                assert!(repeats(&expected, read, &chunk), "at {read}");
                 read += chunk.len();
             }
             wire.trailers().await.unwrap();
@@ -89,6 +97,66 @@ async fn read_body(wire: &mut Wire, size: usize, framing: Framing) {
         }
     }
     assert_eq!(read, size);
+}
+
+/// Whether these bytes, from there on, are of a body that repeats a block.
+fn repeats(block: &[u8], mut at: usize, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let expected = &block[at % block.len()..];
+        let (now, later) = bytes.split_at(bytes.len().min(expected.len()));
+        if now != &expected[..now.len()] {
+            return false;
+        }
+        (at, bytes) = (at + now.len(), later);
+    }
+    true
+}
+
+/// One exchange with bodies of that size both ways, over HTTP/2 as far as the app.
+async fn transfer_over_http2(scene: &Scene<Process>, app: &App, size: usize) {
+    let stream = TcpStream::connect(scene.client.as_ref().unwrap().listener).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
+    let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let block = Bytes::from(block(Framing::None));
+    let request = Request::post("http://a/").header("content-length", size).body(()).unwrap();
+    let (response, mut upload) = sender.send_request(request, false).unwrap();
+    let mut served = app.accept().await;
+    let up = async {
+        let mut sent = 0;
+        while sent < size {
+            let rest = block.slice(sent % block.len()..);
+            upload.reserve_capacity(rest.len());
+            let room = poll_fn(|cx| upload.poll_capacity(cx)).await.unwrap().unwrap();
+            let part = rest.slice(..room.min(rest.len()).min(size - sent));
+            sent += part.len();
+            upload.send_data(part, sent == size).unwrap();
+        }
+    };
+    tokio::join!(up, async {
+        let seen = served.head().await.request_framing().unwrap();
+        assert_eq!(seen, Framing::Length(size as u64));
+        read_body(&mut served, size, seen).await;
+    });
+    tokio::join!(
+        async {
+            served.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")).await;
+            send_body(&mut served, size, Framing::None).await;
+        },
+        async {
+            let mut download = response.await.unwrap().into_body();
+            let mut read = 0;
+            while let Some(part) = download.data().await {
+                let part = part.unwrap();
+                assert!(repeats(&block, read, &part), "at {read}");
+                read += part.len();
+                download.flow_control().release_capacity(part.len()).unwrap();
+            }
+            assert_eq!(read, size);
+        }
+    );
+    connection.abort();
 }
 
 /// One exchange with bodies of that size both ways.
@@ -122,10 +190,20 @@ async fn transfer(scene: &Scene<Process>, app: &App, size: usize, framing: Frami
 #[tokio::test]
 async fn a_large_body_takes_no_memory() {
     let (scene, app) = warm(Door::Pair).await;
-    for framing in [Framing::Length(LARGE as u64), Framing::Chunked] {
-        let ((), growth) = growth(&scene, transfer(&scene, &app, LARGE, framing)).await;
+    let large = large();
+    for framing in [Framing::Length(large as u64), Framing::Chunked] {
+        let ((), growth) = growth(&scene, transfer(&scene, &app, large, framing)).await;
         assert!(growth < ALLOWANCE, "{framing:?}: {} KiB more", growth >> 10);
     }
+}
+
+/// The same over HTTP/2.
+#[tokio::test]
+async fn a_large_body_takes_no_memory_over_http2() {
+    let (scene, app) = warm(Door::Pair).await;
+    transfer_over_http2(&scene, &app, MIB).await;
+    let ((), growth) = growth(&scene, transfer_over_http2(&scene, &app, large())).await;
+    assert!(growth < ALLOWANCE, "{} KiB more", growth >> 10);
 }
 
 /// Clients that do not read, each with an app that would send without end.

@@ -240,13 +240,13 @@ impl Client {
     }
 }
 
-/// Plays each random exchange twice.
-fn compare(http2: bool) {
+/// Plays each random exchange twice; the second time through sidecars of which the one at the app has these settings.
+fn compare(http2: bool, settings: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let stage = Stage::default();
     let (scene, mut direct, mut through) = runtime.block_on(async {
         let address = stage.open().await;
-        let scene = Scene::at(Door::Pair, address).await;
+        let scene = Scene::with(Door::Pair, address, settings).await;
         let outbound = scene.client.as_ref().unwrap().outbound("orders");
         let direct = Client::connect(address, http2).await;
         let through = Client::connect(outbound, http2).await;
@@ -269,10 +269,16 @@ fn compare(http2: bool) {
 
 #[test]
 fn http1_is_as_hyper_has_it() {
-    compare(false);
+    compare(false, "");
 }
 
 #[test]
 fn http2_is_as_hyper_has_it() {
-    compare(true);
+    compare(true, "");
+}
+
+/// The app, too.
+#[test]
+fn http2_all_the_way_is_as_hyper_has_it() {
+    compare(true, "forward_protocol: http2");
 }

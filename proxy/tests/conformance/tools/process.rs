@@ -17,7 +17,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with one listener, and returns when it is ready.
+    /// Starts it, or the one that the variable `SVIDECAR` names, with one listener, and returns when it is ready.
     pub async fn start(agent: &Agent, listener: &str, policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("svidecar.yaml");
@@ -28,7 +28,8 @@ impl Process {
         );
         std::fs::write(directory.path().join("policy.yaml"), policy).unwrap();
         std::fs::write(&config, head + listener).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svidecar"));
+        let program = std::env::var_os("SVIDECAR").unwrap_or_else(|| env!("CARGO_BIN_EXE_svidecar").into());
+        let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(&config);
         let mut child =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();

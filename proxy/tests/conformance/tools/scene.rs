@@ -69,8 +69,13 @@ fn outbound(peer: SocketAddr) -> String {
 impl Scene {
     /// Leads to the app at `app`, which speaks HTTP/1.1.
     pub async fn at(door: Door, app: impl Display) -> Self {
+        Self::with(door, app, "").await
+    }
+
+    /// The same, with more settings of the inbound listener.
+    pub async fn with(door: Door, app: impl Display, settings: &str) -> Self {
         let Cast { authority, orders, shop } = Cast::call().await;
-        let server = Sidecar::ready(&orders, &inbound(app)).await;
+        let server = Sidecar::ready(&orders, &format!("{}    {settings}\n", inbound(app))).await;
         let peer = server.inbound("orders");
         let client = match door {
             Door::Inbound => None,
