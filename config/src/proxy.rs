@@ -303,7 +303,8 @@ impl Default for InboundTimeouts {
     fn default() -> Self {
         Self {
             handshake: HumanDuration::from_secs(10),
-            connect: HumanDuration::from_secs(1),
+            // Longer than the kernel's first tries (after 1 s, after 3 s), for an app whose queue was full for a moment.
+            connect: HumanDuration::from_secs(5),
             request_headers: HumanDuration::from_secs(30),
             idle: HumanDuration::from_secs(60),
         }

@@ -6,6 +6,7 @@ use super::{caller::Caller, exchange::Exchange};
 use crate::{
     connections::Ending,
     http1::Framing,
+    http2::ErrorCode,
     message::{BodySink, BodySource, ResponseHead},
 };
 
@@ -27,6 +28,7 @@ pub trait Downstream: BodySource + BodySink {
     /// Ready when the connection is to be cut now.
     fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending>;
 
-    /// Makes the end of the response one that cannot be taken for a regular one.
-    fn abort(&mut self);
+    /// Makes the end of the response one that cannot be taken for a regular one; `code` says why, where there is a place for
+    /// it.
+    fn abort(&mut self, code: ErrorCode);
 }

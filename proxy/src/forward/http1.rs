@@ -23,7 +23,8 @@ use super::{
 use crate::{
     codes,
     connections::{Ending, Fate, Lifeline, Over},
-    http1::{Connection, Framing, HeadError, framing},
+    http1::{Connection, Fault, Framing, HeadError, framing},
+    http2::ErrorCode,
     io::{Buffer, ByteStream, Stream},
     message::{BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version},
     refusal::Refusal,
@@ -53,6 +54,8 @@ enum Came {
     Nothing,
     /// Something that is refused.
     Refused(Refusal),
+    /// Something that whoever sent it expects no answer in HTTP/1 to.
+    NotHttp(Refusal),
 }
 
 /// Serves requests until the connection ends.
@@ -71,6 +74,10 @@ pub async fn serve(caller: Rc<dyn Caller>, stream: (Stream, Buffer), lifeline: L
             Came::Request => request::serve(caller, &mut down, &mut exchange).await,
             Came::Nothing => return down.close().await,
             Came::Refused(refusal) => request::refuse_head(caller, &mut down, &mut exchange, refusal).await,
+            Came::NotHttp(refusal) => {
+                request::ignore_head(caller, &mut exchange, refusal);
+                return down.close().await;
+            }
         };
         match next {
             Next::Request if down.persists && down.connection.is_received() && down.connection.is_sent() => {}
@@ -195,7 +202,8 @@ async fn in_time<T>(work: impl Future<Output = T>, lifeline: &mut Lifeline) -> O
 fn of_error(error: &HeadError) -> Came {
     let HeadError::Refused(fault) = error else { return Came::Nothing };
     let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    Came::Refused(Refusal::new(status, fault.code(), fault.words()).closing())
+    let refusal = Refusal::new(status, fault.code(), fault.words()).closing();
+    if *fault == Fault::NotHttp { Came::NotHttp(refusal) } else { Came::Refused(refusal) }
 }
 
 fn too_slow(timeout: Duration) -> Refusal {
@@ -237,7 +245,7 @@ impl Downstream for Http1 {
         self.lifeline.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
     }
 
-    fn abort(&mut self) {
+    fn abort(&mut self, _: ErrorCode) {
         self.persists = false;
         self.connection.reset();
     }

@@ -167,8 +167,8 @@ impl Downstream for Http2 {
         lifeline.poll_over(cx, |event| caller.judge(event, Some(facts))).map(Over::ending)
     }
 
-    fn abort(&mut self) {
-        self.stream.reset(ErrorCode::INTERNAL_ERROR);
+    fn abort(&mut self, code: ErrorCode) {
+        self.stream.reset(code);
     }
 }
 

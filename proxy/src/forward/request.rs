@@ -24,8 +24,9 @@ use crate::{
     codes,
     connections::Ending,
     http1::Framing,
+    http2::ErrorCode,
     io,
-    message::{BodyError, RequestHead},
+    message::{BodyError, RequestHead, Version},
     refusal::Refusal,
     upstream::{
         channel::{Channel, NoResponse, Ready},
@@ -47,12 +48,30 @@ pub enum Next {
 enum Stop {
     /// It gets an answer from us, if it got none yet.
     Refused(Refusal),
+    /// The upstream gave it up before it answered, with this code of HTTP/2; or the answer from us.
+    Reset(ErrorCode, Refusal),
     /// Nobody waits for the answer any more.
     Gone,
     /// The upstream failed in the middle of its answer.
     Broken(BodyError),
     /// It is cut from outside.
     Cut(Ending),
+}
+
+impl Stop {
+    /// The code for a stream whose answer is not complete: the upstream's own, unless it would say that all is well, or
+    /// that nothing was done.
+    const fn reset_code(&self) -> ErrorCode {
+        let code = match self {
+            Self::Reset(code, _) => *code,
+            Self::Broken(BodyError::Reset(code)) => ErrorCode(*code),
+            _ => ErrorCode::INTERNAL_ERROR,
+        };
+        match code {
+            ErrorCode::NO_ERROR | ErrorCode::REFUSED_STREAM => ErrorCode::INTERNAL_ERROR,
+            code => code,
+        }
+    }
 }
 
 impl From<Refusal> for Stop {
@@ -66,19 +85,26 @@ impl From<Refusal> for Stop {
 pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &mut Exchange) -> Next {
     caller.begin(exchange);
     let is_grpc = exchange.request.is_grpc();
+    // To a client of gRPC the code of a reset is a status, and its deadline and an answer of ours would race.
+    let understands_resets = is_grpc && exchange.request.version == Version::Http2;
     let next = match forward(caller, down, exchange).await {
         Ok(next) => next,
         Err(Stop::Refused(refusal)) if !exchange.is_answered() => {
             refuse(caller, down, exchange, refusal, is_grpc).await
         }
+        Err(Stop::Reset(_, refusal)) if !understands_resets => {
+            refuse(caller, down, exchange, refusal, is_grpc).await
+        }
         Err(stop) => {
+            down.abort(stop.reset_code());
             match stop {
-                Stop::Refused(refusal) => exchange.record.fail(refusal.code, Some(refusal.detail)),
+                Stop::Refused(refusal) | Stop::Reset(_, refusal) => {
+                    exchange.record.fail(refusal.code, Some(refusal.detail));
+                }
                 Stop::Gone => exchange.record.fail(codes::CLIENT_CLOSED, None),
                 Stop::Broken(error) => exchange.record.fail(codes::UPSTREAM_CLOSED, Some(error.to_string())),
                 Stop::Cut(ending) => exchange.record.fail(ending.code(), None),
             }
-            down.abort();
             Next::Close
         }
     };
@@ -99,6 +125,14 @@ pub async fn refuse_head(
     let next = refuse(caller, down, exchange, refusal, false).await;
     exchange.end();
     next
+}
+
+/// Writes down what came in place of a request and gets no answer.
+pub fn ignore_head(caller: &dyn Caller, exchange: &mut Exchange, refusal: Refusal) {
+    caller.begin(exchange);
+    caller.refused(&refusal);
+    exchange.record.fail(refusal.code, Some(refusal.detail));
+    exchange.end();
 }
 
 async fn forward(
@@ -165,13 +199,17 @@ async fn ask(
         let untouched = upload.is_empty || upload.flow.is_untouched();
         let may_repeat = match &error {
             NoResponse::NotTaken(_) => untouched,
-            NoResponse::Closed | NoResponse::Failed(_) => {
+            NoResponse::Closed | NoResponse::Reset(_) | NoResponse::Failed(_) => {
                 is_reused && upload.is_empty && is_repeatable(&exchange.request)
             }
             NoResponse::NotHttp(_) => false,
         };
         if is_repeated || !may_repeat {
-            return Err(no_response(&facts, &error).into());
+            let refusal = no_response(&facts, &error);
+            return Err(match error {
+                NoResponse::Reset(code) => Stop::Reset(code, refusal),
+                _ => Stop::Refused(refusal),
+            });
         }
         debug!(upstream = %facts.spec.name, address = facts.address, %error, "A request goes out again on another connection");
         is_repeated = true;
@@ -394,7 +432,7 @@ fn no_response(facts: &ConnectionFacts, error: &NoResponse) -> Refusal {
     let code = match error {
         NoResponse::NotHttp(_) => codes::UPSTREAM_PROTOCOL_ERROR,
         NoResponse::Closed | NoResponse::NotTaken(_) => codes::UPSTREAM_CLOSED,
-        NoResponse::Failed(_) => codes::UPSTREAM_FAILED,
+        NoResponse::Reset(_) | NoResponse::Failed(_) => codes::UPSTREAM_FAILED,
     };
     let detail = format!("`{}` at {} {error}", facts.spec.name, facts.address);
     Refusal::new(StatusCode::BAD_GATEWAY, code, detail)

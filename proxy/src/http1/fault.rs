@@ -44,6 +44,7 @@ faults! {
     Target = 400, "the target of the request holds what no target may hold: a fragment, a control character, or what is not UTF-8";
     TargetForm = 400, "the target is neither a path, nor an http or https URI with a host and no user, nor what its method demands (`*` for OPTIONS, host:port for CONNECT)";
     TargetTooLong = 414, "the request line alone is larger than limits.max_header_bytes";
+    NotHttp = 400, "the first line does not end in a version of HTTP: what came is neither HTTP/1 nor the preface of HTTP/2";
     Version = 505, "the version is neither HTTP/1.1 nor HTTP/1.0";
 
     // The host (RFC 9112 §3.2).

@@ -185,7 +185,7 @@ fn request_line(cursor: &mut Cursor<'_>, head: &mut RequestHead) -> Result<Optio
         _ => return Err(Fault::Target),
     }
     let (version, after) = come!(cursor.line());
-    head.version = version_of(version).ok_or(Fault::RequestLine)?.ok_or(Fault::Version)?;
+    head.version = version_of(version).ok_or_else(|| no_version(version))?.ok_or(Fault::Version)?;
     come!(cursor.line_end(after)?);
     push_text(&mut head.method, method);
     read_target(target, head)?;
@@ -217,6 +217,12 @@ fn version_of(text: &[u8]) -> Option<Option<Version>> {
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Some(None),
         _ => None,
     }
+}
+
+/// What a line is that does not end in a version: a request in which one is misplaced or misspelt, or no request.
+fn no_version(text: &[u8]) -> Fault {
+    let has_one = text.windows(5).any(|piece| piece.eq_ignore_ascii_case(b"HTTP/"));
+    if has_one { Fault::RequestLine } else { Fault::NotHttp }
 }
 
 /// Reads fields up to and with the empty line.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     forward::convert,
     http1::{Framing, HeadError, framing},
-    http2::{Session, Stream, StreamError},
+    http2::{ErrorCode, Session, Stream, StreamError},
     io,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version},
     worker::Worker,
@@ -61,6 +61,9 @@ pub enum NoResponse {
     /// The other side did not look at the request, as it says itself.
     #[error("did not take the request: {0}")]
     NotTaken(String),
+    /// The other side gave the request up, with this code.
+    #[error("reset the stream: {0}")]
+    Reset(ErrorCode),
     /// What came is not HTTP.
     #[error("sent something that is not HTTP: {0}")]
     NotHttp(String),
@@ -122,6 +125,7 @@ impl Channel {
             }
             Transport::Http2(stream) => stream.poll_response_head(cx, head).map_err(|error| match error {
                 StreamError::Unprocessed => NoResponse::NotTaken(error.to_string()),
+                StreamError::Reset(code) => NoResponse::Reset(code),
                 StreamError::Malformed(why) => NoResponse::NotHttp(why.to_owned()),
                 error => NoResponse::Failed(error.to_string()),
             }),

@@ -43,11 +43,14 @@ impl Connection {
     /// The same for a stream of which only the number is known.
     pub(super) fn fault_of(&mut self, id: u32, code: ErrorCode, why: &'static str) -> Result<(), Violation> {
         match self.streams.find(id) {
-            Some(key) => self.stream_fault(key, code, why),
-            None if self.is_idle(id) => return Err(Violation::new(code, why)),
-            None => {}
+            Some(key) => {
+                self.stream_fault(key, code, why);
+                Ok(())
+            }
+            None if self.graveyard.find(id) == Ok(Closed::ByUs) => self.endure(1, why),
+            // There is no stream to be reset: the connection takes its place (RFC 9113 §5.4).
+            None => Err(Violation::new(code, why)),
         }
-        Ok(())
     }
 
     /// A stream that was never begun was reset.

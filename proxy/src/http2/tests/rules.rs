@@ -56,6 +56,24 @@ fn frames_have_their_sizes_and_places() {
                 },
                 Reset(1, ErrorCode::FRAME_SIZE_ERROR),
             ),
+            (
+                "PRIORITY of 4 octets, twice",
+                |raw| {
+                    raw.request(1, END, &[]);
+                    raw.send(kind::PRIORITY, 0, 1, &[0; 4]);
+                    raw.send(kind::PRIORITY, 0, 1, &[0; 4]);
+                },
+                Reset(1, ErrorCode::FRAME_SIZE_ERROR),
+            ),
+            (
+                "PRIORITY of 4 octets after the end",
+                |raw| {
+                    raw.request(1, OPEN, &[]);
+                    raw.send(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+                    raw.send(kind::PRIORITY, 0, 1, &[0; 4]);
+                },
+                SIZE,
+            ),
             ("PRIORITY on an idle stream", |raw| raw.send(kind::PRIORITY, 0, 7, &[0; 5]), Nothing),
             (
                 "PRIORITY on itself",

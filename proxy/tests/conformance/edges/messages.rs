@@ -180,6 +180,28 @@ async fn heads_over_the_limits_are_refused() {
     }
 }
 
+/// Whoever says what is no HTTP gets no answer in HTTP, but the operator learns why (RFC 9113 §3.4 wants it so for a broken
+/// preface). A misspelt request still gets its answer.
+#[tokio::test]
+async fn what_is_not_http_gets_no_answer_in_http() {
+    for (scene, app) in scenes().await {
+        let mut client = scene.connect().await;
+        client.send("GET / http/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response("GET").await.head.status(), 400, "{:?}", scene.door);
+        let mut client = scene.connect().await;
+        client.send("INVALID CONNECTION PREFACE\r\n\r\n").await;
+        assert_eq!(client.end().await, End::Closed, "{:?}", scene.door);
+        still_serves(&scene, &app).await;
+
+        let sidecar = scene.client.as_ref().unwrap_or(&scene.server);
+        sidecar.until_counted("status=\"none\",code=\"bad_request\"").await;
+        let lines = sidecar.access_log();
+        let silent = lines.iter().find(|line| line["code"] == "bad_request" && line.get("status").is_none());
+        let detail = silent.expect("a line")["detail"].as_str().unwrap();
+        assert!(detail.contains("does not end in a version of HTTP"), "{detail}");
+    }
+}
+
 /// A head or trailers of an app that never end are not collected without bound.
 #[tokio::test]
 async fn heads_of_apps_over_the_limits_are_bad_gateways() {
