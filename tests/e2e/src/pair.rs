@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use svidecar_stack::http::{self, Answer};
 use svidecar_stack::sidecar::Spec;
 use svidecar_stack::{Launch, Process, Sidecar, Stack, StackOptions, binaries};
@@ -20,7 +21,7 @@ default: deny
 rules:
   - name: client-may-call
     from: [spiffe://demo.org/workload/client]
-    to: [{methods: [GET, HEAD, POST], paths: [\"/api/**\"]}]
+    to: [{methods: [GET, HEAD, POST], paths: [\"/api/**\", \"/svidecar.test.Echo/*\"]}]
   - name: no-secrets
     action: deny
     from: [\"spiffe://demo.org/**\"]
@@ -51,13 +52,13 @@ pub async fn proxy_of(stack: &Stack, name: &str, id: &str, more: &[&str]) -> Res
 }
 
 /// A stack, an app, and a sidecar on either side.
-pub struct Pair {
+pub struct Pair<A = Process> {
     /// Stopped first.
     pub client: Sidecar,
     /// In front of the app.
     pub server: Sidecar,
-    /// The plain app.
-    pub app: Process,
+    /// The plain app, if it is a process.
+    pub app: A,
     /// Server and agent.
     pub stack: Stack,
 }
@@ -84,10 +85,20 @@ impl Pair {
     }
 }
 
-impl Pair {
+impl Pair<()> {
+    /// The same before an app of the test's own.
+    ///
+    /// # Errors
+    /// When a part does not become ready.
+    pub async fn before(app: SocketAddr, protocol: &str) -> Result<Self> {
+        Self::of(stack(StackOptions::default()).await?, (), app, protocol, &[]).await
+    }
+}
+
+impl<A> Pair<A> {
     async fn of(
         stack: Stack,
-        app: Process,
+        app: A,
         address: SocketAddr,
         protocol: &str,
         entry_flags: &[&str],
@@ -108,6 +119,23 @@ impl Pair {
     /// When there is no answer.
     pub async fn get(&self, path: &str) -> Result<Answer> {
         http::get(self.client.outbound()?, path, &[]).await
+    }
+
+    /// Adds to a failure what both sidecars say of requests that failed; for that they are stopped.
+    ///
+    /// # Errors
+    /// The failure.
+    pub async fn explain<T>(&mut self, result: Result<T>) -> Result<T> {
+        let Err(error) = result else { return result };
+        let mut said = String::from("the sidecars wrote down:\n");
+        for sidecar in [&mut self.client, &mut self.server] {
+            let process = &mut sidecar.process;
+            process.signal(Signal::SIGTERM)?;
+            process.wait().await?;
+            let lines = process.log.lines_with("\"code\":");
+            said.extend(lines.iter().take(10).map(|line| format!("    {line}\n")));
+        }
+        Err(error.context(said))
     }
 
     /// A URL at the client's sidecar.

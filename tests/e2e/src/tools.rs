@@ -18,10 +18,16 @@ pub enum Tool {
     Envoy,
     /// nghttp2's clients, of the machine.
     Nghttp,
+    /// nghttp2's load generator, of the machine.
+    H2load,
     /// Python with the websockets library, by `tests/setup`.
     WebSockets,
     /// Our client on go-spiffe, built by `tests/setup` where Go is.
     GoSpiffe,
+    /// h2spec with all its cases, built by `tests/setup` where Go is.
+    H2spec,
+    /// Our client and server on grpc-go, built by `tests/setup` where Go is.
+    GrpcGo,
     /// An app on Go's net/http, built by `tests/setup` where Go is.
     GoApp,
 }
@@ -34,8 +40,11 @@ impl Tool {
             Self::PySpiffe => "py-spiffe",
             Self::Envoy => "envoy",
             Self::Nghttp => "nghttp",
+            Self::H2load => "h2load",
             Self::WebSockets => "websockets",
             Self::GoSpiffe => "go-spiffe",
+            Self::H2spec => "h2spec",
+            Self::GrpcGo => "grpc-go",
             Self::GoApp => "go-app",
         }
     }
@@ -44,7 +53,7 @@ impl Tool {
     fn find(self, binaries: &Binaries) -> Option<PathBuf> {
         let tools = binaries.tools();
         let path = match self {
-            Self::Curl | Self::OpenSsl | Self::Nghttp => {
+            Self::Curl | Self::OpenSsl | Self::Nghttp | Self::H2load => {
                 return std::env::split_paths(&std::env::var_os("PATH")?)
                     .map(|dir| dir.join(self.name()))
                     .find(|path| path.is_file());
@@ -56,7 +65,7 @@ impl Tool {
                 .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/envoy/_bin/envoy")))
                 .find(|path| path.is_file())?,
             Self::GoSpiffe => tools.join("go-spiffe-client"),
-            Self::GoApp => tools.join(self.name()),
+            Self::H2spec | Self::GrpcGo | Self::GoApp => tools.join(self.name()),
         };
         path.is_file().then_some(path)
     }

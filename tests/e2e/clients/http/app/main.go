@@ -3,6 +3,7 @@
 //	/api/echo    the body comes back as it comes, with its length in a trailer
 //	/api/refuse  a 413 before the body has been read
 //	/api/hint    a 103 before the answer
+//	/api/text    some KiB of text, once all of the request has come
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 func echo(out http.ResponseWriter, request *http.Request) {
@@ -46,6 +48,13 @@ func main() {
 		out.Header().Set("Link", "</style.css>; rel=preload")
 		out.WriteHeader(http.StatusEarlyHints)
 		_, _ = out.Write([]byte("hello"))
+	})
+	text := []byte(strings.Repeat("0123456789abcdef", 512))
+	mux.HandleFunc("/api/text", func(out http.ResponseWriter, request *http.Request) {
+		if _, err := io.Copy(io.Discard, request.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = out.Write(text)
 	})
 	server := &http.Server{Handler: mux, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
