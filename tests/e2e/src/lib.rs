@@ -5,5 +5,7 @@
 mod pair;
 mod tools;
 
-pub use pair::{CLIENT_ID, Pair, SERVER_ID, app, listening, proxy_of, stack, svid_files, workload_path};
+pub use pair::{
+    CLIENT_ID, Pair, SERVER_ID, app, explain, listening, proxy_of, stack, svid_files, workload_path,
+};
 pub use tools::{Tool, need};

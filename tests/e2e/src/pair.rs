@@ -121,21 +121,12 @@ impl<A> Pair<A> {
         http::get(self.client.outbound()?, path, &[]).await
     }
 
-    /// Adds to a failure what both sidecars say of requests that failed; for that they are stopped.
+    /// As [`explain`], with both sidecars.
     ///
     /// # Errors
     /// The failure.
     pub async fn explain<T>(&mut self, result: Result<T>) -> Result<T> {
-        let Err(error) = result else { return result };
-        let mut said = String::from("the sidecars wrote down:\n");
-        for sidecar in [&mut self.client, &mut self.server] {
-            let process = &mut sidecar.process;
-            process.signal(Signal::SIGTERM)?;
-            process.wait().await?;
-            let lines = process.log.lines_with("\"code\":");
-            said.extend(lines.iter().take(10).map(|line| format!("    {line}\n")));
-        }
-        Err(error.context(said))
+        explain(result, [&mut self.client.process, &mut self.server.process]).await
     }
 
     /// A URL at the client's sidecar.
@@ -145,6 +136,23 @@ impl<A> Pair<A> {
     pub fn url(&self, path: &str) -> Result<String> {
         Ok(format!("http://{}{path}", self.client.outbound()?))
     }
+}
+
+/// Adds to a failure what sidecars wrote down of requests that failed; for that they are stopped.
+///
+/// # Errors
+/// The failure.
+pub async fn explain<T>(result: Result<T>, sidecars: impl IntoIterator<Item = &mut Process>) -> Result<T> {
+    let Err(error) = result else { return result };
+    let mut said = String::from("the sidecars wrote down:\n");
+    for process in sidecars {
+        if process.signal(Signal::SIGTERM).is_ok() {
+            process.wait().await?;
+        }
+        let lines = process.log.lines_with("\"code\":");
+        said.extend(lines.iter().take(10).map(|line| format!("    {line}\n")));
+    }
+    Err(error.context(said))
 }
 
 /// A server and an agent that knows workloads by their path.

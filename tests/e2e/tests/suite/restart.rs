@@ -1,6 +1,7 @@
 //! The other sidecar restarts gracefully, again and again, under full load: no request fails.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +12,9 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::signal::Signal;
-use svidecar_e2e::{CLIENT_ID, SERVER_ID, app, proxy_of, stack};
+use svidecar_e2e::{CLIENT_ID, SERVER_ID, app, explain, proxy_of, stack};
 use svidecar_stack::http::Connection;
-use svidecar_stack::{Launch, PATIENCE, StackOptions};
+use svidecar_stack::{Launch, PATIENCE, Process, Stack, StackOptions};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -101,23 +102,36 @@ async fn sidecars_of_a_service_restart_one_after_the_other() -> Result<()> {
         "outbound:\n  - name: client\n    listen: \"{listen}\"\n    upstream: {{endpoints: [{}], server_id: [{SERVER_ID}]}}\n",
         endpoints.join(", ")
     );
-    let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.more(&outbound).start(&stack, "client")?;
+    let mut client =
+        proxy_of(&stack, "client", CLIENT_ID, &[]).await?.more(&outbound).start(&stack, "client")?;
     for sidecar in servers.iter().chain([&client]) {
         sidecar.ready().await?;
     }
 
-    let mut load = Load::start(listen).await?;
-    load.goes_on().await?;
     let program = svidecar_e2e::workload_path(&stack, "server");
     let (mut processes, configs): (Vec<_>, Vec<_>) =
         servers.into_iter().map(|server| (server.process, server.config)).unzip();
+    let restarted = restart(&stack, listen, &program, &mut processes, &configs).await;
+    explain(restarted, processes.iter_mut().chain([&mut client.process])).await
+}
+
+/// Restarts one after the other under load.
+async fn restart(
+    stack: &Stack,
+    listen: SocketAddr,
+    program: &Path,
+    processes: &mut [Process],
+    configs: &[PathBuf],
+) -> Result<()> {
+    let mut load = Load::start(listen).await?;
+    load.goes_on().await?;
     for round in 0..RESTARTS * 2 {
         let process = &mut processes[round % 2];
         process.signal(Signal::SIGTERM)?;
         let status = process.wait().await?;
         ensure!(status.success(), "{status}\n{}", process.log.tail(20));
         load.goes_on().await?;
-        let again = Launch::new(&program).arg("run").arg("--config").arg(&configs[round % 2]);
+        let again = Launch::new(program).arg("run").arg("--config").arg(&configs[round % 2]);
         *process = again.dir(stack.dir()).start("server")?;
         process.log.wait_for(&["The proxy is ready"]).await?;
         load.goes_on().await?;
