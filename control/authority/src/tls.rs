@@ -27,6 +27,7 @@ pub mod authorize;
 mod insecure;
 mod resolve;
 pub mod resume;
+mod signatures;
 #[cfg(test)]
 mod tests;
 mod verifier;
