@@ -96,8 +96,6 @@ codes! {
     UPSTREAM_UNREACHABLE = "upstream_unreachable";
     /// The connection to the upstream took too long.
     UPSTREAM_CONNECT_TIMEOUT = "upstream_connect_timeout";
-    /// The upstream did not answer in time.
-    UPSTREAM_TIMEOUT = "upstream_timeout";
     /// The upstream closed before its response was complete.
     UPSTREAM_CLOSED = "upstream_closed";
     /// The upstream broke the rules of its protocol.
@@ -108,16 +106,12 @@ codes! {
     // The life of a connection.
     /// The listener has as many connections as it may.
     TOO_MANY_CONNECTIONS = "too_many_connections";
-    /// Nothing moved for the idle timeout.
-    IDLE_TIMEOUT = "idle_timeout";
     /// The peer's SVID expired while it was connected.
     PEER_EXPIRED = "peer_expired";
     /// A new policy or bundle does not accept the peer any more.
     NO_LONGER_ALLOWED = "no_longer_allowed";
     /// The proxy is shutting down.
     DRAINING = "draining";
-    /// A defect of svidecar.
-    INTERNAL = "internal";
 }
 
 #[cfg(test)]
