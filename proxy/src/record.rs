@@ -27,14 +27,14 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use svidecar_config::{
-    policy::{Decision, MAX_AUDITED, RuleName, Verdict},
+    policy::{MAX_AUDITED, RuleName, Verdict},
     proxy::{AccessLogFormat, AccessLogSettings},
 };
 use svidecar_id::SpiffeId;
 
 use crate::message::Version;
 use clock::WallClock;
-pub use exchange::{Exchange, Origin};
+pub use exchange::{Decided, Exchange, Origin};
 pub use metrics::{CONTENT_TYPE, State};
 use metrics::{Counters, Metrics};
 use writer::{Batch, Writer};
@@ -59,45 +59,6 @@ impl Direction {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
         }
-    }
-}
-
-/// What a policy decided, kept for the record when the policy may be gone.
-#[derive(Debug, Clone)]
-pub struct Decided {
-    /// The verdict.
-    pub verdict: Verdict,
-    rule: Option<RuleName>,
-    otherwise: &'static str,
-    audited: Vec<RuleName>,
-}
-
-impl Decided {
-    /// Keeps what a record needs of a decision. Allocates only when an audit rule matched.
-    #[must_use]
-    pub fn of(decision: &Decision<'_>) -> Self {
-        Self {
-            verdict: decision.verdict,
-            rule: decision.rule().cloned(),
-            otherwise: decision.fallback_name(),
-            audited: decision.audited.iter().map(|rule| rule.name().clone()).collect(),
-        }
-    }
-
-    /// The name of the rule that decided, or `default`, or `unauthenticated`.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        self.rule.as_ref().map_or(self.otherwise, RuleName::as_str)
-    }
-
-    /// The same, as a record tells it.
-    #[must_use]
-    pub fn ruling(&self) -> Ruling<'_> {
-        let mut audited = [None; MAX_AUDITED];
-        for (slot, rule) in audited.iter_mut().zip(&self.audited) {
-            *slot = Some(rule);
-        }
-        Ruling { verdict: self.verdict, rule: self.rule(), audited }
     }
 }
 

@@ -12,7 +12,7 @@ use svidecar_config::policy::Policy;
 use svidecar_id::SpiffeId;
 
 use super::ask;
-use crate::message::{Fields, Summary};
+use crate::message::{Fields, Summary, head::MOST_KEPT};
 
 /// Requests whose memory is kept for later ones.
 const MOST_SPARE: usize = 32;
@@ -96,7 +96,8 @@ impl Flights {
 impl State {
     /// Keeps the memory of a request that nobody but these `holders` looks at any more.
     fn recycle(&mut self, flight: Rc<Flight>, holders: usize) {
-        if Rc::strong_count(&flight) == holders && self.spare.len() < MOST_SPARE {
+        let is_free = Rc::strong_count(&flight) == holders;
+        if is_free && self.spare.len() < MOST_SPARE && flight.memory() <= MOST_KEPT {
             self.spare.push(flight);
         }
     }
@@ -112,6 +113,10 @@ impl Flight {
         }
         self.killed.set(false);
         self.waker.set(None);
+    }
+
+    fn memory(&self) -> usize {
+        self.summary.memory() + self.fields.as_ref().map_or(0, |fields| fields.memory())
     }
 
     fn is_still_allowed(&self, policy: &Policy, peer: &SpiffeId) -> bool {
@@ -232,5 +237,9 @@ mod tests {
         assert_eq!(flights.state.borrow().spare.len(), 1);
         let spare = Rc::as_ptr(&flights.state.borrow().spare[0]);
         assert_eq!(Rc::as_ptr(&fly(&flights, &all, "/b").flight), spare);
+        // One that is unusually large is not kept.
+        let large = format!("/{}", "a".repeat(MOST_KEPT));
+        drop((fly(&flights, &all, &large), fly(&flights, &all, "/c"), fly(&flights, &all, "/d")));
+        assert!(flights.state.borrow().spare.iter().all(|flight| flight.memory() <= MOST_KEPT));
     }
 }

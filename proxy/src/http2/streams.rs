@@ -11,8 +11,11 @@ use std::{
 use super::{error::StreamError, flow::ReceiveWindow};
 use crate::{
     io::Buffer,
-    message::{Fields, ResponseHead},
+    message::{Fields, ResponseHead, head::MOST_KEPT},
 };
+
+/// Streams whose memory is kept while none is there.
+const MOST_IDLE: usize = 64;
 
 /// Where a stream is kept.
 pub type Key = usize;
@@ -116,6 +119,9 @@ impl Slot {
         let Self { data, trailers, heads, waker, error, .. } = self;
         data.clear();
         trailers.clear();
+        if trailers.memory() > MOST_KEPT {
+            *trailers = Fields::new();
+        }
         heads.clear();
         (*waker, *error) = (None, None);
         (self.open, self.wants) = (false, 0);
@@ -187,6 +193,9 @@ impl Streams {
     pub fn release(&mut self, key: Key) {
         self.get(key).recycle();
         self.free.push(key);
+        if self.free.len() == self.slots.len() && self.slots.len() > MOST_IDLE {
+            *self = Self::default();
+        }
     }
 
     /// All that are open.
@@ -251,5 +260,30 @@ impl Graveyard {
     pub fn find(&self, id: u32) -> Result<Closed, bool> {
         let found = self.last.iter().find(|(buried, _)| *buried == id);
         found.map(|(_, how)| *how).ok_or(id <= self.forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_unusually_large_is_given_back() {
+        let mut streams = Streams::default();
+        let open = |streams: &mut Streams, id| streams.open(id, ReceiveWindow::new(1), 1);
+        let key = open(&mut streams, 1);
+        streams.get(key).trailers.push(b"x-long", &[b'x'; 2 * MOST_KEPT]);
+        streams.close(key);
+        streams.release(key);
+        assert!(streams.get(key).trailers.memory() <= MOST_KEPT);
+
+        let keys: Vec<_> = (1..1000).map(|id| open(&mut streams, id * 2 + 1)).collect();
+        for key in keys {
+            streams.close(key);
+            streams.release(key);
+        }
+        assert!(streams.slots.capacity() + streams.free.capacity() + streams.by_id.capacity() <= MOST_IDLE);
+        let key = open(&mut streams, 3001);
+        assert_eq!((streams.find(3001), streams.kept_count()), (Some(key), 1));
     }
 }

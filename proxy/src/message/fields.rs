@@ -92,10 +92,10 @@ impl Fields {
         self.tags = 0;
     }
 
-    /// Bytes of memory that it holds for text.
+    /// Bytes of memory that it holds.
     #[must_use]
     pub const fn memory(&self) -> usize {
-        self.text.capacity()
+        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// How many fields there are.

@@ -4,8 +4,8 @@
 
 use super::Fields;
 
-/// What a head may keep in memory for the next message, in bytes: more than most heads have.
-const MOST_KEPT: usize = 8 * 1024;
+/// What a head, or a part of it, may keep in memory for the next message, in bytes: more than most heads have.
+pub const MOST_KEPT: usize = 8 * 1024;
 
 /// The version that a message was written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,8 @@ impl RequestHead {
 
     /// Gives back the memory that only an unusually large head needs. The request must not be needed any more.
     pub fn shrink(&mut self) {
-        if self.target.capacity() + self.fields.memory() > MOST_KEPT {
+        let texts = [&self.method, &self.scheme, &self.authority, &self.target, &self.protocol];
+        if texts.map(String::capacity).iter().sum::<usize>() + self.fields.memory() > MOST_KEPT {
             *self = Self::default();
         }
     }
@@ -113,7 +114,7 @@ impl ResponseHead {
 
     /// Gives back the memory that only an unusually large head needs. The response must not be needed any more.
     pub fn shrink(&mut self) {
-        if self.fields.memory() > MOST_KEPT {
+        if self.reason.capacity() + self.fields.memory() > MOST_KEPT {
             *self = Self::default();
         }
     }
@@ -136,6 +137,30 @@ mod tests {
         assert_eq!((head.path(), head.query(), head.host()), ("/a", Some("b=c"), Some("from-field")));
         head.authority.push_str("from-target");
         assert_eq!(head.host(), Some("from-target"));
+    }
+
+    #[test]
+    fn only_what_is_unusually_large_is_given_back() {
+        let long = "x".repeat(MOST_KEPT + 1);
+        let large = [
+            RequestHead { method: long.clone(), ..RequestHead::default() },
+            RequestHead { authority: long.clone(), ..RequestHead::default() },
+            RequestHead { target: long.clone(), method: "GET".into(), ..RequestHead::default() },
+            RequestHead {
+                fields: [("x-long", long.as_str())].into_iter().collect(),
+                ..RequestHead::default()
+            },
+        ];
+        for mut head in large {
+            head.shrink();
+            assert_eq!((head.method.capacity(), head.target.capacity(), head.fields.memory()), (0, 0, 0));
+        }
+        let mut usual = RequestHead { target: "/a".into(), ..RequestHead::default() };
+        usual.shrink();
+        assert_eq!(usual.target, "/a");
+        let mut response = ResponseHead { reason: vec![b'x'; MOST_KEPT + 1], ..ResponseHead::default() };
+        response.shrink();
+        assert_eq!(response.reason.capacity(), 0);
     }
 
     #[test]

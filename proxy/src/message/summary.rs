@@ -2,7 +2,7 @@
 //!
 //! Holds copies in one piece of memory that is used again for the next request; decides nothing.
 
-use super::RequestHead;
+use super::{RequestHead, head::MOST_KEPT};
 
 /// Method, path and host of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,19 @@ impl Summary {
     pub fn clear(&mut self) {
         self.text.clear();
         (self.method_end, self.path_end, self.has_host) = (0, 0, false);
+    }
+
+    /// Bytes of memory that it holds.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// Gives back the memory that only an unusually long path needs. The request must not be needed any more.
+    pub fn shrink(&mut self) {
+        if self.memory() > MOST_KEPT {
+            *self = Self::default();
+        }
     }
 
     /// Takes down what `head` says now.

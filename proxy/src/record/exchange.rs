@@ -96,9 +96,9 @@ struct Http {
     grpc_status: Option<u32>,
 }
 
-/// A decision, by the places of its rules in the policy of the [`Origin`].
-#[derive(Clone, Copy)]
-struct Decided {
+/// A decision, by the places of its rules in its policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
     verdict: Verdict,
     rule: Option<usize>,
     otherwise: &'static str,
@@ -245,6 +245,7 @@ impl Exchange {
         (self.server, self.decided) = (None, None);
         (self.received, self.sent) = (0, 0);
         self.upstream.clear();
+        self.summary.shrink();
     }
 
     fn record(&self, code: Option<&'static str>, detail: Option<&str>) {
@@ -294,7 +295,9 @@ impl Drop for Exchange {
 }
 
 impl Decided {
-    fn of(decision: &Decision<'_>) -> Self {
+    /// Keeps what a record needs of a decision.
+    #[must_use]
+    pub fn of(decision: &Decision<'_>) -> Self {
         let mut audited = [None; MAX_AUDITED];
         for (slot, rule) in audited.iter_mut().zip(decision.audited.iter()) {
             *slot = Some(rule.index());
@@ -307,7 +310,9 @@ impl Decided {
         }
     }
 
-    fn ruling<'p>(&self, policy: &'p Policy) -> Ruling<'p> {
+    /// The same, as a record tells it. `policy` is the one that decided.
+    #[must_use]
+    pub fn ruling<'p>(&self, policy: &'p Policy) -> Ruling<'p> {
         let name = |index: usize| policy.rules().get(index).map(|rule| rule.name());
         Ruling {
             verdict: self.verdict,

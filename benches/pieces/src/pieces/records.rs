@@ -48,7 +48,7 @@ fn record(format: AccessLogFormat, times: usize) -> Result<()> {
             received: 0,
             sent: 1024,
             upstream: Some("127.0.0.1:8080"),
-            decided: Some(decided.ruling()),
+            decided: Some(decided.ruling(&policy)),
             code: None,
             detail: None,
             preamble: &[],

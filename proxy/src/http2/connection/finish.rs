@@ -103,10 +103,10 @@ impl Connection {
         self.streams.release(key);
     }
 
-    /// Resets the streams that had no room to write since the last call. Returns how many there were.
+    /// Resets the streams that had no room to write since the last call, but for tunnels. Returns how many there were.
     pub fn reset_stalled(&mut self) -> usize {
         let mut stalled = Vec::new();
-        for (key, slot) in self.streams.iter_open() {
+        for (key, slot) in self.streams.iter_open().filter(|(_, slot)| !slot.tunnel) {
             if slot.is_blocked() && slot.stalled {
                 stalled.push((key, slot.id));
             }
@@ -204,6 +204,7 @@ impl Connection {
     pub fn recycle_request(&mut self, mut head: RequestHead) {
         if self.spare_requests.len() < SPARE_HEADS {
             head.clear();
+            head.shrink();
             self.spare_requests.push(head);
         }
     }
@@ -212,6 +213,7 @@ impl Connection {
     pub fn recycle_response(&mut self, mut head: ResponseHead) {
         if self.spare_responses.len() < SPARE_HEADS {
             head.clear();
+            head.shrink();
             self.spare_responses.push(head);
         }
     }

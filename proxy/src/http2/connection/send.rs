@@ -12,7 +12,7 @@ use crate::{
         streams::Half,
     },
     io::{Buffer, FLIGHT},
-    message::{Fields, RequestHead, ResponseHead},
+    message::{Fields, RequestHead, ResponseHead, head::MOST_KEPT},
 };
 
 /// Whether there is room for all of something.
@@ -249,7 +249,9 @@ impl Connection {
             self.write_frame(kind::CONTINUATION, all, stream, now);
             rest = later;
         }
-        self.writer.block = block;
+        if block.capacity() <= MOST_KEPT {
+            self.writer.block = block;
+        }
         self.notify();
     }
 

@@ -1,6 +1,7 @@
 //! From a field block to fields (RFC 7541 §3, §6).
 
 use super::{super::field::Kind, BadBlock, huffman, static_table, table::Table};
+use crate::message::head::MOST_KEPT;
 
 /// Who takes the fields of a block, in order.
 pub trait Sink {
@@ -28,6 +29,14 @@ impl Decoder {
     /// # Errors
     /// The block breaks the format; what the tables hold is unknown from here on.
     pub fn decode(&mut self, block: &[u8], sink: &mut impl Sink) -> Result<(), BadBlock> {
+        let decoded = self.fields(block, sink);
+        if self.scratch.capacity() > MOST_KEPT {
+            self.scratch = Vec::new();
+        }
+        decoded
+    }
+
+    fn fields(&mut self, block: &[u8], sink: &mut impl Sink) -> Result<(), BadBlock> {
         let mut rest = block;
         let mut may_resize = true;
         while let Some(&first) = rest.first() {

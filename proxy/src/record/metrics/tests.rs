@@ -8,10 +8,10 @@ use svidecar_id::SpiffeId;
 use super::*;
 use crate::{
     message::Version,
-    record::{Decided, Direction, HttpFacts, codes},
+    record::{Decided, Direction, HttpFacts, Ruling, codes},
 };
 
-fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a Decided>) -> Record<'a> {
+fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Ruling<'a>>) -> Record<'a> {
     Record {
         direction: Direction::Inbound,
         listener,
@@ -31,7 +31,7 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<&'a
         received: 5,
         sent: 7,
         upstream: None,
-        decided: decided.map(Decided::ruling),
+        decided,
         code: Some(codes::DENIED_BY_RULE),
         detail: None,
         preamble: &[],
@@ -47,7 +47,7 @@ fn a_request_is_counted_once_under_bounded_labels() {
     let metrics = Metrics::new();
     let mut counters = metrics.counters();
     for _ in 0..2 {
-        counters.count(&record("web", Some(&peer), Some(&decided)));
+        counters.count(&record("web", Some(&peer), Some(decided.ruling(&policy))));
     }
     let text = metrics.render();
     for line in [
