@@ -24,7 +24,8 @@ mod tunnel;
 mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
-pub use session::{Phase, Session};
+pub use frame::PREFACE;
+pub use session::{Phase, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;
 pub use tunnel::Tunnel;

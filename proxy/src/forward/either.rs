@@ -17,13 +17,10 @@ use super::{
 };
 use crate::{
     connections::Lifeline,
-    http2::{Session, Settings},
+    http2::{PREFACE, Session, Settings},
     io::{Buffer, ByteStream, Stream},
     message::RequestHead,
 };
-
-/// What a client of HTTP/2 sends first (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Most bytes to be read before they are looked at.
 const FIRST_READ: usize = 16 * 1024;
@@ -71,8 +68,13 @@ async fn speaks_http2(
                 return Poll::Ready(Some(is_preface));
             }
             let filled = stream.poll_fill(cx, read, FIRST_READ);
-            if filled.is_pending() && lifeline.poll_over(cx, |event| caller.judge(event, None)).is_ready() {
-                return Poll::Ready(None);
+            if filled.is_pending() {
+                let over = lifeline.poll_over(cx, |event| caller.judge(event, None));
+                // Whoever is inside of a shared connection was told by that.
+                let is_unused = read.is_empty() && !matches!(stream, Stream::Tunnel(_));
+                if over.is_ready() || (is_unused && lifeline.is_finishing()) {
+                    return Poll::Ready(None);
+                }
             }
             match ready!(filled) {
                 Ok(count) if count > 0 => {}

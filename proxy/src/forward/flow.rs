@@ -80,7 +80,6 @@ impl Flow {
             match self.state {
                 State::Moving => match source.poll_part(cx).map_err(FlowError::Source)? {
                     Poll::Pending => {
-                        // A failed flush shows again when there is more to send; the source may know a better reason.
                         let _ = sink.poll_flush(cx).map_err(FlowError::Sink)?;
                         return Poll::Pending;
                     }

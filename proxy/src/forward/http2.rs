@@ -18,14 +18,14 @@ use crate::{
     connections::{Ending, Lifeline, Over},
     drain::Direction,
     http1::Framing,
-    http2::{ErrorCode, Phase, Role, Session, Settings, Stream},
+    http2::{ErrorCode, Phase, Role, Session, Settings, Stream, TEND_EVERY},
     io,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
     refusal::Refusal,
 };
 
-/// How often streams are looked at whose readers give them no room.
-const STALL: Duration = Duration::from_secs(30);
+/// How long a peer may take for what it is told last.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Exchanges that are kept of a connection for its later requests.
 const MOST_SPARE: usize = 32;
@@ -53,11 +53,15 @@ pub async fn serve(
                 return Poll::Ready(end.map_err(|error| error.to_string()));
             }
             let phase = session.phase();
-            if was.replace(phase) != Some(phase) {
+            // A busy peer may be in the middle of another head whenever one looks.
+            let progress = if phase == Phase::Head { session.progress() } else { 0 };
+            let now = (phase, progress, is_told);
+            if was.replace(now) != Some(now) {
                 lifeline.set_timer(Instant::now().checked_add(match phase {
                     Phase::Head => timeouts.head,
-                    Phase::Busy => STALL,
-                    Phase::Idle => timeouts.idle,
+                    Phase::Busy => TEND_EVERY,
+                    Phase::Idle if !is_told => timeouts.idle,
+                    Phase::Idle | Phase::Closing => LAST_WORDS,
                 }));
             }
             let is_over = match lifeline.poll_over(cx, |event| caller.judge(event, None)) {
@@ -69,6 +73,9 @@ pub async fn serve(
                 }
                 Poll::Ready(Over::TimedOut) if phase == Phase::Head => {
                     return Poll::Ready(Err("a frame was not complete in time".to_owned()));
+                }
+                Poll::Ready(Over::TimedOut) if phase == Phase::Closing || is_told => {
+                    return Poll::Ready(Err("the peer did not hear that the connection ends".to_owned()));
                 }
                 Poll::Ready(Over::TimedOut) => true,
                 Poll::Pending => lifeline.is_finishing(),

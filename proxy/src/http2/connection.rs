@@ -90,6 +90,8 @@ pub(super) struct Connection {
     notified: bool,
     /// Someone was woken, or is to be started, since the turn began.
     pub woken: bool,
+    /// Changes with each complete head, and with each frame of data.
+    pub progress: u32,
 }
 
 /// How far a regular end has come (RFC 9113 §6.8).
@@ -145,6 +147,7 @@ impl Connection {
             driver: None,
             notified: true,
             woken: false,
+            progress: 0,
             settings,
         };
         // Memory is bounded for each stream: the connection's window never is what a peer waits for.

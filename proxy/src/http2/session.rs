@@ -9,6 +9,7 @@ use std::{
     io,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::{ConnectionError, OpenError, Role, Settings, Stream, connection::Connection, error::Violation};
@@ -19,6 +20,10 @@ use crate::{
 
 /// What is read in one turn, in octets; then those who were woken by it have theirs.
 const READ_TURN: usize = FLIGHT;
+
+/// How often [`Session::tend`] wants to be called. Who gets no room from one look to the one after the next is not served any
+/// more: after 2.5 to 5 minutes, the latter as in Envoy.
+pub const TEND_EVERY: Duration = Duration::from_secs(150);
 
 /// A connection; cheap to clone.
 #[derive(Clone)]
@@ -42,6 +47,8 @@ pub enum Phase {
     Busy,
     /// Nothing runs.
     Idle,
+    /// It is over; the last that the peer is told waits for it.
+    Closing,
 }
 
 impl Session {
@@ -127,6 +134,9 @@ impl Session {
     #[must_use]
     pub fn phase(&self) -> Phase {
         let inner = self.0.borrow();
+        if inner.connection.closed().is_some() {
+            return Phase::Closing;
+        }
         // Data is taken as it comes: what stays behind is the beginning of another frame.
         if inner.connection.is_inside_head() || !inner.input.is_empty() {
             Phase::Head
@@ -135,6 +145,13 @@ impl Session {
         } else {
             Phase::Idle
         }
+    }
+
+    /// A number that changes with each head that is complete and with each frame of data: where the peer is in the middle of
+    /// something each time one looks, it tells a busy one from a slow one.
+    #[must_use]
+    pub fn progress(&self) -> u32 {
+        self.0.borrow().connection.progress
     }
 
     /// Begins a regular end: no new streams, the running ones go on, and after the last one [`Self::poll_drive`] is done.
@@ -153,8 +170,8 @@ impl Session {
         self.0.borrow().connection.closed().is_some()
     }
 
-    /// Ends the streams whose peer gave them no room to write since the last call; called now and then while streams run.
-    /// Returns how many there were.
+    /// Ends the streams whose peer gave them no room to write since the last call; called each [`TEND_EVERY`] while streams
+    /// run. A tunnel may wait for as long as the connection could that it stands for. Returns how many were ended.
     pub fn tend(&self) -> usize {
         self.0.borrow_mut().connection.reset_stalled()
     }

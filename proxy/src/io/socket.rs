@@ -18,11 +18,14 @@ use tokio::{
 
 use super::{Buffer, ByteStream, buffer};
 
-/// A dead peer is noticed after 30 s idle + 3 probes of 10 s, or 30 s after data stayed unacknowledged.
+/// A peer that may be dead is asked after 30 s without a word, and again each 10 s. Where the user timeout is not to be
+/// had, three probes without an answer are its end.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long probes may stay without an answer, data unacknowledged, or a reader without taking any (tcp(7)). As long as Envoy
+/// waits for a stream that stands still: a reader that pauses is not dead.
+const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A connected stream socket.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::{
     codes,
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
-    http2::{OpenError, Role, Session, Settings, StreamError, Tunnel, settings::LONG_FRAME},
+    http2::{OpenError, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, settings::LONG_FRAME},
     io::Stream,
     message::{RequestHead, ResponseHead},
     refusal::ERROR_HEADER,
@@ -27,8 +27,8 @@ use crate::{
     worker::Worker,
 };
 
-/// How often streams are looked at whose readers give them no room.
-const STALL: Duration = Duration::from_secs(30);
+/// How long a server may take for what it is told last.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a stream of a connection between two svidecars carries, besides requests of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,9 +203,12 @@ async fn drive(
                 settled.notify_waiters();
             }
             let is_idle = session.active_streams() == 0;
-            if was.replace(is_idle) != Some(is_idle) {
-                let timeout = if is_idle { facts.spec.idle_timeout } else { STALL };
-                lifeline.set_timer(Instant::now().checked_add(timeout));
+            if was.replace((is_idle, is_told)) != Some((is_idle, is_told)) {
+                lifeline.set_timer(Instant::now().checked_add(match is_idle {
+                    false => TEND_EVERY,
+                    true if is_told || session.is_closed() => LAST_WORDS,
+                    true => facts.spec.idle_timeout,
+                }));
             }
             let over = lifeline.poll_over(cx, judge);
             let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
@@ -216,6 +219,9 @@ async fn drive(
                     session.tend();
                     was = None;
                     continue;
+                }
+                Poll::Ready(Over::TimedOut) if is_told || session.is_closed() => {
+                    return Poll::Ready(Err("the server did not hear that the connection ends".to_owned()));
                 }
                 Poll::Pending if !is_over => return Poll::Pending,
                 Poll::Ready(Over::TimedOut) | Poll::Pending => {}

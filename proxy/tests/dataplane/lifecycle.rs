@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use svidecar::drain::Direction;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{Notify, mpsc, watch},
 };
@@ -14,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     http::outbound,
     support::{
+        PATIENCE,
         agent::{Agent, Says},
         app,
         authority::Authority,
@@ -170,6 +173,39 @@ async fn a_peers_connection_ends_with_its_svid() {
         }
     })
     .await;
+}
+
+/// A connection on which nothing was said yet has nothing to finish.
+#[tokio::test]
+async fn a_connection_that_was_never_used_does_not_hold_up_a_drain() {
+    let authority = Authority::new("demo.org");
+    let agent = Agent::start(Says::Gives(authority.response("/shop", &[]))).await;
+    let client = Sidecar::ready(&agent, &outbound("127.0.0.1:9".parse().unwrap())).await;
+    let _unused = TcpStream::connect(client.outbound("orders")).await.unwrap();
+    let drain = client.proxy.shared().drain.clone();
+    soon("the connection to be accepted", async {
+        while drain.live(Direction::Outbound) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(soon("the drain", drain.run(2 * PATIENCE)).await, "nothing had to be cut");
+    client.proxy.stop();
+}
+
+/// A peer is not asked for ever whether it has heard that its connection ends.
+#[tokio::test]
+async fn an_idle_connection_of_http2_ends_though_its_client_answers_nothing() {
+    let authority = Authority::new("demo.org");
+    let agent = Agent::start(Says::Gives(authority.response("/shop", &[]))).await;
+    let listeners = outbound("127.0.0.1:9".parse().unwrap()) + "    timeouts: {idle: 100ms}\n";
+    let client = Sidecar::ready(&agent, &listeners).await;
+    let mut stream = TcpStream::connect(client.outbound("orders")).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut said = Vec::new();
+    let _ = soon("the end of the connection", stream.read_to_end(&mut said)).await;
+    // It was told: GOAWAY is of type 7.
+    assert!(said.windows(4).any(|window| window == [0, 8, 7, 0]), "{said:?}");
 }
 
 /// A running response finishes, a new connection is refused, and the drain ends by itself.

@@ -165,6 +165,7 @@ impl Connection {
         let end = header.has(flag::END_STREAM);
         if left > 0 {
             self.patience.earn(4);
+            self.progress = self.progress.wrapping_add(1);
         } else if !end {
             self.endure(2, "too many DATA frames without data")?;
         }

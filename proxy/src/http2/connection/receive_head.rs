@@ -77,6 +77,7 @@ impl Connection {
     }
 
     fn head(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), Violation> {
+        self.progress = self.progress.wrapping_add(1);
         match (self.streams.find(id), self.role) {
             (Some(key), role) => match (self.streams.get(key).receiving, role) {
                 (Half::Head, Role::Client) => self.response(key, end, block),

@@ -453,3 +453,20 @@ fn the_rest_of_a_payload_is_nobody_elses() {
     raw.send(kind::HEADERS, flag::END_HEADERS | END, 3, &block);
     assert_eq!(raw.connection.streams.get(second).heads.pop_front().unwrap().status, 204);
 }
+
+/// A peer that is in the middle of another head whenever one looks is not slow as long as heads come to their end.
+#[test]
+fn progress_is_heads_and_data_and_nothing_else() {
+    let mut raw = Raw::client();
+    let at = |raw: &Raw| raw.connection.progress;
+    let block = raw.block(&[(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
+    let (first, rest) = block.split_at(2);
+    let before = at(&raw);
+    raw.send(kind::PING, 0, 0, &[0; 8]);
+    raw.send(kind::HEADERS, 0, 1, first);
+    assert_eq!((at(&raw), raw.connection.is_inside_head()), (before, true));
+    raw.send(kind::CONTINUATION, flag::END_HEADERS, 1, rest);
+    let head = at(&raw);
+    raw.send(kind::DATA, 0, 1, b"data");
+    assert!(head != before && at(&raw) != head);
+}

@@ -139,3 +139,29 @@ fn nothing_but_data_goes_through_a_tunnel() {
     raw.send(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &trailers);
     assert_eq!(raw.frames().iter().find_map(Frame::reset), Some((1, ErrorCode::PROTOCOL_ERROR)));
 }
+
+#[test]
+fn a_tunnel_may_wait_for_its_reader() {
+    run(async {
+        let (near, far) = pipe(64 << 10);
+        let (client, server) = (
+            Session::new(Role::Client, &Settings::default()),
+            Session::new(Role::Server, &Settings::default()),
+        );
+        tokio::task::spawn_local(drive(client.clone(), near));
+        let serving = serve(server.clone(), far, |_, mut stream| async move {
+            stream.send_response_head(&response(200), false);
+            let mut tunnel = Tunnel::new(stream);
+            while write(&mut tunnel, b"more").await.is_ok() {}
+        });
+        tokio::task::spawn_local(serving);
+        let mut tunnel = Tunnel::connecting(client.open(&connect(), false).unwrap());
+        assert!(read(&mut tunnel).await.unwrap().starts_with(b"more"));
+        for _ in 0..3 {
+            // Time enough for the window to be used up.
+            tokio::time::sleep(TEND_EVERY).await;
+            assert_eq!((client.tend(), server.tend()), (0, 0));
+        }
+        assert!(read(&mut tunnel).await.unwrap().starts_with(b"more"));
+    });
+}
