@@ -209,7 +209,9 @@ impl HandshakeFailure {
         Self { code, detail: detail.into(), presented: None, sni: None, remedy: None }
     }
 
-    fn from_x509(error: &X509Error) -> Self {
+    /// What the verifier says of the other side's chain.
+    #[must_use]
+    pub fn from_x509(error: &X509Error) -> Self {
         Self { presented: error.presented_id().cloned(), ..Self::new(error.code(), error.to_string()) }
     }
 }

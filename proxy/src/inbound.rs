@@ -40,6 +40,7 @@ use crate::{
     plan::Inbound,
     record::{self, Origin},
     snapshot::Snapshot,
+    throttle::Leave,
     upstream::Upstream,
     worker::Worker,
 };
@@ -73,7 +74,7 @@ pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.inbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
-    let started = Instant::now();
+    let (started, version) = (Instant::now(), worker.version());
     let timeout = listener.settings.timeouts.handshake.get();
     // A handshake needs much room, and only for a moment.
     let handshake = Box::pin(handshake::inbound(socket, &listener.offers, timeout)).await;
@@ -81,6 +82,14 @@ pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
         Ok(authenticated) => authenticated,
         Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
     };
+    // A session to be resumed is judged long before its handshake is over, and bundles may change meanwhile.
+    if worker.version() != version {
+        let bundles = Arc::clone(&worker.shared.current.load().identity.bundles);
+        if let Err(error) = peer.still_trusted(&bundles, UnixTime::now()) {
+            let failure = HandshakeFailure::from_x509(&error);
+            return handshake_failed(&worker, &listener, address, started, &failure);
+        }
+    }
     worker.shared.note_client(&name, &address.to_string(), peer.id());
     let link = Link::new(worker, listener, address, peer);
     let stream = Stream::from(stream);
@@ -133,6 +142,8 @@ async fn serve_http(link: Rc<Link>, stream: Stream, life: Life) {
 /// A TCP connection: decided once, connected to the app first, then bytes both ways.
 async fn serve_tcp(link: Rc<Link>, opening: Opening, _life: Life) {
     let worker = &link.worker;
+    // From before the decision, so that no change between it and the first byte is missed.
+    let mut lifeline = link.lifeline();
     let (listener, origin, app) = link.now();
     let mut record = record::Exchange::new(&worker.recorder, &origin);
     record.begin_connection(&origin, Instant::now());
@@ -146,13 +157,14 @@ async fn serve_tcp(link: Rc<Link>, opening: Opening, _life: Life) {
     let (to_app, facts) = match Box::pin(app.bytes(worker)).await {
         Ok(connected) => connected,
         Err(refusal) => {
-            warn!(listener = %listener.name, code = refusal.code, error = refusal.detail, "Cannot reach the app; resetting the peer's connection");
-            record.fail(refusal.code, None);
+            if let Some(Leave { kept_back }) = worker.shared.throttle.leave(Instant::now()) {
+                warn!(listener = %listener.name, code = refusal.code, error = refusal.detail, kept_back, "Cannot reach the app; resetting the peer's connection");
+            }
+            record.fail(refusal.code, Some(refusal.detail.clone()));
             return opening.refuse(&refusal);
         }
     };
     note_upstream(&mut record, &facts);
-    let mut lifeline = link.lifeline();
     let mut tunnel = Tunnel::new(opening.accept(), to_app);
     let end = tunnel.run(|cx| lifeline.poll_over(cx, |event| link.judge_tcp(event)).map(Over::ending)).await;
     note_tunnel(&mut record, &tunnel, end);

@@ -31,6 +31,7 @@ use crate::{
     plan::Outbound,
     record::{self, Origin},
     refusal::Refusal,
+    throttle::Leave,
     upstream::{Upstream, facts::ConnectionFacts},
     worker::Worker,
 };
@@ -79,19 +80,22 @@ async fn serve_http(connection: Rc<OutboundConnection>, stream: Stream) {
 /// A TCP connection: the server's ID is checked before a byte of the workload leaves.
 async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
     let worker = &connection.worker;
+    // From before the handshake with the server, so that no change since then is missed.
+    let mut lifeline = worker.lifeline(Direction::Outbound);
     let (origin, upstream) = connection.now();
     let mut record = record::Exchange::new(&worker.recorder, &origin);
     record.begin_connection(&origin, Instant::now());
     let (to_server, facts) = match Box::pin(upstream.bytes(worker)).await {
         Ok(connected) => connected,
         Err(refusal) => {
-            warn!(listener = %upstream.spec().name, code = refusal.code, error = refusal.detail, "Cannot reach the upstream; resetting the workload's connection");
+            if let Some(Leave { kept_back }) = worker.shared.throttle.leave(Instant::now()) {
+                warn!(listener = %upstream.spec().name, code = refusal.code, error = refusal.detail, kept_back, "Cannot reach the upstream; resetting the workload's connection");
+            }
             record.fail(refusal.code, Some(refusal.detail));
             return stream.reset();
         }
     };
     note_upstream(&mut record, &facts);
-    let mut lifeline = worker.lifeline(Direction::Outbound);
     if let Some(left) = facts.time_left() {
         lifeline.expire_after(left);
     }

@@ -10,6 +10,9 @@ mod tests;
 use super::{Fault, Limits};
 use crate::message::{Fields, RequestHead, ResponseHead, Version, is_authority};
 
+/// Bytes of empty lines that may come before a request: some clients send one after a body.
+const MOST_EMPTY: usize = 64;
+
 /// What a head is worth if it is complete: its size in bytes.
 type Parsed = Result<Option<usize>, Fault>;
 
@@ -171,6 +174,9 @@ fn request_line(cursor: &mut Cursor<'_>, head: &mut RequestHead) -> Result<Optio
     while let Some(byte) = cursor.rest().first()
         && matches!(byte, b'\r' | b'\n')
     {
+        if cursor.at >= MOST_EMPTY {
+            return Err(Fault::RequestLine);
+        }
         cursor.at += 1;
         come!(cursor.line_end(*byte)?);
     }

@@ -84,6 +84,10 @@ impl Caller for InboundConnection {
             return Err(Refusal::new(StatusCode::FORBIDDEN, codes::PEER_EXPIRED, detail).closing());
         }
         normalized?;
+        // Before the policy looks: it sees what the app will see, and no header by which a peer poses as another.
+        let hop = hops::clean_request(&mut exchange.request);
+        let headers = self.link.peer_headers(listener);
+        listener.headers.rewrite(&mut exchange.request.fields, Some(&headers));
         let fields = &exchange.request.fields;
         let decision = decide::ask(&listener.policy, peer.id(), exchange.record.summary(), Some(fields));
         exchange.record.decided(&decision);
@@ -94,9 +98,6 @@ impl Caller for InboundConnection {
         let fields = &exchange.request.fields;
         let flight = self.flights.take_off(&listener.policy, exchange.record.summary(), fields);
         exchange.takes_off(flight);
-        let hop = hops::clean_request(&mut exchange.request);
-        let headers = self.link.peer_headers(listener);
-        listener.headers.rewrite(&mut exchange.request.fields, Some(&headers));
         Ok(Admission { upstream: Rc::clone(&rules.app), may_switch: hop.upgrade })
     }
 

@@ -23,6 +23,7 @@ use crate::{
     peer::Peer,
     refusal::Refusal,
     shared::Shared,
+    throttle::Leave,
     upstream::{UpstreamSpec, UpstreamTls, resolve::Resolver},
 };
 
@@ -116,7 +117,7 @@ pub async fn connect(
                 _ => false,
             };
         if !goes_on {
-            return Err(refused(spec, endpoint, &address, &failure));
+            return Err(refused(shared, spec, endpoint, &address, &failure));
         }
         attempt += 1;
         debug!(upstream = %spec.name, address, error = %failure, "Connecting once more, in another way");
@@ -214,16 +215,25 @@ fn unreachable(spec: &UpstreamSpec, endpoint: &Address, error: &io::Error) -> Re
 }
 
 /// One line with both sides' facts, and what to answer.
-fn refused(spec: &UpstreamSpec, endpoint: &Address, address: &str, failure: &HandshakeFailure) -> Refusal {
-    warn!(
-        upstream = %spec.name,
-        endpoint = %endpoint,
-        address,
-        code = failure.code,
-        presented_id = failure.presented.as_ref().map(SpiffeId::as_str),
-        error = %failure,
-        "The mTLS handshake with the server failed"
-    );
+fn refused(
+    shared: &Shared,
+    spec: &UpstreamSpec,
+    endpoint: &Address,
+    address: &str,
+    failure: &HandshakeFailure,
+) -> Refusal {
+    if let Some(Leave { kept_back }) = shared.throttle.leave(std::time::Instant::now()) {
+        warn!(
+            upstream = %spec.name,
+            endpoint = %endpoint,
+            address,
+            code = failure.code,
+            presented_id = failure.presented.as_ref().map(SpiffeId::as_str),
+            error = %failure,
+            kept_back,
+            "The mTLS handshake with the server failed"
+        );
+    }
     let status = match failure.code {
         codes::HANDSHAKE_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
         codes::NO_IDENTITY => StatusCode::SERVICE_UNAVAILABLE,

@@ -80,6 +80,28 @@ async fn spoofed_identity_headers_do_not_get_through() {
     assert!(response.body.contains("x-spiffe-id: spiffe://demo.org/shop\n"), "{}", response.body);
 }
 
+/// The policy looks at what the app will see.
+#[tokio::test]
+async fn a_policy_never_sees_a_header_by_which_a_peer_poses_as_another() {
+    let authority = Authority::new("demo.org");
+    let orders = agent(&authority, "/orders").await;
+    let policy = "
+service: orders
+rules:
+  - {name: root, from: any, to: [{headers: {x-spiffe-id: \"spiffe://demo.org/root\"}}]}
+  - {name: shop, from: any, to: [{paths: [/mine], headers: {x-spiffe-id: \"spiffe://demo.org/shop\"}}]}
+";
+    let server = Sidecar::with_policy(&orders, &inbound(app::echo().await), policy).await;
+    server.until(|readiness| readiness.ready).await;
+    let stream = mtls(server.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"]);
+    let mut shop = http1(stream.await.unwrap()).await;
+    for (path, status) in [("/other", StatusCode::FORBIDDEN), ("/mine", StatusCode::OK)] {
+        let mut request = get(path);
+        request.headers_mut().insert("x-spiffe-id", HeaderValue::from_static("spiffe://demo.org/root"));
+        assert_eq!(ask(&mut shop, request).await.status, status, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_denied_request_gets_403_and_its_code_and_the_connection_goes_on() {
     let authority = Authority::new("demo.org");

@@ -115,3 +115,37 @@ rules:
     shop.write_all(b"b").await.unwrap();
     assert_eq!(soon("an echo after the edit", shop.read_u8()).await.unwrap(), b'b');
 }
+
+/// Lets one connection wait, and no more.
+fn narrow_door() -> tokio::net::TcpListener {
+    let door = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    door.set_nonblocking(true).unwrap();
+    door.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    door.listen(0).unwrap();
+    tokio::net::TcpListener::from_std(door.into()).unwrap()
+}
+
+/// What is decided while the app is being reached is decided again when the policy changes meanwhile.
+#[tokio::test]
+async fn a_policy_that_changes_before_the_app_is_reached_is_heeded() {
+    let authority = Authority::new("demo.org");
+    let db = Agent::start(Says::Gives(authority.response("/db", &[]))).await;
+    let door = narrow_door();
+    let app = door.local_addr().unwrap();
+    let _first = TcpStream::connect(app).await.unwrap();
+    let listeners =
+        inbound(app).replace("policy: policy.yaml", "policy: policy.yaml, timeouts: {connect: 30s}");
+    let server = Sidecar::with_policy(&db, &listeners, POLICY).await;
+    server.until(|readiness| readiness.ready).await;
+    let mut stream = mtls(server.inbound("db"), &authority, authority.identity("/shop"), &[]).await.unwrap();
+    server.edit_policy(&POLICY.replace("shop]", "nobody]")).await;
+    // Now the sidecar gets in, if it still wants to.
+    tokio::spawn(async move {
+        let mut in_here = Vec::new();
+        while let Ok((stream, _)) = door.accept().await {
+            in_here.push(stream);
+        }
+    });
+    let mut answer = Vec::new();
+    let _ = soon("the end of what is no longer allowed", stream.read_to_end(&mut answer)).await;
+}

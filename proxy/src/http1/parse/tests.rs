@@ -310,3 +310,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_few_empty_lines_may_come_before_a_request_and_no_flood_of_them() {
+    let mut head = RequestHead::default();
+    let with = |lines: usize| "\r\n".repeat(lines) + "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (lines, read) in [(1, true), (32, true), (33, false), (1000, false)] {
+        let outcome = request(with(lines).as_bytes(), Limits::default(), &mut head);
+        assert_eq!(matches!(outcome, Ok(Some(_))), read, "{lines}");
+    }
+    assert_eq!(request(&b"\r\n".repeat(33), Limits::default(), &mut head), Err(Fault::RequestLine));
+}

@@ -102,8 +102,11 @@ pub async fn accept(
     mut incoming: Buffer,
     choose: impl FnOnce(&ClientHello<'_>) -> Arc<ResumingServer>,
 ) -> Result<Handshaken, Failed> {
+    let (mut acceptor, mut seen) = (Acceptor::default(), 0);
     let (server, server_name) = loop {
-        match read_hello(incoming.filled()) {
+        let new = incoming.filled().get(seen..).unwrap_or_default();
+        seen = incoming.len();
+        match read_hello(&mut acceptor, new) {
             Ok(Some(accepted)) => {
                 let hello = accepted.client_hello();
                 let name = hello.server_name().map(|name| name.chars().take(MAX_SERVER_NAME).collect());
@@ -174,10 +177,9 @@ pub async fn connect(
     Ok(done)
 }
 
-/// The ClientHello at the front of `bytes`, once it is complete; or the error, and the alert to answer it with.
-fn read_hello(bytes: &[u8]) -> Result<Option<Accepted>, (Error, Vec<u8>)> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = bytes;
+/// The ClientHello, once all of it was in the bytes that came; or the error, and the alert to answer it with. `rest` is what
+/// is new of them, so that a hello in a thousand pieces is not read a thousand times.
+fn read_hello(acceptor: &mut Acceptor, mut rest: &[u8]) -> Result<Option<Accepted>, (Error, Vec<u8>)> {
     while !rest.is_empty() {
         // Reading from memory fails only when more came than any ClientHello has.
         if acceptor.read_tls(&mut rest).is_err() {
