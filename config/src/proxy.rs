@@ -295,7 +295,8 @@ pub struct InboundTimeouts {
     pub connect: HumanDuration,
     /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
-    /// How long a connection may be idle: no request, no bytes.
+    /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
+    /// sides live.
     pub idle: HumanDuration,
 }
 
@@ -315,11 +316,11 @@ impl Default for InboundTimeouts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Most connections at the same time.
+    /// Most connections at the same time, those within a shared connection counted one by one.
     pub max_connections: u32,
-    /// Largest size of all headers of one request.
+    /// Largest size of all headers of one request, or of the response to it; the first line counts too.
     pub max_header_bytes: ByteSize,
-    /// Most headers of one request.
+    /// Most headers of one request, or of the response to it.
     pub max_headers: u16,
 }
 
@@ -384,7 +385,8 @@ pub struct OutboundTimeouts {
     pub handshake: HumanDuration,
     /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
-    /// How long a connection may be idle: no request, no bytes.
+    /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
+    /// sides live.
     pub idle: HumanDuration,
 }
 
