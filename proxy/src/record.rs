@@ -127,7 +127,7 @@ pub struct Record<'a> {
     pub code: Option<&'static str>,
     /// The failure in words.
     pub detail: Option<&'a str>,
-    /// What [`line::preamble`] has made of these facts for an earlier record of the connection; empty if nothing is kept.
+    /// What lines of the connection begin with, as an earlier record of it was written; empty if nothing is kept.
     pub preamble: &'a [u8],
 }
 
