@@ -11,7 +11,12 @@ use std::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
     support::{
@@ -20,14 +25,20 @@ use crate::{
         sidecar::POLICY,
         soon,
     },
-    tools::scene::{Door, Scene},
+    tools::scene::{BYTES_POLICY, Door, Scene},
 };
 
-/// Changes of each kind.
-const CHANGES: usize = 30;
+/// How often each identity changes, and beside it a policy for TCP.
+const ROTATIONS: usize = 30;
+
+/// How often a policy for HTTP changes.
+const RELOADS: usize = 100;
 
 /// Answers that must come between two changes.
 const BETWEEN: usize = 50;
+
+/// What an app of bytes is sent at a time, and sends back.
+const PIECE: usize = 20_000;
 
 /// Clients of every kind that ask without a pause.
 struct Load {
@@ -50,12 +61,17 @@ enum Kind {
 }
 
 impl Load {
-    async fn start(address: SocketAddr) -> Self {
-        let mut load = Self {
+    fn new() -> Self {
+        Self {
             clients: JoinSet::new(),
             stop: Arc::new(AtomicBool::new(false)),
             answered: watch::Sender::new(0),
-        };
+        }
+    }
+
+    /// Clients of HTTP.
+    async fn start(address: SocketAddr) -> Self {
+        let mut load = Self::new();
         let shared = http2(TcpStream::connect(address).await.unwrap()).await;
         for kind in [Kind::KeptAlive, Kind::Fresh, Kind::Upload, Kind::Stream].into_iter().cycle().take(16) {
             let (stop, answered, shared) = (Arc::clone(&load.stop), load.answered.clone(), shared.clone());
@@ -63,6 +79,30 @@ impl Load {
                 let mut kept = None;
                 while !stop.load(Ordering::Relaxed) {
                     ask(address, kind, &mut kept, shared.clone()).await;
+                    answered.send_modify(|count| *count += 1);
+                }
+            });
+        }
+        load
+    }
+
+    /// Clients of an app that sends bytes back: each of the one half has a connection, the others open one each time.
+    fn of_bytes(address: SocketAddr) -> Self {
+        let mut load = Self::new();
+        for keeps in [true, false].into_iter().cycle().take(8) {
+            let (stop, answered) = (Arc::clone(&load.stop), load.answered.clone());
+            load.clients.spawn(async move {
+                let mut kept = None;
+                while !stop.load(Ordering::Relaxed) {
+                    let mut stream = match kept.take() {
+                        Some(stream) => stream,
+                        None => TcpStream::connect(address).await.unwrap(),
+                    };
+                    let (sent, mut back) = ([7; PIECE], [0; PIECE]);
+                    soon("room for bytes", stream.write_all(&sent)).await.unwrap();
+                    soon("bytes", stream.read_exact(&mut back)).await.unwrap();
+                    assert_eq!(sent, back);
+                    kept = Some(stream).filter(|_| keeps);
                     answered.send_modify(|count| *count += 1);
                 }
             });
@@ -114,35 +154,65 @@ async fn ask(address: SocketAddr, kind: Kind, kept: &mut Option<Sender1>, mut sh
     assert!(answer.body.len() > size, "{kind:?}: {} bytes", answer.body.len());
 }
 
+/// Gives both sides of a pair a new SVID, and waits until they have it.
+async fn rotate(scene: &Scene) {
+    let sidecars = [Some(&scene.server), scene.client.as_ref()].into_iter().flatten();
+    let changes: Vec<_> = sidecars.map(|sidecar| sidecar.proxy.shared().current.subscribe()).collect();
+    scene.rotate();
+    for mut change in changes {
+        soon("a rotation", change.changed()).await.unwrap();
+    }
+}
+
+/// Changes a policy in a rule that decides nothing for the clients under load.
+async fn reload(scene: &Scene, policy: &str, number: usize) {
+    let rule = format!("  - {{name: other-{number}, from: [spiffe://demo.org/other-{number}]}}\n");
+    scene.server.edit_policy(&format!("{policy}{rule}")).await;
+}
+
 /// Both sides get a new SVID, again and again.
 #[tokio::test]
 async fn identities_rotate() {
     let scene = Scene::at(Door::Pair, app::echo().await).await;
-    let client = scene.client.as_ref().unwrap();
-    let mut load = Load::start(client.outbound("orders")).await;
+    let mut load = Load::start(scene.client.as_ref().unwrap().outbound("orders")).await;
     load.goes_on().await;
-    for _ in 0..CHANGES {
-        let mut changes = [&scene.server, client].map(|sidecar| sidecar.proxy.shared().current.subscribe());
-        scene.rotate();
-        for change in &mut changes {
-            soon("a rotation", change.changed()).await.unwrap();
-        }
+    for _ in 0..ROTATIONS {
+        rotate(&scene).await;
         load.goes_on().await;
     }
     load.end().await;
 }
 
-/// The policy changes in a rule that decides nothing for this client, again and again.
+/// The policy changes, again and again.
 #[tokio::test]
 async fn policies_reload() {
     let scene = Scene::at(Door::Pair, app::echo().await).await;
     let mut load = Load::start(scene.client.as_ref().unwrap().outbound("orders")).await;
     load.goes_on().await;
-    for number in 0..CHANGES {
-        let policy =
-            format!("{POLICY}  - {{name: other-{number}, from: [spiffe://demo.org/other-{number}]}}\n");
-        scene.server.edit_policy(&policy).await;
+    for number in 0..RELOADS {
+        reload(&scene, POLICY, number).await;
         load.goes_on().await;
+    }
+    load.end().await;
+}
+
+/// Both change under connections of TCP, those that live on and those that come.
+#[tokio::test]
+async fn identities_and_policies_change_under_bytes() {
+    let app = app::tcp(|mut stream: TcpStream| async move {
+        let (mut from, mut to) = stream.split();
+        let _ = tokio::io::copy(&mut from, &mut to).await;
+    });
+    let scene = Scene::of_bytes(app.await).await;
+    let mut load = Load::of_bytes(scene.client.as_ref().unwrap().outbound("orders"));
+    load.goes_on().await;
+    for number in 0..ROTATIONS {
+        rotate(&scene).await;
+        load.goes_on().await;
+        for step in 0..RELOADS.div_ceil(ROTATIONS) {
+            reload(&scene, BYTES_POLICY, number * 10 + step).await;
+            load.goes_on().await;
+        }
     }
     load.end().await;
 }

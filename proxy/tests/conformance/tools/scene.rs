@@ -54,15 +54,22 @@ impl Cast {
     }
 }
 
-fn inbound(app: impl Display) -> String {
+/// Lets `demo.org/shop` connect.
+pub const BYTES_POLICY: &str = "
+service: orders
+rules:
+  - {name: shop-may-connect, from: [spiffe://demo.org/shop]}
+";
+
+fn inbound(protocol: &str, app: impl Display) -> String {
     format!(
-        "inbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    forward: \"{app}\"\n    policy: policy.yaml\n"
+        "inbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    forward: \"{app}\"\n    policy: policy.yaml\n"
     )
 }
 
-fn outbound(peer: SocketAddr) -> String {
+fn outbound(protocol: &str, peer: SocketAddr) -> String {
     format!(
-        "outbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    upstream: {{endpoints: [\"{peer}\"], server_id: [\"spiffe://demo.org/orders\"]}}\n"
+        "outbound:\n  - name: orders\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    upstream: {{endpoints: [\"{peer}\"], server_id: [\"spiffe://demo.org/orders\"]}}\n"
     )
 }
 
@@ -75,14 +82,25 @@ impl Scene {
     /// The same, with more settings of the inbound listener.
     pub async fn with(door: Door, app: impl Display, settings: &str) -> Self {
         let Cast { authority, orders, shop } = Cast::call().await;
-        let server = Sidecar::ready(&orders, &format!("{}    {settings}\n", inbound(app))).await;
+        let server = Sidecar::ready(&orders, &format!("{}    {settings}\n", inbound("http", app))).await;
         let peer = server.inbound("orders");
         let client = match door {
             Door::Inbound => None,
-            Door::Pair => Some(Sidecar::ready(&shop, &outbound(peer)).await),
+            Door::Pair => Some(Sidecar::ready(&shop, &outbound("http", peer)).await),
         };
         let outbound = client.as_ref().map(|client| client.outbound("orders"));
         Self { door, server, client, inbound: peer, outbound, authority, orders, shop }
+    }
+
+    /// A pair that leads bytes of any protocol to the app at `app`.
+    pub async fn of_bytes(app: impl Display) -> Self {
+        let Cast { authority, orders, shop } = Cast::call().await;
+        let server = Sidecar::with_policy(&orders, &inbound("tcp", app), BYTES_POLICY).await;
+        server.until(|readiness| readiness.ready).await;
+        let inbound = server.inbound("orders");
+        let client = Sidecar::ready(&shop, &outbound("tcp", inbound)).await;
+        let outbound = Some(client.outbound("orders"));
+        Self { door: Door::Pair, server, client: Some(client), inbound, outbound, authority, orders, shop }
     }
 
     /// Ends the sidecars, and with them every connection to the app.
@@ -98,10 +116,10 @@ impl Scene<Process> {
     /// As [`Scene::at`], with the built binary.
     pub async fn of_processes(door: Door, app: impl Display) -> Self {
         let Cast { authority, orders, shop } = Cast::call().await;
-        let server = Process::start(&orders, &inbound(app), POLICY).await;
+        let server = Process::start(&orders, &inbound("http", app), POLICY).await;
         let client = match door {
             Door::Inbound => None,
-            Door::Pair => Some(Process::start(&shop, &outbound(server.listener), POLICY).await),
+            Door::Pair => Some(Process::start(&shop, &outbound("http", server.listener), POLICY).await),
         };
         let outbound = client.as_ref().map(|client| client.listener);
         Self { door, inbound: server.listener, outbound, server, client, authority, orders, shop }
