@@ -107,12 +107,6 @@ impl ResumingClient {
         self.resuming.current().unwrap_or_else(|| Arc::clone(&self.full))
     }
 
-    /// The configuration that resumes nothing.
-    #[must_use]
-    pub fn full(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.full)
-    }
-
     /// Whether a server of this chain, leaf first, would be accepted now.
     ///
     /// # Errors
