@@ -1,9 +1,12 @@
 //! The same edges for a client that speaks HTTP/2, in front of an app that speaks HTTP/1.1.
 
 use super::{answer, answer_all, pattern, scenes, serve_on, still_serves, target_back};
-use crate::tools::{
-    http2::{Frame, Http2, Outcome, Response, code, setting},
-    scene::Scene,
+use crate::{
+    support::app,
+    tools::{
+        http2::{Frame, Http2, Outcome, Response, code, setting},
+        scene::{Door, Scene},
+    },
 };
 
 async fn connect(scene: &Scene) -> Http2 {
@@ -229,5 +232,46 @@ async fn a_stream_without_a_window_stalls_alone() {
         assert_eq!(client.received, before + 10, "{:?}: no byte more than the window", scene.door);
         client.send(Frame::window_update(1, 100_000)).await;
         assert!(response(client.outcome(1).await).body == body, "{:?}", scene.door);
+    }
+}
+
+/// A server that resets a call of gRPC says by the code which status it has; to others we say what happened.
+#[tokio::test]
+async fn the_code_of_a_reset_reaches_who_understands_it() {
+    let server = app::tcp(|stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            if request.uri().path() == "/later" {
+                let head = http::Response::new(());
+                respond.send_response(head, false).unwrap().send_reset(h2::Reason::ENHANCE_YOUR_CALM);
+            } else {
+                respond.send_reset(h2::Reason::CANCEL);
+            }
+        }
+    });
+    let server = server.await;
+    for door in Door::BOTH {
+        let scene = Scene::with(door, server, "forward_protocol: http2").await;
+        let mut client = connect(&scene).await;
+        for (stream, path, kind, expected) in [
+            (1, "/", "application/grpc", Err(0x8)),
+            (3, "/later", "application/grpc", Err(0xb)),
+            (5, "/", "text/plain", Ok(502)),
+        ] {
+            let fields = [
+                (":method", "POST"),
+                (":scheme", "https"),
+                (":authority", "a"),
+                (":path", path),
+                ("content-type", kind),
+            ];
+            client.try_send(&[Frame::headers(stream, true, &fields)]).await.unwrap();
+            let outcome = match client.outcome(stream).await {
+                Outcome::Response(response) => Ok(response.status),
+                Outcome::Reset(code) => Err(code),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(outcome, expected, "{door:?} {path} {kind}");
+        }
     }
 }
