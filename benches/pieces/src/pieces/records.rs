@@ -8,7 +8,7 @@ use svidecar::message::{Summary, Version};
 use svidecar::record::{Decided, Direction, HttpFacts, Record, Telemetry};
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
 
-use super::{CLIENT_ID, heads, id, policy};
+use super::{CLIENT_ID, aside, heads, id, policy};
 
 pub fn lines(times: usize) -> Result<()> {
     record(AccessLogFormat::Json, times)
@@ -20,7 +20,7 @@ pub fn metrics(times: usize) -> Result<()> {
 
 fn record(format: AccessLogFormat, times: usize) -> Result<()> {
     let path = AccessLogPath::File("/dev/null".into());
-    let telemetry = Telemetry::start(&AccessLogSettings { format, path })?;
+    let telemetry = aside(|| Ok(Telemetry::start(&AccessLogSettings { format, path })?))?;
     let recorder = telemetry.recorder();
     let (policy, peer, head) = (policy()?, id(CLIENT_ID)?, heads::request_head()?);
     let mut summary = Summary::default();
