@@ -8,6 +8,7 @@ mod load;
 mod machine;
 mod process;
 mod race;
+mod relay;
 mod report;
 mod results;
 mod subject;
@@ -17,6 +18,7 @@ mod workload;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -43,6 +45,13 @@ enum Part {
     },
     /// The load in front of the client sidecar
     Load(load::Options),
+    /// A relay that only receives and sends
+    Relay {
+        /// Where it listens
+        listen: SocketAddr,
+        /// Where it connects
+        target: SocketAddr,
+    },
     /// Run a command that ends when its parent ends
     #[command(hide = true)]
     Guard {
@@ -72,6 +81,7 @@ fn run(part: Part) -> Result<ExitCode> {
             Part::Race(options) => return race_unless_interrupted(options).await,
             Part::App { wire } => app::run(wire).await?,
             Part::Load(options) => load::run(options).await?,
+            Part::Relay { listen, target } => relay::run(listen, target).await?,
             Part::Guard { .. } => {}
         }
         Ok(ExitCode::SUCCESS)

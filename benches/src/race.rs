@@ -103,6 +103,7 @@ impl Race {
             };
             let words = match subject {
                 Subject::Direct => "no sidecars".to_owned(),
+                Subject::Relay => "two relays that only receive and send, in plain text".to_owned(),
                 _ => match self.negotiated(subject).await {
                     Ok(tls) if strangers => {
                         let refuses = self.refuses_strangers(subject).await;

@@ -7,6 +7,7 @@ mod envoy;
 mod ghostunnel;
 mod haproxy;
 mod nginx;
+mod relay;
 mod svidecar;
 
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 pub enum Subject {
     /// No sidecars: the load calls the app
     Direct,
+    /// Two relays that only receive and send: what is the least for any pair
+    Relay,
     /// Ours
     Svidecar,
     /// HAProxy with HTTP/1.1 between the sidecars
@@ -61,6 +64,9 @@ impl Subject {
 
     /// Does it take part in this workload, as far as its protocols go?
     pub const fn takes_part_in(self, workload: Workload) -> bool {
+        if matches!(self, Self::Relay) {
+            return matches!(workload, Workload::H1 | Workload::H1one | Workload::Bulk);
+        }
         match workload {
             Workload::Identity | Workload::Decide | Workload::Rules => matches!(self, Self::Svidecar),
             Workload::H2 => matches!(self, Self::Direct | Self::Svidecar | Self::HaproxyH2 | Self::Envoy),
@@ -78,7 +84,7 @@ impl Subject {
     pub async fn version(self, course: &Course) -> Result<Option<String>> {
         let tools = &course.tools;
         Ok(match self {
-            Self::Direct => Some(String::new()),
+            Self::Direct | Self::Relay => Some(String::new()),
             Self::Svidecar => Some(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Haproxy | Self::HaproxyH2 => version_of(tools.haproxy.as_ref(), "-v").await?,
             Self::Nginx => version_of(tools.nginx.as_ref(), "-v").await?,
@@ -92,6 +98,7 @@ impl Subject {
         std::fs::create_dir_all(&scene.dir)?;
         let started = match self {
             Self::Direct => Ok(Pair { sidecars: Vec::new(), between: scene.app, entry: scene.app }),
+            Self::Relay => relay::start(scene),
             Self::Svidecar => svidecar::start(scene),
             Self::Haproxy => haproxy::start(scene, haproxy::Middle::Http1),
             Self::HaproxyH2 => haproxy::start(scene, haproxy::Middle::Http2),

@@ -19,11 +19,10 @@ const MIB: usize = 1 << 20;
 /// What a body may add to the memory of a process, however long it is.
 const ALLOWANCE: usize = 16 * MIB;
 
-/// How long the large bodies are. Unoptimised, smaller ones have to do; the variable `LARGE_BODY_MIB` says otherwise.
+/// How long the large bodies are: 5 GiB, unless the variable `LARGE_BODY_MIB` says otherwise.
 fn large() -> usize {
     match std::env::var_os("LARGE_BODY_MIB") {
         Some(mib) => mib.to_str().unwrap().parse::<usize>().unwrap() * MIB,
-        None if cfg!(debug_assertions) => 256 * MIB,
         None => 5 << 30,
     }
 }
