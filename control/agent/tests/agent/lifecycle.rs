@@ -45,7 +45,8 @@ async fn the_agent_renews_itself_and_goes_on_with_the_new_svid() {
     for round in 1..=3 {
         soon(renewals.wait_for(|count| *count >= round)).await.unwrap();
         bed.world.create_entry(&format!("e{round}"), &format!("/{round}"), &[&my_uid()]);
-        assert_eq!(next(&mut stream).await.svids.len(), round + 1);
+        // What was under way when the agent renewed itself may come before.
+        while next(&mut stream).await.svids.len() <= round {}
     }
     agent.stop().await;
 }
