@@ -6,6 +6,7 @@
 
 mod agent;
 mod apply;
+mod bootstrap;
 mod bundle;
 mod client;
 mod console;
@@ -63,6 +64,8 @@ enum Command {
     /// Generates join tokens, with which agents attest
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Makes a join token for one agent, and the entries of files: all that a fresh stack needs
+    Bootstrap(bootstrap::BootstrapArgs),
     /// Registers workloads
     #[command(subcommand)]
     Entry(entry::EntryCommand),
@@ -138,6 +141,7 @@ async fn administer(command: Command, console: &mut Console<'_>) -> Result<(), C
     match command {
         Command::Healthcheck(args) => health::check(args, console).await,
         Command::Token(command) => token::run(command, console).await,
+        Command::Bootstrap(args) => bootstrap::run(args, console).await,
         Command::Entry(command) => entry::run(command, console).await,
         Command::Agent(command) => agent::run(command, console).await,
         Command::Bundle(command) => bundle::run(command, console).await,

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use svidecar_api::spire::api::types;
+use svidecar_api::spire::api::{server::entry::v1::entry_client::EntryClient, types};
+use tonic::transport::Channel;
 
-use self::plan::Plan;
+pub(super) use self::{document::read, plan::Plan};
 use super::{
     CliError, Console, ServerSocket,
     console::{Format, OutputArgs},
@@ -64,40 +65,53 @@ fn owner(text: &str) -> Result<String, String> {
 }
 
 /// One thing that the server refused.
-struct Refused {
+pub(super) struct Refused {
     doing: &'static str,
     what: String,
     reason: String,
 }
 
 pub(super) async fn run(args: ApplyArgs, console: &mut Console<'_>) -> Result<(), CliError> {
-    let wanted = document::read(&args.file, &args.owner)?;
+    let wanted = read(&args.file, &args.owner)?;
     let mut client = args.server.entries().await?;
     let plan = Plan::new(wanted, entry::list(&mut client, None).await?, &args.owner)?;
     if args.output.output == Format::Pretty {
         text::plan(&plan, args.prune, console)?;
     }
-    let mut refused = Vec::new();
-    if !args.dry_run {
-        // New ones first: a workload whose entry is replaced is never without one.
-        let create = plan.create.clone();
-        for result in entry::create(&mut client, create).await?.results {
-            note(&mut refused, "create", result.status.as_ref(), || plan::name(result.entry.as_ref()));
-        }
-        let update = plan.update.iter().map(|change| change.to.clone()).collect();
-        for result in entry::update(&mut client, update).await?.results {
-            note(&mut refused, "update", result.status.as_ref(), || plan::name(result.entry.as_ref()));
-        }
-        let delete =
-            if args.prune { plan.stale.iter().map(|entry| entry.id.clone()).collect() } else { Vec::new() };
-        for result in entry::delete(&mut client, delete).await?.results {
-            note(&mut refused, "delete", result.status.as_ref(), || result.id.clone());
-        }
-    }
+    let refused = if args.dry_run { Vec::new() } else { carry_out(&plan, args.prune, &mut client).await? };
     if args.output.output == Format::Json {
         console.print_json(&summary(&plan, &args, &refused))?;
     }
-    text::refused(&refused, console)?;
+    outcome(&refused, console)
+}
+
+/// Makes the server agree with the plan; what it refuses comes back.
+pub(super) async fn carry_out(
+    plan: &Plan,
+    prune: bool,
+    client: &mut EntryClient<Channel>,
+) -> Result<Vec<Refused>, CliError> {
+    let mut refused = Vec::new();
+    // New ones first: a workload whose entry is replaced is never without one.
+    for result in entry::create(client, plan.create.clone()).await?.results {
+        note(&mut refused, "create", result.status.as_ref(), || plan::name(result.entry.as_ref()));
+    }
+    let update = plan.update.iter().map(|change| change.to.clone()).collect();
+    for result in entry::update(client, update).await?.results {
+        note(&mut refused, "update", result.status.as_ref(), || plan::name(result.entry.as_ref()));
+    }
+    if prune {
+        let stale = plan.stale.iter().map(|entry| entry.id.clone()).collect();
+        for result in entry::delete(client, stale).await?.results {
+            note(&mut refused, "delete", result.status.as_ref(), || result.id.clone());
+        }
+    }
+    Ok(refused)
+}
+
+/// The end of a run: a failure when the server refused something.
+pub(super) fn outcome(refused: &[Refused], console: &mut Console<'_>) -> Result<(), CliError> {
+    text::refused(refused, console)?;
     if refused.is_empty() {
         return Ok(());
     }

@@ -35,7 +35,8 @@ pub(super) struct ServerSocket {
 }
 
 impl ServerSocket {
-    fn path(&self) -> Result<String, CliError> {
+    /// Where the socket is.
+    pub(super) fn path(&self) -> Result<String, CliError> {
         let Some(instance) = &self.instance else {
             let path = self.socket_path.strip_prefix("unix:").unwrap_or(&self.socket_path);
             return Ok(path.strip_prefix("//").unwrap_or(path).to_owned());

@@ -290,3 +290,58 @@ fn settings_are_shown_with_their_origin_and_validated() {
     let refused = validate(&file);
     assert!(!refused.ok && refused.err.contains("10m"), "{}", refused.err);
 }
+
+#[tokio::test]
+async fn bootstrap_may_run_again_and_again() {
+    let server = fixture().await;
+    let (token, entries) = (server.path("token"), server.path("entries.yaml"));
+    let shop = "{spiffe_id: spiffe://demo.org/shop, parent_id: spiffe://demo.org/node, selectors: [\"unix:uid:1001\"]}";
+    let till = "{spiffe_id: spiffe://demo.org/till, parent_id: spiffe://demo.org/node, selectors: [\"unix:uid:1002\"]}";
+    fs::write(&entries, format!("entries: [{shop}, {till}]\n")).unwrap();
+    let line = format!(
+        "bootstrap -agentID spiffe://demo.org/node --join-token-file {} -f {} --prune",
+        token.display(),
+        entries.display()
+    );
+
+    let first = server.run(&line).await;
+    assert!(first.ok, "{}", first.err);
+    assert!(
+        first.out.contains("[bootstrap] creating entry for spiffe://demo.org/shop (unix:uid:1001)\n"),
+        "{}",
+        first.out
+    );
+    assert!(first.out.ends_with("[bootstrap] done\n"), "{}", first.out);
+    let mode = fs::metadata(&token).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let first_token = fs::read_to_string(&token).unwrap();
+
+    let second = server.run(&line).await;
+    assert!(second.ok, "{}", second.err);
+    assert!(!second.out.contains("creating entry"), "{}", second.out);
+    assert!(second.out.contains("[bootstrap] 2 entries are there already\n"), "{}", second.out);
+    assert_ne!(fs::read_to_string(&token).unwrap(), first_token);
+    // Two entries and the name of one agent: nothing is left of the token that nobody used.
+    assert_eq!(server.run("entry count").await.out, "3 registration entries\n");
+
+    fs::write(&entries, format!("entries: [{shop}]\n")).unwrap();
+    let third = server.run(&line).await;
+    assert!(
+        third.out.contains("[bootstrap] deleting entry for spiffe://demo.org/till (unix:uid:1002)\n"),
+        "{}",
+        third.out
+    );
+    assert!(third.out.contains("[bootstrap] 1 entry is there already\n"), "{}", third.out);
+}
+
+#[tokio::test]
+async fn bootstrap_says_which_server_it_waited_for() {
+    let server = fixture().await;
+    let line = format!(
+        "bootstrap -agentID spiffe://demo.org/node --join-token-file {} --wait 0s -socketPath /nonexistent/api.sock",
+        server.path("token").display()
+    );
+    let ran = tokio::task::spawn_blocking(move || execute(program(&line), "")).await.unwrap();
+    assert!(!ran.ok);
+    assert!(ran.err.contains("/nonexistent/api.sock"), "{}", ran.err);
+}

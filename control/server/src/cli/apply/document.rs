@@ -79,7 +79,7 @@ struct DeclaredEntry {
 }
 
 /// Reads all files. All that is wrong in all of them comes at once.
-pub(super) fn read(paths: &[PathBuf], owner: &str) -> Result<Vec<Entry>, CliError> {
+pub(in crate::cli) fn read(paths: &[PathBuf], owner: &str) -> Result<Vec<Entry>, CliError> {
     let mut entries = Vec::new();
     let mut seen = HashMap::new();
     let mut wrong = Vec::new();

@@ -9,22 +9,22 @@ use crate::cli::{CliError, values};
 
 /// What `apply` does.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
+pub(in crate::cli) struct Plan {
     /// Entries to create.
-    pub(super) create: Vec<Entry>,
+    pub(in crate::cli) create: Vec<Entry>,
     /// Entries to change.
-    pub(super) update: Vec<Change>,
+    pub(in crate::cli) update: Vec<Change>,
     /// Entries of the owner that no file has any more.
-    pub(super) stale: Vec<Entry>,
+    pub(in crate::cli) stale: Vec<Entry>,
     /// How many are as they should be.
-    pub(super) unchanged: usize,
+    pub(in crate::cli) unchanged: usize,
 }
 
 /// An entry that has to change.
 #[derive(Debug, PartialEq)]
-pub(super) struct Change {
+pub(in crate::cli) struct Change {
     /// As it shall be.
-    pub(super) to: Entry,
+    pub(in crate::cli) to: Entry,
     /// The fields that differ: name, old, new.
     pub(super) fields: Vec<(&'static str, String, String)>,
 }
@@ -37,7 +37,11 @@ impl Plan {
     ///
     /// # Errors
     /// Entries that somebody else made stand where the files want other ones.
-    pub(super) fn new(wanted: Vec<Entry>, existing: Vec<Entry>, owner: &str) -> Result<Self, CliError> {
+    pub(in crate::cli) fn new(
+        wanted: Vec<Entry>,
+        existing: Vec<Entry>,
+        owner: &str,
+    ) -> Result<Self, CliError> {
         let mut by_id = HashMap::new();
         let mut by_identity: HashMap<Identity, Vec<Entry>> = HashMap::new();
         for entry in existing {
