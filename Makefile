@@ -1,6 +1,6 @@
 # What one types here. Each target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test compare fuzz check bench bench-instructions install clean
+.PHONY: help demo up down logs test compare fuzz check bench bench-instructions install clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
@@ -12,6 +12,15 @@ help: ## this list
 demo: ## server, agent, two sidecars, an app and a client: the whole story (KEEP=1 leaves it running)
 	@cargo build --locked --profile demo
 	@$(TARGET)/demo/svidecar-demo conduct $(if $(KEEP),--keep)
+
+up: ## the same in containers: builds the images, starts the stack, shows the client's request (LABELS=1: by labels)
+	@compose/stack up
+
+down: ## stops the stack and keeps its volumes
+	@compose/stack down
+
+logs: ## follows what the stack says
+	@compose/stack logs
 
 test: ## every test, with the clients of others (installed into target/tools)
 	@tests/run
@@ -53,5 +62,6 @@ install: ## the three binaries into PREFIX/bin (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(foreach binary,$(BINARIES),$(TARGET)/release/$(binary)) $(DESTDIR)$(PREFIX)/bin
 
-clean: ## all that was built or fetched
+clean: ## removes all that was built, fetched or started: target, and the stack with its volumes and images
+	@if docker version >/dev/null 2>&1; then compose/stack clean; fi
 	cargo clean

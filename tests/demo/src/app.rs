@@ -47,8 +47,16 @@ pub async fn serve(listen: SocketAddr) -> Result<ExitCode> {
 
 /// The answer to one request; its body is not read.
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    println!("{} {}", request.method(), request.uri().path());
-    match (request.method(), request.uri().path()) {
+    let (method, path) = (request.method(), request.uri().path());
+    match request.headers().get("x-robot-id") {
+        Some(robot) => {
+            println!("[ledger] robot_id={} {method} {path}", String::from_utf8_lossy(robot.as_bytes()));
+        }
+        // Asked every second by those who watch over us.
+        None if path == "/health" => {}
+        None => println!("{method} {path}"),
+    }
+    match (method, path) {
         (&Method::GET, "/health") => reply(StatusCode::OK, &json!({"status": "ok"})),
         (&Method::GET, "/api/hello") => {
             let caller =

@@ -51,6 +51,8 @@ fn open(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     let connection =
         Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Savepoints spill into temporary files, for which a container with a read-only root has no place.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

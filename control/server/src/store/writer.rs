@@ -19,6 +19,9 @@ const QUEUE: usize = 1024;
 /// How many pieces of work share a commit.
 const BATCH: usize = 256;
 
+/// Why there is nothing left to commit.
+const UNDONE: &str = "SQLite undid the transaction because of an earlier error of the disk";
+
 /// A handle to the thread. Dropping it finishes what is queued, closes the database and waits for that.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Work>>>,
@@ -116,7 +119,10 @@ fn write_until_closed(
         if let Ok(position) = committed {
             changed.send_if_modified(|latest| std::mem::replace(latest, position) != position);
         }
-        let lost = committed.err().map(|error| error.to_string());
+        let lost = committed.err().map(|error| match error {
+            StoreError::Commit { reason } => reason,
+            other => other.to_string(),
+        });
         for done in batch.drain(..) {
             done.answer(lost.as_deref());
         }
@@ -131,6 +137,10 @@ fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<
         // What failed is answered with its own error; the others go on.
         let _undone: Result<(), StoreError> =
             isolated(connection, || work.run(connection).map_err(|()| StoreError::Closed));
+        // SQLite ends the whole transaction after some errors of the disk; the commit below could not tell why.
+        if connection.is_autocommit() {
+            return Err(StoreError::Commit { reason: UNDONE.to_owned() });
+        }
     }
     let position = events::latest_position(connection)?;
     transaction.commit()?;

@@ -45,6 +45,24 @@ async fn half_a_transaction_is_none() {
     assert_eq!((snapshot.position, snapshot.entries), (1, vec![kept]));
 }
 
+/// As SQLite does by itself after some errors of the disk.
+#[tokio::test]
+async fn a_transaction_that_sqlite_undid_is_not_said_to_be_kept() {
+    let f = fixture().await;
+    let lost = f.store.write(|connection| Ok(connection.execute_batch("ROLLBACK")?)).await.unwrap_err();
+    assert_eq!(lost.code(), "store_commit");
+    assert!(lost.to_string().contains("SQLite undid the transaction"), "{lost}");
+    f.add(entry("/next", &["u:1"])).await;
+}
+
+/// A container with a read-only root has no directory for temporary files.
+#[tokio::test]
+async fn temporary_tables_stay_in_memory() {
+    let f = fixture().await;
+    let kind = f.store.write(|c| Ok(c.query_row("PRAGMA temp_store", [], |row| row.get::<_, i64>(0))?)).await;
+    assert_eq!(kind.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn one_server_at_a_time() {
     let f = fixture().await;
