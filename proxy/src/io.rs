@@ -26,8 +26,9 @@ pub const FLIGHT: usize = 7 * 16 * 1024;
 /// Every `poll_` function keeps to the contract of [`std::task`]: `Pending` means that the task of `cx` is woken when it
 /// is worth asking again. One task uses a stream at a time.
 pub trait ByteStream {
-    /// Appends what has arrived, at most about `limit` bytes, to `into`. `Ok(0)` is the end of what the other side sends.
-    /// Takes storage for `into` only once there is something to put in it.
+    /// Appends what has arrived to `into`: at most about `limit` bytes where they have to be read or copied; a stream that
+    /// holds more already may hand over all of it, as its own storage, when `into` is empty. `Ok(0)` is the end of what the
+    /// other side sends. Takes storage for `into` only once there is something to put in it.
     ///
     /// # Errors
     /// The connection failed, or the other side reset it.

@@ -5,7 +5,6 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::StatusCode;
@@ -18,14 +17,11 @@ use crate::{
     connections::{Ending, Lifeline, Over},
     drain::Direction,
     http1::Framing,
-    http2::{ErrorCode, Phase, Role, Session, Settings, Stream, TEND_EVERY},
+    http2::{ErrorCode, LAST_WORDS, Phase, Role, Session, Settings, Stream, TEND_EVERY},
     io,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
     refusal::Refusal,
 };
-
-/// How long a peer may take for what it is told last.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Exchanges that are kept of a connection for its later requests.
 const MOST_SPARE: usize = 32;

@@ -25,6 +25,9 @@ const READ_TURN: usize = FLIGHT;
 /// more: after 2.5 to 5 minutes, the latter as in Envoy.
 pub const TEND_EVERY: Duration = Duration::from_secs(150);
 
+/// How long the other side may take for what it is told last.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A connection; cheap to clone.
 #[derive(Clone)]
 pub struct Session(pub(super) Rc<RefCell<Inner>>);

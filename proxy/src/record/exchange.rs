@@ -166,9 +166,7 @@ impl Exchange {
 
     /// The head in the form in which it is decided about and forwarded.
     pub fn normalized(&mut self, head: &RequestHead) {
-        if self.summary.path() != head.path() {
-            self.summary.set(head);
-        }
+        self.summary.set(head);
     }
 
     /// What the policy of the [`Origin`] said.

@@ -7,7 +7,6 @@ use std::{
     future::{Future, poll_fn},
     rc::{Rc, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::StatusCode;
@@ -19,7 +18,9 @@ use crate::{
     codes,
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
-    http2::{OpenError, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, settings::LONG_FRAME},
+    http2::{
+        LAST_WORDS, OpenError, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, settings::LONG_FRAME,
+    },
     io::Stream,
     message::{RequestHead, ResponseHead},
     refusal::ERROR_HEADER,
@@ -27,8 +28,8 @@ use crate::{
     worker::Worker,
 };
 
-/// How long a server may take for what it is told last.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The longest code of another proxy that we repeat, in bytes.
+const MAX_CODE: usize = 64;
 
 /// What a stream of a connection between two svidecars carries, besides requests of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Shared {
                 return Ok(Some(Stream::from(Tunnel::new(stream))));
             }
             Ok(Ok(())) => {
-                let said = answer.fields.get(ERROR_HEADER).map(String::from_utf8_lossy);
+                let said = answer.fields.get(ERROR_HEADER).and_then(plain_code);
                 let said = said.map(|code| format!(" ({code})")).unwrap_or_default();
                 (
                     StatusCode::BAD_GATEWAY,
@@ -171,6 +172,12 @@ impl Shared {
         let detail = format!("`{}` at {} takes no stream: {error}", self.facts.spec.name, self.facts.address);
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::UPSTREAM_FAILED, detail)
     }
+}
+
+/// What another proxy calls its reason, if it is short and plain enough for our log.
+fn plain_code(value: &[u8]) -> Option<&str> {
+    let is_plain = value.len() <= MAX_CODE && value.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(value).ok().filter(|code| is_plain && !code.is_empty())
 }
 
 /// Drives the connection until its last stream has ended, it is idle for too long, or it is cut.

@@ -1,11 +1,12 @@
 //! Envoy at the other end of our mutual TLS, with SVID files that our agent's command line writes.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use svidecar_e2e::{CLIENT_ID, SERVER_ID, Tool, app, need, proxy_of, stack, svid_files};
 use svidecar_stack::http;
-use svidecar_stack::{Launch, Process, Stack, StackOptions, ports};
+use svidecar_stack::{Launch, Process, Sidecar, Stack, StackOptions, ports};
 
 pub const ENVOY_ID: &str = "spiffe://demo.org/workload/envoy";
 
@@ -25,13 +26,24 @@ pub async fn stack_with_svid_files() -> Result<(Stack, PathBuf)> {
     Ok((stack, dir))
 }
 
-pub fn start(envoy: &Path, dir: &Path, config: &str) -> Result<Process> {
+/// An Envoy that serves.
+pub async fn start(envoy: &Path, dir: &Path, config: &str) -> Result<Process> {
     let path = dir.join("envoy.yaml");
     std::fs::write(&path, config)?;
-    Launch::new(envoy)
+    let process = Launch::new(envoy)
         .args(["--log-level", "info", "--use-dynamic-base-id", "--concurrency", "1", "-c"])
         .arg(path)
-        .start("envoy")
+        .start("envoy")?;
+    process.log.wait_for(&["starting main dispatch loop"]).await?;
+    Ok(process)
+}
+
+/// Our sidecar before an app, ready.
+pub async fn sidecar_of(stack: &Stack, protocol: &str, app: SocketAddr, policy: &str) -> Result<Sidecar> {
+    let sidecar = proxy_of(stack, "server", SERVER_ID, &[]).await?.inbound(protocol, app, policy);
+    let sidecar = sidecar.start(stack, "server")?;
+    sidecar.ready().await?;
+    Ok(sidecar)
 }
 
 /// Envoy's TLS with its SVID, whom it accepts at the other end, and what is spoken in it.
@@ -81,10 +93,10 @@ pub const HTTP2_CLUSTER: &str = r#"typed_extension_protocol_options: {envoy.exte
 
 /// A plain or TLS listener that leads to one cluster.
 pub fn config(
-    listen: std::net::SocketAddr,
+    listen: SocketAddr,
     server_tls: &str,
     filter: &str,
-    upstream: std::net::SocketAddr,
+    upstream: SocketAddr,
     client_tls: &str,
 ) -> String {
     format!(
@@ -114,14 +126,11 @@ async fn envoy_calls_an_app_behind_our_sidecar() -> Result<()> {
     let Some(envoy) = need(Tool::Envoy, "envoy_calls_an_app_behind_our_sidecar")? else { return Ok(()) };
     let (stack, dir) = stack_with_svid_files().await?;
     let (_app, address) = app(&stack).await?;
-    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("http", address, POLICY);
-    let server = server.start(&stack, "server")?;
-    server.ready().await?;
+    let server = sidecar_of(&stack, "http", address, POLICY).await?;
 
     let listen = ports::free()?;
     let tls = client_tls(&dir, SERVER_ID, "http/1.1");
-    let peer = start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &tls))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let peer = start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &tls)).await?;
 
     let hello = http::get(listen, "/api/hello", &[]).await?;
     assert_eq!(hello.status, 200, "{}\n{}", hello.text(), peer.log.tail(20));
@@ -141,8 +150,7 @@ async fn our_sidecar_calls_an_app_behind_envoy() -> Result<()> {
     let tls = server_tls(&dir, CLIENT_ID, "http/1.1");
     let manager =
         "forward_client_cert_details: SANITIZE_SET\n          set_current_client_cert_details: {uri: true}";
-    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(manager), address, ""))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(manager), address, "")).await?;
 
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?;
     let to_envoy = client.clone().outbound("http", listen, ENVOY_ID).start(&stack, "to-envoy")?;
@@ -154,9 +162,7 @@ async fn our_sidecar_calls_an_app_behind_envoy() -> Result<()> {
 
     // The same client at a sidecar of ours, with the identity that Envoy had.
     let policy = POLICY.replace("workload/envoy", "workload/client");
-    let ours = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("http", address, &policy);
-    let ours = ours.start(&stack, "server")?;
-    ours.ready().await?;
+    let ours = sidecar_of(&stack, "http", address, &policy).await?;
     let to_ours = client.outbound("http", ours.inbound()?, SERVER_ID).start(&stack, "to-ours")?;
     to_ours.ready().await?;
     let echo = http::get(to_ours.outbound()?, "/api/echo", &[]).await?;
@@ -185,8 +191,7 @@ async fn our_sidecar_refuses_an_envoy_of_another_name() -> Result<()> {
     let (stack, dir) = stack_with_svid_files().await?;
     let listen = ports::free()?;
     let tls = server_tls(&dir, CLIENT_ID, "http/1.1");
-    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), listen, ""))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let _peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), listen, "")).await?;
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("http", listen, SERVER_ID);
     let client = client.start(&stack, "client")?;
     client.ready().await?;
@@ -202,13 +207,11 @@ async fn envoy_calls_over_http2() -> Result<()> {
     let Some(envoy) = need(Tool::Envoy, "envoy_calls_over_http2")? else { return Ok(()) };
     let (stack, dir) = stack_with_svid_files().await?;
     let (_app, address) = app(&stack).await?;
-    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("http", address, POLICY);
-    let server = server.start(&stack, "server")?;
-    server.ready().await?;
+    let server = sidecar_of(&stack, "http", address, POLICY).await?;
     let listen = ports::free()?;
     let cluster = format!("{HTTP2_CLUSTER}\n    {}", client_tls(&dir, SERVER_ID, "h2"));
-    let peer = start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &cluster))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let peer =
+        start(&envoy, &dir, &config(listen, "", &http_filter(""), server.inbound()?, &cluster)).await?;
     let mut connection = http::Connection::open(listen).await?;
     for _ in 0..20 {
         let hello = connection.get("/api/hello", &[]).await?;
@@ -230,8 +233,7 @@ async fn our_sidecar_calls_envoy_over_http2() -> Result<()> {
     let (_app, address) = app(&stack).await?;
     let listen = ports::free()?;
     let tls = server_tls(&dir, CLIENT_ID, "h2, http/1.1");
-    let peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), address, ""))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let _peer = start(&envoy, &dir, &config(listen, &tls, &http_filter(""), address, "")).await?;
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("http", listen, ENVOY_ID);
     let client = client.start(&stack, "client")?;
     client.ready().await?;

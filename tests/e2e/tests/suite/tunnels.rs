@@ -4,7 +4,9 @@ use anyhow::Result;
 use svidecar_e2e::{CLIENT_ID, SERVER_ID, Tool, app, need, proxy_of};
 use svidecar_stack::{http, ports};
 
-use crate::envoy::{ENVOY_ID, HTTP2_CLUSTER, client_tls, config, server_tls, stack_with_svid_files, start};
+use crate::envoy::{
+    ENVOY_ID, HTTP2_CLUSTER, client_tls, config, server_tls, sidecar_of, stack_with_svid_files, start,
+};
 
 /// Bytes of any protocol.
 const TCP_FILTER: &str = r#"name: envoy.filters.network.tcp_proxy
@@ -22,20 +24,16 @@ async fn envoy_carries_tcp_to_us_and_from_us() -> Result<()> {
     let Some(envoy) = need(Tool::Envoy, "envoy_carries_tcp_to_us_and_from_us")? else { return Ok(()) };
     let (stack, dir) = stack_with_svid_files().await?;
     let (_app, address) = app(&stack).await?;
-    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("tcp", address, TCP_POLICY);
-    let server = server.start(&stack, "server")?;
-    server.ready().await?;
+    let server = sidecar_of(&stack, "tcp", address, TCP_POLICY).await?;
     let listen = ports::free()?;
     let tls = client_tls(&dir, SERVER_ID, "");
-    let to_us = start(&envoy, &dir, &config(listen, "", TCP_FILTER, server.inbound()?, &tls))?;
-    to_us.log.wait_for(&["starting main dispatch loop"]).await?;
+    let to_us = start(&envoy, &dir, &config(listen, "", TCP_FILTER, server.inbound()?, &tls)).await?;
     let hello = http::get(listen, "/api/hello", &[]).await?;
     assert_eq!(hello.status, 200, "{}\n{}", hello.text(), to_us.log.tail(20));
 
     let listen = ports::free()?;
     let tls = server_tls(&dir, CLIENT_ID, "");
-    let from_us = start(&envoy, &dir, &config(listen, &tls, TCP_FILTER, address, ""))?;
-    from_us.log.wait_for(&["starting main dispatch loop"]).await?;
+    let from_us = start(&envoy, &dir, &config(listen, &tls, TCP_FILTER, address, "")).await?;
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("tcp", listen, ENVOY_ID);
     let client = client.start(&stack, "client")?;
     client.ready().await?;
@@ -68,13 +66,10 @@ async fn envoy_tunnels_to_us() -> Result<()> {
     let Some(envoy) = need(Tool::Envoy, "envoy_tunnels_to_us")? else { return Ok(()) };
     let (stack, dir) = stack_with_svid_files().await?;
     let (_app, address) = app(&stack).await?;
-    let server = proxy_of(&stack, "server", SERVER_ID, &[]).await?.inbound("tcp", address, TCP_POLICY);
-    let server = server.start(&stack, "server")?;
-    server.ready().await?;
+    let server = sidecar_of(&stack, "tcp", address, TCP_POLICY).await?;
     let listen = ports::free()?;
     let cluster = format!("{HTTP2_CLUSTER}\n    {}", client_tls(&dir, SERVER_ID, "h2"));
-    let peer = start(&envoy, &dir, &config(listen, "", TUNNEL_FILTER, server.inbound()?, &cluster))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let peer = start(&envoy, &dir, &config(listen, "", TUNNEL_FILTER, server.inbound()?, &cluster)).await?;
     for _ in 0..5 {
         let hello = http::get(listen, "/api/hello", &[]).await?;
         assert_eq!(hello.status, 200, "{}\n{}", hello.text(), peer.log.tail(20));
@@ -90,8 +85,7 @@ async fn we_tunnel_to_envoy() -> Result<()> {
     let (_app, address) = app(&stack).await?;
     let listen = ports::free()?;
     let tls = server_tls(&dir, CLIENT_ID, "h2");
-    let peer = start(&envoy, &dir, &config(listen, &tls, CONNECT_FILTER, address, ""))?;
-    peer.log.wait_for(&["starting main dispatch loop"]).await?;
+    let peer = start(&envoy, &dir, &config(listen, &tls, CONNECT_FILTER, address, "")).await?;
     let client = proxy_of(&stack, "client", CLIENT_ID, &[]).await?.outbound("tcp", listen, ENVOY_ID);
 
     let to_app = client.clone().upstream("tunnel: hbone, destination: \"app.internal:80\"");
