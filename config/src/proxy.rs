@@ -58,6 +58,9 @@ pub struct ProxySettings {
     pub drain_timeout: HumanDuration,
     /// What becomes of a connection when its peer's SVID passes its end.
     pub on_peer_expiry: OnPeerExpiry,
+    /// What to do when the last network interface besides the loopback has gone and none is back within 5 s, as happens
+    /// to a container with `network_mode: "service:app"` when the container of `app` starts again.
+    pub on_network_loss: OnNetworkLoss,
     /// Listeners for peers, which lead to our workload.
     pub inbound: Vec<InboundSettings>,
     /// Listeners for our workload, which lead to peers.
@@ -76,6 +79,7 @@ impl Default for ProxySettings {
             admin: AdminSettings::default(),
             drain_timeout: HumanDuration::from_secs(30),
             on_peer_expiry: OnPeerExpiry::default(),
+            on_network_loss: OnNetworkLoss::default(),
             inbound: Vec::new(),
             outbound: Vec::new(),
         }
@@ -227,6 +231,17 @@ pub enum OnPeerExpiry {
     Close,
     /// Nothing.
     Ignore,
+}
+
+/// What to do when the network namespace has lost its interfaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNetworkLoss {
+    /// Say so in the log, and go on.
+    #[default]
+    Ignore,
+    /// End, so that whatever restarts us starts us in the network that is there then.
+    Exit,
 }
 
 /// What a listener speaks.

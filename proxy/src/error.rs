@@ -1,7 +1,7 @@
 //! What can stop the proxy as a whole. What goes wrong with one connection or one request is in
 //! [`handshake`](crate::handshake) and [`refusal`](crate::refusal).
 
-use std::{ffi::OsString, io, path::PathBuf};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use svidecar_config::diagnostic::Diagnostics;
 
@@ -65,6 +65,18 @@ pub enum ProxyError {
         /// What the system says.
         source: io::Error,
     },
+    /// All network interfaces have gone, and `on_network_loss` is `exit`.
+    #[error(
+        "the network is gone: {} disappeared and nothing came back within {} s, so nobody can reach this proxy. The \
+         container whose network it shares was probably started again. Ending, as on_network_loss: exit asks for; a \
+         restart policy starts it in the new network, else start it again yourself", interfaces.join(", "), after.as_secs()
+    )]
+    NetworkLost {
+        /// The interfaces that were there.
+        interfaces: Vec<String>,
+        /// How long they were waited for.
+        after: Duration,
+    },
     /// A worker thread ended although nobody asked it to.
     #[error("worker {index} ended unexpectedly; this is a defect of svidecar, please report it")]
     WorkerEnded {
@@ -88,6 +100,7 @@ impl ProxyError {
             Self::NoCommand => "no_command",
             Self::StartChild { .. } => "cannot_start_app",
             Self::WaitChild { .. } => "cannot_wait_for_app",
+            Self::NetworkLost { .. } => "network_lost",
             Self::WorkerEnded { .. } => "worker_ended",
         }
     }

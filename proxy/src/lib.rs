@@ -23,6 +23,7 @@ pub mod io;
 pub mod listeners;
 pub mod message;
 pub mod net;
+pub mod network;
 pub mod outbound;
 pub mod peer;
 pub mod plan;

@@ -9,15 +9,21 @@ use rustls_pki_types::UnixTime;
 use svidecar_config::{
     load::{Loader, process_environment},
     log,
-    proxy::ProxySettings,
+    proxy::{OnNetworkLoss, ProxySettings},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::{child::Child, error::ProxyError, proxy::Proxy, ready::Readiness};
+use crate::{
+    child::Child,
+    error::ProxyError,
+    network::{self, NetworkWatch},
+    proxy::Proxy,
+    ready::Readiness,
+};
 
 /// The prefix of our environment variables.
 pub const ENVIRONMENT_PREFIX: &str = "SVIDECAR_PROXY";
@@ -68,6 +74,7 @@ pub fn run(options: ProxyOptions) -> Result<ExitCode, ProxyError> {
 enum Reason {
     Signal(Signal),
     AppEnded(u8),
+    NetworkLost(Vec<String>),
 }
 
 async fn supervise(
@@ -80,12 +87,17 @@ async fn supervise(
     let (reload, reload_requests) = mpsc::channel(1);
     let proxy = Proxy::start(loader, settings, reload_requests).await?;
     let mut app = None;
+    let mut network = network_watch(&proxy)?;
 
     let reason = loop {
         let to_start = command.as_ref().filter(|_| app.is_none());
         tokio::select! {
             command = when_ready(&proxy, to_start) => app = Some(Child::start(command, &app_environment(&proxy))?),
             code = app_end(&mut app) => break Reason::AppEnded(code?),
+            interfaces = network_loss(&mut network, &proxy) => {
+                pass_on(app.as_ref(), Signal::SIGTERM);
+                break Reason::NetworkLost(interfaces);
+            }
             () = proxy.worker_failed() => return Err(ProxyError::WorkerEnded { index: 0 }),
             signal = signals.next() => match signal {
                 Signal::SIGHUP => {
@@ -101,14 +113,21 @@ async fn supervise(
             },
         }
     };
+    let drain = proxy.shared().drain.clone();
+    let mut lost = None;
     let mut code = match reason {
         Reason::AppEnded(code) => code,
         Reason::Signal(signal) => {
             info!(%signal, "Stopping; a second signal ends everything at once");
             0
         }
+        Reason::NetworkLost(interfaces) => {
+            // There is nobody left to finish with.
+            drain.force();
+            lost = Some(ProxyError::NetworkLost { interfaces, after: network::GRACE });
+            0
+        }
     };
-    let drain = proxy.shared().drain.clone();
     let stopping = async {
         // The app finishes first: it still needs its outbound connections.
         if app.as_ref().is_some_and(Child::is_running) {
@@ -117,7 +136,9 @@ async fn supervise(
                 Err(_) => warn!("The app did not end within the drain timeout"),
             }
         }
-        drain.run(drain_timeout).await;
+        if lost.is_none() {
+            drain.run(drain_timeout).await;
+        }
         Ok::<_, ProxyError>(())
     };
     tokio::select! {
@@ -133,7 +154,41 @@ async fn supervise(
     }
     proxy.stop();
     info!("Stopped");
-    Ok(code)
+    lost.map_or(Ok(code), Err)
+}
+
+/// Follows the network. Where the system does not let us, that is an error only for those who rely on it.
+fn network_watch(proxy: &Proxy) -> Result<Option<NetworkWatch>, ProxyError> {
+    match NetworkWatch::start() {
+        Ok(watch) => Ok(Some(watch)),
+        Err(source) if on_network_loss(proxy) == OnNetworkLoss::Exit => {
+            Err(ProxyError::System { what: "follow the network interfaces", source })
+        }
+        Err(error) => {
+            debug!(%error, "The network interfaces are not followed");
+            Ok(None)
+        }
+    }
+}
+
+fn on_network_loss(proxy: &Proxy) -> OnNetworkLoss {
+    proxy.shared().current.load().plan.settings.on_network_loss
+}
+
+/// Pends until the network is lost and the settings say that this is the end.
+async fn network_loss(watch: &mut Option<NetworkWatch>, proxy: &Proxy) -> Vec<String> {
+    let Some(watch) = watch else { return std::future::pending().await };
+    loop {
+        let interfaces = watch.lost().await;
+        if on_network_loss(proxy) == OnNetworkLoss::Exit {
+            return interfaces;
+        }
+        warn!(
+            interfaces = interfaces.join(", "),
+            "The network is gone, so nobody can reach this proxy. If the container whose network it shares was started again, \
+             start this one again too, or set on_network_loss: exit and give it a restart policy"
+        );
+    }
 }
 
 /// Gives the command back when the proxy is ready; pends forever when there is none.

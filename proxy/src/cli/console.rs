@@ -75,7 +75,8 @@ impl Console {
     /// Says why a command failed.
     pub(super) fn report(&mut self, error: &CliError) {
         if !error.is_broken_pipe() {
-            self.progress(&format!("Error: {error}"));
+            let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
+            self.progress(&format!("Error{code}: {error}"));
         }
     }
 

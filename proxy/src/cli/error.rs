@@ -63,6 +63,14 @@ impl CliError {
         }
     }
 
+    /// The stable name of what kept the proxy from running; the heading of the troubleshooting page.
+    pub(super) const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Proxy(error) => Some(error.code()),
+            _ => None,
+        }
+    }
+
     /// 64 when what was given is wrong, 1 when it could not be done.
     pub(super) fn exit_code(&self) -> ExitCode {
         let usage = match self {

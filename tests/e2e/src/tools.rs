@@ -30,6 +30,8 @@ pub enum Tool {
     GrpcGo,
     /// An app on Go's net/http, built by `tests/setup` where Go is.
     GoApp,
+    /// iproute2 with the right to make network namespaces.
+    Namespaces,
 }
 
 impl Tool {
@@ -46,6 +48,7 @@ impl Tool {
             Self::H2spec => "h2spec",
             Self::GrpcGo => "grpc-go",
             Self::GoApp => "go-app",
+            Self::Namespaces => "ip",
         }
     }
 
@@ -53,7 +56,8 @@ impl Tool {
     fn find(self, binaries: &Binaries) -> Option<PathBuf> {
         let tools = binaries.tools();
         let path = match self {
-            Self::Curl | Self::OpenSsl | Self::Nghttp | Self::H2load => {
+            Self::Namespaces if !nix::unistd::geteuid().is_root() => return None,
+            Self::Curl | Self::OpenSsl | Self::Nghttp | Self::H2load | Self::Namespaces => {
                 return std::env::split_paths(&std::env::var_os("PATH")?)
                     .map(|dir| dir.join(self.name()))
                     .find(|path| path.is_file());

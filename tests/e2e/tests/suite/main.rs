@@ -11,6 +11,7 @@ mod command_line;
 mod envoy;
 mod grpc;
 mod http2;
+mod network;
 mod restart;
 mod rotation;
 mod sidecars;
