@@ -78,6 +78,9 @@ pub struct AgentSettings {
     /// How often the server is asked for changes, if it cannot push them.
     #[serde(default = "default_sync_interval")]
     pub sync_interval: HumanDuration,
+    /// How long the command of `run -- COMMAND` may take to end when the agent cannot go on; then it is killed.
+    #[serde(default = "default_command_stop_timeout")]
+    pub command_stop_timeout: HumanDuration,
     /// Logging.
     #[serde(default)]
     pub log: LogSettings,
@@ -129,6 +132,10 @@ const fn default_sync_interval() -> HumanDuration {
     HumanDuration::from_secs(5)
 }
 
+const fn default_command_stop_timeout() -> HumanDuration {
+    HumanDuration::from_secs(60)
+}
+
 impl AgentSettings {
     /// The defaults, with the settings that have none.
     #[must_use]
@@ -156,6 +163,7 @@ impl AgentSettings {
             miss_lookup_timeout: default_miss_lookup_timeout(),
             allow_unauthenticated_verifiers: false,
             sync_interval: default_sync_interval(),
+            command_stop_timeout: default_command_stop_timeout(),
             log: LogSettings::default(),
             health: HealthSettings::default(),
         }

@@ -1,9 +1,10 @@
 //! What can stop the proxy as a whole. What goes wrong with one connection or one request is in
 //! [`handshake`](crate::handshake) and [`refusal`](crate::refusal).
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use svidecar_config::diagnostic::Diagnostics;
+use svidecar_wrapper::WrapperError;
 
 /// Why the proxy does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -48,23 +49,9 @@ pub enum ProxyError {
         /// What the system says.
         source: io::Error,
     },
-    /// `run --` without a command behind it.
-    #[error("there is no command after `--`; write `svidecar run -- COMMAND [ARGUMENT…]`")]
-    NoCommand,
-    /// The app cannot be started.
-    #[error("cannot start {}: {source}", program.to_string_lossy())]
-    StartChild {
-        /// The program.
-        program: OsString,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The app's end cannot be learned.
-    #[error("cannot wait for the app: {source}")]
-    WaitChild {
-        /// What the system says.
-        source: io::Error,
-    },
+    /// The app cannot be run.
+    #[error(transparent)]
+    App(#[from] WrapperError),
     /// All network interfaces have gone, and `on_network_loss` is `exit`.
     #[error(
         "the network is gone: {} disappeared and nothing came back within {} s, so nobody can reach this proxy. The \
@@ -97,9 +84,7 @@ impl ProxyError {
             Self::Tls(_) => "tls_setup_failed",
             Self::Log(_) => "invalid_log",
             Self::System { .. } => "system_refused",
-            Self::NoCommand => "no_command",
-            Self::StartChild { .. } => "cannot_start_app",
-            Self::WaitChild { .. } => "cannot_wait_for_app",
+            Self::App(error) => error.code(),
             Self::NetworkLost { .. } => "network_lost",
             Self::WorkerEnded { .. } => "worker_ended",
         }
@@ -110,7 +95,11 @@ impl ProxyError {
     pub const fn is_config(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::ReadFile { .. } | Self::WorkloadApi(_) | Self::Log(_) | Self::NoCommand
+            Self::Config(_)
+                | Self::ReadFile { .. }
+                | Self::WorkloadApi(_)
+                | Self::Log(_)
+                | Self::App(WrapperError::NoCommand)
         )
     }
 }

@@ -6,7 +6,6 @@
 
 pub mod accept;
 pub mod admin;
-pub mod child;
 pub mod cli;
 pub mod connections;
 pub mod decide;

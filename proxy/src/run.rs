@@ -2,7 +2,12 @@
 //!
 //! Everything that is not the data path lives on the thread that calls [`run`].
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use rustls_pki_types::UnixTime;
@@ -11,14 +16,11 @@ use svidecar_config::{
     log,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use svidecar_wrapper::{Child, Signals};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::{
-    child::Child,
     error::ProxyError,
     network::{self, NetworkWatch},
     proxy::Proxy,
@@ -92,10 +94,10 @@ async fn supervise(
     let reason = loop {
         let to_start = command.as_ref().filter(|_| app.is_none());
         tokio::select! {
-            command = when_ready(&proxy, to_start) => app = Some(Child::start(command, &app_environment(&proxy))?),
+            command = when_ready(&proxy, to_start) => app = Some(start_app(command, &proxy)?),
             code = app_end(&mut app) => break Reason::AppEnded(code?),
             interfaces = network_loss(&mut network, &proxy) => {
-                pass_on(app.as_ref(), Signal::SIGTERM);
+                pass_on(&app, Signal::SIGTERM);
                 break Reason::NetworkLost(interfaces);
             }
             () = proxy.worker_failed() => return Err(ProxyError::WorkerEnded { index: 0 }),
@@ -105,9 +107,9 @@ async fn supervise(
                     // A reload that waits already will see the newest files.
                     let _ = reload.try_send(());
                 }
-                signal @ (Signal::SIGUSR1 | Signal::SIGUSR2) => pass_on(app.as_ref(), signal),
+                signal @ (Signal::SIGUSR1 | Signal::SIGUSR2) => pass_on(&app, signal),
                 signal => {
-                    pass_on(app.as_ref(), signal);
+                    pass_on(&app, signal);
                     break Reason::Signal(signal);
                 }
             },
@@ -212,71 +214,22 @@ async fn when_ready<'c>(proxy: &Proxy, command: Option<&'c Vec<OsString>>) -> &'
 /// Pends forever while there is no app.
 async fn app_end(app: &mut Option<Child>) -> Result<u8, ProxyError> {
     match app {
-        Some(child) if child.is_running() => child.wait().await,
+        Some(child) if child.is_running() => Ok(child.wait().await?),
         _ => std::future::pending().await,
     }
 }
 
-fn pass_on(app: Option<&Child>, signal: Signal) {
-    // A terminal sends its interrupt to the app as well as to us.
-    let sent_by_terminal = signal == Signal::SIGINT && std::io::IsTerminal::is_terminal(&std::io::stdin());
-    if let Some(app) = app.filter(|_| !sent_by_terminal) {
-        app.signal(signal);
+fn pass_on(app: &Option<Child>, signal: Signal) {
+    if let Some(app) = app {
+        app.pass_on(signal);
     }
 }
 
-/// What tells the app about the proxy beside it.
-fn app_environment(proxy: &Proxy) -> Vec<(&'static str, String)> {
-    let mut environment = Vec::new();
-    if let Some(address) = proxy.admin_address() {
-        environment.push(("SVIDECAR_ADMIN", format!("http://{address}")));
-    }
-    environment
-}
-
-/// The signals that a daemon listens to.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-    quit: tokio::signal::unix::Signal,
-    user1: tokio::signal::unix::Signal,
-    user2: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, ProxyError> {
-        let listen =
-            |kind| signal(kind).map_err(|source| ProxyError::System { what: "listen to signals", source });
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-            quit: listen(SignalKind::quit())?,
-            user1: listen(SignalKind::user_defined1())?,
-            user2: listen(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::SIGTERM,
-            _ = self.interrupt.recv() => Signal::SIGINT,
-            _ = self.hangup.recv() => Signal::SIGHUP,
-            _ = self.quit.recv() => Signal::SIGQUIT,
-            _ = self.user1.recv() => Signal::SIGUSR1,
-            _ = self.user2.recv() => Signal::SIGUSR2,
-        }
-    }
-
-    async fn next_of_termination(&mut self) -> Signal {
-        loop {
-            let signal = self.next().await;
-            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
-                return signal;
-            }
-        }
-    }
+/// Starts the app, which learns where the proxy beside it can be asked.
+fn start_app(command: &[OsString], proxy: &Proxy) -> Result<Child, ProxyError> {
+    let admin = proxy.admin_address().map(|address| format!("http://{address}"));
+    let told = admin.as_deref().map(|admin| ("SVIDECAR_ADMIN", Some(OsStr::new(admin))));
+    Ok(Child::start(command, told.as_slice())?)
 }
 
 /// Each connection needs two descriptors; the soft limit of most systems is 1024.

@@ -24,6 +24,7 @@ Examples:
   svidecar-agent run --config agent.yaml
   svidecar-agent run --server-address server.internal --trust-domain demo.org --data-dir /var/lib/agent \\
       --join-token TOKEN
+  svidecar-agent run --config agent.yaml -- svidecar run --config proxy.yaml -- ./app
   svidecar-agent api fetch x509 --write /tmp/svid
   svidecar-agent api fetch jwt --audience orders
   svidecar-agent why --pid 4711 --data-dir /var/lib/agent
@@ -40,8 +41,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the agent
-    Run(settings::SettingsArgs),
+    /// Runs the agent, and with `-- COMMAND` the command that needs it
+    ///
+    /// With a command the agent is all that a machine or container has to start: for places where nobody else starts
+    /// processes. `svidecar-agent run --config agent.yaml -- svidecar run --config proxy.yaml -- ./app` runs agent, sidecar
+    /// and app; as PID 1 it also buries orphans. The command ends with the agent and the agent with the command.
+    Run(settings::RunArgs),
     /// Checks the settings just as `run` does, and starts nothing
     Validate(settings::SettingsArgs),
     /// Prints settings, where they come from, and their schema
@@ -62,32 +67,32 @@ enum Command {
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for. Exits with 0 when it did what was
-/// asked, with 1 when not, as SPIRE's do.
+/// asked, with 1 when not, as SPIRE's do; `run -- COMMAND` with the command's own code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(svidecar_config::args::normalize(arguments)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let mut console = Console::default();
-    let outcome = match cli.command {
-        Command::Run(args) => settings::run(&args),
-        Command::Validate(args) => settings::validate(&args, &mut console),
-        Command::Config(command) => settings::config(&command, &mut console),
+    execute(cli.command, &mut console).unwrap_or_else(|error| {
+        console.report(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(command: Command, console: &mut Console) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Run(args) => return settings::run(args),
+        Command::Validate(args) => settings::validate(&args, console)?,
+        Command::Config(command) => settings::config(&command, console)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "svidecar-agent", &mut console);
-            Ok(())
+            clap_complete::generate(shell, &mut Cli::command(), "svidecar-agent", console);
         }
-        Command::Healthcheck(args) => client(health::check(args, &mut console)),
-        Command::Api(command) => client(api::run(command, &mut console)),
-        Command::Why(args) => client(why::run(args, &mut console)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console.report(&error);
-            ExitCode::FAILURE
-        }
+        Command::Healthcheck(args) => client(health::check(args, console))?,
+        Command::Api(command) => client(api::run(command, console))?,
+        Command::Why(args) => client(why::run(args, console))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command that asks a running agent.
@@ -133,6 +138,7 @@ mod tests {
             "agent config show --effective --config agent.yaml",
             "agent why --pid 1 --data-dir /d",
             "agent completions bash",
+            "agent run -config agent.yaml -- app -joinToken x",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

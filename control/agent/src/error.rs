@@ -5,6 +5,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_wrapper::WrapperError;
 
 /// Why a caller could not be attested.
 #[derive(Debug, thiserror::Error)]
@@ -232,6 +233,9 @@ pub enum AgentError {
     /// A key could not be made or used.
     #[error("cannot make a key: {0}")]
     Key(String),
+    /// The command of `run -- COMMAND` cannot be run.
+    #[error(transparent)]
+    Command(#[from] WrapperError),
 }
 
 impl AgentError {
@@ -256,6 +260,7 @@ impl AgentError {
             Self::Expired => "agent_expired",
             Self::Listen { .. } => "listen",
             Self::Key(_) => "key",
+            Self::Command(error) => error.code(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! why they have to wait.
 
 mod attest;
+pub mod wrapper;
 
 use std::{
     future::Future,
@@ -59,17 +60,22 @@ fn join_token(settings: &AgentSettings) -> Result<Option<JoinToken>, AgentError>
     }
 }
 
-/// Runs until `stop` resolves, or until the agent cannot go on.
+/// Runs until `stop` resolves, or until the agent cannot go on. `serving` is called once the sockets are there.
 ///
 /// # Errors
 /// Why it could not start, or could not go on. A server that is away is neither.
-pub async fn run(settings: AgentSettings, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
+pub async fn run(
+    settings: AgentSettings,
+    serving: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     let store = Store::new(&settings.data_dir, settings.trust_domain.clone());
     store.prepare()?;
     let mut state = store.load_agent()?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let _stops_with_us = shutdown.clone().drop_guard();
     let sockets = Sockets::open(&settings, &tasks, &shutdown).await?;
+    serving();
 
     tokio::pin!(stop);
     let first = attest::first_svid(&settings, &store, &mut state, &sockets.status);

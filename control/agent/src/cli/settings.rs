@@ -1,6 +1,6 @@
 //! `run`, `validate`, `config`: the commands that read the settings.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -75,6 +75,17 @@ pub struct SettingsArgs {
     log_format: Option<String>,
 }
 
+/// `run …`
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Started once the Workload API is there, with its address in SPIFFE_ENDPOINT_SOCKET; gets our signals, and its exit
+    /// code is ours
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
 /// `config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -129,12 +140,12 @@ impl SettingsArgs {
     }
 }
 
-/// `run`
+/// `run`; with a command behind `--`, its exit code is ours.
 ///
 /// # Errors
 /// When the settings are not right, or the agent cannot go on.
-pub fn run(args: &SettingsArgs) -> Result<(), CliError> {
-    let settings = args.load()?.value;
+pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let settings = args.settings.load()?.value;
     log::init(&settings.log)?;
     // Two threads: one process per node must not take a node's cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -142,13 +153,19 @@ pub fn run(args: &SettingsArgs) -> Result<(), CliError> {
         .max_blocking_threads(MAX_ATTESTATIONS)
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(run::run(settings, run::stop_signal())).map_err(|error| {
-        tracing::error!(%error, code = error.code(), "the agent ends");
-        CliError::Logged
+    let outcome = runtime.block_on(async {
+        if args.command.is_empty() {
+            run::run(settings, || (), run::stop_signal()).await.map(|()| 0)
+        } else {
+            run::wrapper::run(settings, &args.command).await
+        }
     });
     // An attestation that hangs in the kernel must not keep the process from ending.
     runtime.shutdown_background();
-    outcome
+    outcome.map(ExitCode::from).map_err(|error| {
+        tracing::error!(%error, code = error.code(), "the agent ends");
+        CliError::Logged
+    })
 }
 
 /// `validate`

@@ -67,7 +67,7 @@ impl Bed {
         let socket = settings.socket_path.clone();
         let admin = settings.admin_socket();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(run::run(settings, async move {
+        let task = tokio::spawn(run::run(settings, || (), async move {
             let _ = stopped.await;
         }));
         Agent { socket, admin, stop: Some(stop), task }

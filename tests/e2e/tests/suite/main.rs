@@ -17,3 +17,4 @@ mod rotation;
 mod sidecars;
 mod tunnels;
 mod websocket;
+mod wrapper;

@@ -1,0 +1,217 @@
+//! A running command, from its start to its end.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, IsTerminal as _},
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitOptions, WaitStatus},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{debug, info, warn};
+
+use crate::WrapperError;
+
+/// A shell's convention: killed by signal N exits with 128 + N.
+const SIGNALLED: i32 = 128;
+
+/// A running command. Killed when it is dropped before its end was awaited.
+///
+/// It is awaited here and not by the runtime: PID 1 has to take the end of every process below it, and would take that
+/// of the command out of the runtime's hands.
+pub struct Child {
+    pid: Option<Pid>,
+    /// SIGCHLD: one may stand for several ends.
+    ended: tokio::signal::unix::Signal,
+    reaps_all: bool,
+}
+
+impl Child {
+    /// Starts a command with our standard streams and our environment, changed by `environment`: a variable without a
+    /// value is taken away.
+    ///
+    /// # Errors
+    /// [`WrapperError::Start`] with the program and what the system says.
+    pub fn start(command: &[OsString], environment: &[(&str, Option<&OsStr>)]) -> Result<Self, WrapperError> {
+        let (program, arguments) = command.split_first().ok_or(WrapperError::NoCommand)?;
+        // Before the start, so that no end is missed.
+        let ended = signal(SignalKind::child()).map_err(|source| WrapperError::Signals { source })?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        for (name, value) in environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let process =
+            command.spawn().map_err(|source| WrapperError::Start { program: program.clone(), source })?;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        info!(program = %program.to_string_lossy(), pid = process.id(), "Started the app");
+        Ok(Self { pid, ended, reaps_all: std::process::id() == 1 })
+    }
+
+    /// Passes a signal on. An app that has ended already is no error.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            debug!(%signal, pid = pid.as_raw_nonzero(), "Passing the signal on to the app");
+            let pid = nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get());
+            let _ = nix::sys::signal::kill(pid, signal);
+        }
+    }
+
+    /// Passes on a signal that we got, except for the interrupt of a terminal, which the app got as well.
+    pub fn pass_on(&self, signal: Signal) {
+        if signal != Signal::SIGINT || !io::stdin().is_terminal() {
+            self.signal(signal);
+        }
+    }
+
+    /// Whether its end has not been waited for.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// Waits for the app to end, for ever if it has ended already, and gives its exit code. Cancel safe.
+    ///
+    /// # Errors
+    /// [`WrapperError::Wait`] when the system does not tell.
+    pub async fn wait(&mut self) -> Result<u8, WrapperError> {
+        loop {
+            if let Some(code) = self.reap().map_err(|errno| WrapperError::Wait { source: errno.into() })? {
+                info!(exit_code = code, "The app ended");
+                return Ok(code);
+            }
+            if self.ended.recv().await.is_none() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Asks the app to end (SIGTERM), kills it when it has not within `patience`, and gives its exit code. Whoever
+    /// drops this before it is done kills the app.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn stop(&mut self, patience: Duration) -> Result<u8, WrapperError> {
+        self.signal(Signal::SIGTERM);
+        match tokio::time::timeout(patience, self.wait()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                warn!(patience_s = patience.as_secs_f32(), "The app did not end in time; killing it");
+                self.signal(Signal::SIGKILL);
+                self.wait().await
+            }
+        }
+    }
+
+    /// Takes the ends that are there: that of the app, and as PID 1 those of processes whose parents are gone.
+    fn reap(&mut self) -> Result<Option<u8>, Errno> {
+        while let Some(pid) = self.pid {
+            let whom = if self.reaps_all { None } else { Some(pid) };
+            match rustix::process::waitpid(whom, WaitOptions::NOHANG) {
+                Ok(Some((ended, status))) if ended == pid => {
+                    // A PID may be given to another process once it has been waited for.
+                    self.pid = None;
+                    return Ok(Some(exit_code(status)));
+                }
+                Ok(Some((orphan, _))) => debug!(pid = orphan.as_raw_nonzero(), "Buried an orphan"),
+                Ok(None) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// The exit code that says the same as `status`.
+fn exit_code(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| SIGNALLED + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn shell(script: &str) -> Child {
+        let command = ["/bin/sh", "-c", script].map(OsString::from);
+        let environment = [("SVIDECAR_TEST", Some(OsStr::new("7"))), ("CARGO_PKG_NAME", None)];
+        Child::start(&command, &environment).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_of_the_app_is_ours() {
+        assert_eq!(shell("exit $SVIDECAR_TEST").wait().await.unwrap(), 7);
+        assert_eq!(shell("kill -9 $$").wait().await.unwrap(), 137);
+    }
+
+    #[tokio::test]
+    async fn variables_are_set_and_taken_away() {
+        assert_eq!(shell("exit ${CARGO_PKG_NAME:+1}").wait().await.unwrap(), 0);
+        // It was there to be taken away.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+    }
+
+    #[tokio::test]
+    async fn signals_are_passed_on() {
+        let mut app = shell("exec tail -f /dev/null");
+        app.signal(Signal::SIGTERM);
+        assert_eq!(app.wait().await.unwrap(), 143);
+        assert!(!app.is_running());
+        app.signal(Signal::SIGTERM);
+    }
+
+    #[tokio::test]
+    async fn an_app_that_does_not_stop_is_killed() {
+        // What a process ignores, what it starts ignores too.
+        let mut app = shell("trap '' TERM; exec tail -f /dev/null");
+        assert_eq!(app.stop(Duration::ZERO).await.unwrap() & 0x80, 0x80);
+        let mut app = shell("exec tail -f /dev/null");
+        assert_eq!(app.stop(Duration::from_secs(60)).await.unwrap(), 143);
+    }
+
+    /// One wait is given up for another, as a `select!` does.
+    #[tokio::test]
+    async fn waiting_is_cancel_safe() {
+        let mut app = shell("exec tail -f /dev/null");
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                code = app.wait() => panic!("it ended with {}", code.unwrap()),
+                () = std::future::ready(()) => {}
+            }
+        }
+        app.signal(Signal::SIGKILL);
+        assert_eq!(app.wait().await.unwrap(), 137);
+    }
+
+    #[tokio::test]
+    async fn two_commands_do_not_take_each_others_end() {
+        let (mut one, mut other) = (shell("exit 1"), shell("exit 2"));
+        assert_eq!(other.wait().await.unwrap(), 2);
+        assert_eq!(one.wait().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_exist_is_named() {
+        let error = Child::start(&["/nonexistent/app".into()], &[]).err().unwrap();
+        assert!(error.to_string().contains("/nonexistent/app"), "{error}");
+        assert!(matches!(Child::start(&[], &[]), Err(WrapperError::NoCommand)));
+    }
+}
