@@ -10,7 +10,7 @@ use std::ffi::OsString;
 const ACRONYMS: [&str; 11] = ["SVID", "X509", "JSON", "TTL", "URL", "DNS", "JWT", "SDS", "API", "JTI", "ID"];
 
 /// Flags of SPIRE that take no value; Go lets a switch be written `-admin=true`.
-const SWITCHES: [&str; 16] = [
+const SWITCHES: [&str; 17] = [
     "admin",
     "allow-unauthenticated-verifiers",
     "disable-sds-api",
@@ -23,6 +23,7 @@ const SWITCHES: [&str; 16] = [
     "jwt-svid-include-jti",
     "log-source-location",
     "node",
+    "reusable",
     "shallow",
     "silent",
     "store-svid",

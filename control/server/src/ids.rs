@@ -68,6 +68,22 @@ pub fn of_join_token(trust_domain: &TrustDomain, token: &str) -> Result<SpiffeId
     Ok(SpiffeId::try_from(&field)?)
 }
 
+/// The ID of the agent that joins with this reusable token. That token stays a secret, so the ID, which logs and listings
+/// show, has only its [`token_digest`].
+///
+/// # Errors
+/// As [`of_join_token`].
+pub fn of_reusable_token(trust_domain: &TrustDomain, token: &str) -> Result<SpiffeId, IdRuleError> {
+    of_join_token(trust_domain, &token_digest(token))
+}
+
+/// What names a token without being it: half of its SHA-256, in hex.
+#[must_use]
+pub fn token_digest(token: &str) -> String {
+    let digest = svidecar_authority::x509::sha256(without_pin(token).as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The token itself: what comes before `.HASH` in a token that is pinned to a root, or all of it.
 #[must_use]
 pub fn without_pin(token: &str) -> &str {

@@ -11,6 +11,7 @@ mod bundle;
 mod entry;
 mod entry_fields;
 mod gate;
+mod join_token;
 mod limits;
 mod listen;
 mod peer;

@@ -35,6 +35,7 @@ pub use record::{
     AgentRecord, BundleRecord, Created, EntryRecord, JwtAuthority, Selector, TokenRecord, TokenUse,
     X509Authority,
 };
+pub use tokens::Consumed;
 
 use self::{readers::Readers, writer::Writer};
 

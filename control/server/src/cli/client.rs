@@ -6,6 +6,7 @@ use svidecar_api::{
         agent::v1::agent_client::AgentClient, bundle::v1::bundle_client::BundleClient,
         entry::v1::entry_client::EntryClient, svid::v1::svid_client::SvidClient,
     },
+    svidecar::server::v1::join_tokens_client::JoinTokensClient,
     transport::uds,
 };
 use tonic::transport::Channel;
@@ -56,6 +57,11 @@ impl ServerSocket {
 
     pub(super) async fn agents(&self) -> Result<AgentClient<Channel>, CliError> {
         Ok(AgentClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    /// Our own service: a SPIRE server does not have it.
+    pub(super) async fn tokens(&self) -> Result<JoinTokensClient<Channel>, CliError> {
+        Ok(JoinTokensClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
     }
 
     pub(super) async fn bundles(&self) -> Result<BundleClient<Channel>, CliError> {

@@ -8,9 +8,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
 use serde_json::Value as Json;
-use svidecar_api::spire::api::{
-    server::{agent::v1 as agent, bundle::v1 as bundle, entry::v1 as entry, svid::v1 as svid},
-    types,
+use svidecar_api::{
+    spire::api::{
+        server::{agent::v1 as agent, bundle::v1 as bundle, entry::v1 as entry, svid::v1 as svid},
+        types,
+    },
+    svidecar::server::v1 as own,
 };
 
 use super::error::CliError;
@@ -42,6 +45,9 @@ described! {
     entry::BatchUpdateEntryResponse => "spire.api.server.entry.v1.BatchUpdateEntryResponse",
     entry::CountEntriesResponse => "spire.api.server.entry.v1.CountEntriesResponse",
     entry::ListEntriesResponse => "spire.api.server.entry.v1.ListEntriesResponse",
+    own::CreateJoinTokenResponse => "svidecar.server.v1.CreateJoinTokenResponse",
+    own::DeleteJoinTokenResponse => "svidecar.server.v1.DeleteJoinTokenResponse",
+    own::ListJoinTokensResponse => "svidecar.server.v1.ListJoinTokensResponse",
     svid::MintJwtsvidResponse => "spire.api.server.svid.v1.MintJWTSVIDResponse",
     // What `ban` and `evict` answer has no fields, and its JSON is `{}`.
     () => "google.protobuf.Empty",

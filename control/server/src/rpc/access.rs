@@ -63,6 +63,10 @@ pub fn of(path: &str) -> Option<Access> {
             "MintX509SVID" | "MintJWTSVID" => ADMINISTRATORS,
             _ => return None,
         },
+        "svidecar.server.v1.JoinTokens" => match method {
+            "CreateJoinToken" | "ListJoinTokens" | "DeleteJoinToken" => ADMINISTRATORS,
+            _ => return None,
+        },
         "svidecar.server.v1.Watch" => match method {
             "Watch" => AGENTS,
             _ => return None,
@@ -96,7 +100,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 33);
+        assert_eq!(seen, 36);
     }
 
     #[test]

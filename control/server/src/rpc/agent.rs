@@ -19,19 +19,20 @@ use svidecar_authority::{
 use svidecar_id::SpiffeId;
 use tokio::time::{self, Duration};
 use tonic::{Request, Response, Status, Streaming};
-use uuid::Uuid;
 
-use super::{Peer, State, agent_fields, gate::Caller, status, svid};
+use super::{
+    Peer, State, agent_fields,
+    gate::Caller,
+    join_token::{self, MAX_TOKEN_BYTES, glimpse},
+    status, svid,
+};
 use crate::{
     ids,
-    store::{AgentRecord, EntryRecord, PageRequest, Selector, StoreError, TokenRecord, TokenUse},
+    store::{AgentRecord, Consumed, PageRequest, StoreError, TokenUse},
     telemetry,
 };
 
 const JOIN_TOKEN: &str = "join_token";
-
-/// Longest join token in bytes, with its pin.
-const MAX_TOKEN_BYTES: usize = 255;
 
 /// Longest version that an agent may report, in bytes, as in SPIRE.
 const MAX_VERSION_BYTES: usize = 255;
@@ -168,43 +169,10 @@ impl Agent for AgentService {
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<types::JoinToken>, Status> {
         let by = Caller::of(&request)?.peer;
-        let request = request.into_inner();
-        if request.ttl < 1 {
-            return Err(Status::invalid_argument("ttl is required, you must provide one"));
-        }
-        let trust_domain = &self.0.trust_domain;
-        let alias = match &request.agent_id {
-            None => None,
-            id => Some(
-                ids::workload(trust_domain, id.as_ref())
-                    .map_err(|error| status::invalid("invalid agent ID", error))?,
-            ),
-        };
-        // What is handed out is pinned to our root, so that the first contact needs no other proof of who we are.
-        let (token, handed_out) = if request.token.is_empty() {
-            let token = Uuid::new_v4().to_string();
-            let pinned = format!("{token}.{}", self.0.ca.root_hash());
-            (token, pinned)
-        } else {
-            (ids::without_pin(&request.token).to_owned(), request.token.clone())
-        };
-        if handed_out.len() > MAX_TOKEN_BYTES {
-            return Err(Status::invalid_argument("failed to create token: a token has at most 255 bytes"));
-        }
-        let agent_id = ids::of_join_token(trust_domain, &token)
-            .map_err(|error| status::invalid("failed to create join token ID", error))?;
-        let alias = alias.map(|id| {
-            let selector = Selector::new("spiffe_id", agent_id.as_str());
-            EntryRecord::new(id, agent_id.clone(), vec![selector])
-        });
-        let now = self.0.clock.unix();
-        let expires_at = now.saturating_add(i64::from(request.ttl));
-        let record = TokenRecord { token, expires_at, used: None };
-        let created = self.0.store.create_token(record, alias, now).await;
-        created.map_err(|error| status::store("failed to create token", &error))?;
-        let alias = request.agent_id.map(|id| id.path);
-        tracing::info!(token = glimpse(&handed_out), ttl = request.ttl, alias, %by, "join token created");
-        Ok(Response::new(types::JoinToken { value: handed_out, expires_at }))
+        let CreateJoinTokenRequest { ttl, token, agent_id } = request.into_inner();
+        let wanted = join_token::Wanted { ttl, token, alias: agent_id, reusable: false };
+        let made = join_token::create(&self.0, wanted, &by).await?;
+        Ok(Response::new(types::JoinToken { value: made.value, expires_at: made.expires_at }))
     }
 
     async fn post_status(
@@ -238,7 +206,8 @@ impl AgentService {
         Ok(svid)
     }
 
-    /// Binds the token to the key of the request, or finds that it is bound to it, and issues the agent's SVID.
+    /// Binds the token to the key of the request, or finds that it is bound to it, and issues the agent's SVID. Where a
+    /// reusable token comes with another key, the SVID of before is not active any more.
     async fn attest_by_token(&self, token: &str, csr: &[u8], peer: &Peer) -> Result<types::X509svid, Status> {
         let state = &self.0;
         let token = ids::without_pin(token);
@@ -248,7 +217,9 @@ impl AgentService {
         };
         state.limits.attest(token, address).await?;
         let csr = parse_csr(csr)?;
-        let id = ids::of_join_token(&state.trust_domain, token)
+        let reusable = state.store.get_token(token).await;
+        let reusable = reusable.map_err(|error| token_refused(&error))?.is_some_and(|token| token.reusable);
+        let id = join_token::agent_id(&state.trust_domain, token, reusable)
             .map_err(|_| token_refused(&StoreError::TokenUnknown))?;
         let known = state.store.get_agent(&id).await;
         let known = known.map_err(|error| status::store("failed to fetch agent", &error))?;
@@ -264,8 +235,8 @@ impl AgentService {
             at: state.clock.unix(),
         };
         let key = user.key_fingerprint.clone();
-        let first_use = match state.store.consume_token(token, user).await {
-            Ok(first_use) => first_use,
+        let consumed = match state.store.consume_token(token, user).await {
+            Ok(consumed) => consumed,
             Err(error) => {
                 telemetry::attested(error.code());
                 let token = glimpse(token);
@@ -278,7 +249,7 @@ impl AgentService {
         let expires_at = svid::seconds(svid.not_after);
         let stored = match known {
             // The agent repeats what it may already have been answered: whichever answer it uses is good.
-            Some(_) if !first_use => {
+            Some(_) if consumed == Consumed::Repeated => {
                 state.store.renew_agent(&id, svid.serial.clone(), expires_at).await.map(|_| ())
             }
             _ => {
@@ -300,7 +271,15 @@ impl AgentService {
         };
         stored.map_err(|error| status::store("failed to create attested agent", &error))?;
         telemetry::attested("ok");
-        tracing::info!(spiffe_id = %id, %peer, key, serial = svid.serial, first_use, "agent attested");
+        let first_use = consumed == Consumed::First;
+        tracing::info!(spiffe_id = %id, %peer, key, serial = svid.serial, first_use, reusable, "agent attested");
+        if let Consumed::Replaced(before) = consumed {
+            tracing::warn!(
+                spiffe_id = %id, %peer, key, key_before = before.key_fingerprint, from_before = before.from,
+                used_before = before.at,
+                "a reusable join token was used with another key: this agent takes the place of the one before"
+            );
+        }
         Ok(svid::x509_to_proto(&svid, ""))
     }
 }
@@ -314,11 +293,6 @@ fn token_refused(error: &StoreError) -> Status {
         StoreError::TokenExpired { .. } => Status::invalid_argument("join token expired"),
         other => status::store("failed to fetch join token", other),
     }
-}
-
-/// The beginning of a token: enough to find it again, not enough to use it. A token is a secret until it is bound.
-fn glimpse(token: &str) -> String {
-    format!("{}…", token.chars().take(8).collect::<String>())
 }
 
 fn parse_csr(der: &[u8]) -> Result<Csr, Status> {

@@ -8,7 +8,7 @@ use svidecar_api::{
         agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
         entry::v1::entry_server::EntryServer, svid::v1::svid_server::SvidServer,
     },
-    svidecar::server::v1::watch_server::WatchServer,
+    svidecar::server::v1::{join_tokens_server::JoinTokensServer, watch_server::WatchServer},
     transport::uds,
 };
 use svidecar_id::SpiffeId;
@@ -23,6 +23,7 @@ use super::{
     bundle::BundleService,
     entry::EntryService,
     gate::{Gate, GateLayer},
+    join_token::JoinTokenService,
     listen,
     svid::SvidService,
 };
@@ -82,10 +83,13 @@ impl Services {
             BundleServer::new(BundleService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
         let entry = EntryServer::new(EntryService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
         let svid = SvidServer::new(SvidService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
+        let tokens = JoinTokensServer::new(JoinTokenService(Arc::clone(&state)))
+            .max_decoding_message_size(MAX_REQUEST);
         let routes = Routes::new(agent)
             .add_service(bundle)
             .add_service(entry)
             .add_service(svid)
+            .add_service(tokens)
             .add_service(WatchServer::new(watch))
             .add_service(health)
             .add_service(reflection().build_v1().map_err(ServerError::Reflection)?)

@@ -108,7 +108,8 @@ pub enum StoreError {
     /// The token is bound to the key of another agent.
     #[error(
         "join token was already used with another key: at Unix time {used_at} from {used_from}, key SHA-256 {used_by}; \
-         if that was not your agent, evict it, and generate another token"
+         if that was not your agent, evict it, and generate another token; for a machine that keeps no data, generate one \
+         that is -reusable"
     )]
     TokenUsed {
         /// SHA-256 of the first user's public key, hex.

@@ -202,11 +202,21 @@ pub struct TokenRecord {
     pub token: String,
     /// End of its life.
     pub expires_at: i64,
-    /// Its first use, to which it is bound.
+    /// Whether another key may use it while it lives.
+    pub reusable: bool,
+    /// The use that it is bound to: the first, or the latest by another key if it is reusable.
     pub used: Option<TokenUse>,
 }
 
-/// Who used a join token first.
+impl TokenRecord {
+    /// What names the token without being it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        crate::ids::token_digest(&self.token)
+    }
+}
+
+/// Who used a join token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenUse {
     /// SHA-256 of the agent's public key, hex.

@@ -15,6 +15,10 @@ use svidecar_api::{
         types::Agent,
     },
     status::{Reason, permission_denied_reason},
+    svidecar::server::v1::{
+        CreateJoinTokenRequest as OwnCreateJoinTokenRequest, DeleteJoinTokenRequest, ListJoinTokensRequest,
+        join_tokens_client::JoinTokensClient,
+    },
 };
 use svidecar_authority::{
     csr,
@@ -98,6 +102,69 @@ async fn another_key_never_gets_in() {
     }
     // And the first agent is none the worse for it.
     assert!(call_as_agent(&server, &agent.pin, &agent.credentials).await.is_ok());
+}
+
+/// A machine without a disk comes back with another key: it is the same agent, and the one before is no agent any more.
+#[tokio::test]
+async fn a_reusable_token_lets_the_next_key_take_the_place() {
+    let server = TestServer::start().await;
+    let (_, pin) = server.token(None).await;
+    let mut tokens = JoinTokensClient::new(server.local().await);
+    let request = OwnCreateJoinTokenRequest {
+        ttl: 600,
+        agent_id: Some(id_field("spiffe://demo.org/node")),
+        reusable: true,
+    };
+    let made = tokens.create_join_token(request).await.unwrap().into_inner();
+    let join = async || {
+        let key = new_key();
+        let svid = attest(server.anonymous(&pin).await, &made.value, &key).await.unwrap();
+        Credentials::new(&svid, key)
+    };
+    let first = join().await;
+    // The ID is seen by many; the token that goes on being good is not in it.
+    assert_eq!(first.id, format!("spiffe://demo.org/spire/agent/join_token/{}", made.id));
+    assert!(!made.value.contains(&made.id));
+    assert_eq!(call_as_agent(&server, &pin, &first).await.unwrap(), 1);
+
+    let second = join().await;
+    assert_eq!(second.id, first.id);
+    let refused = call_as_agent(&server, &pin, &first).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentNotActive));
+    assert_eq!(call_as_agent(&server, &pin, &second).await.unwrap(), 1);
+
+    // A banned agent stays banned, and a deleted token is none.
+    let listed = tokens.list_join_tokens(ListJoinTokensRequest {}).await.unwrap().into_inner().tokens;
+    let shown = listed.iter().find(|token| token.id == made.id).unwrap();
+    assert!(shown.reusable && shown.key_sha256.len() == 64 && shown.used_from.starts_with("127.0.0.1"));
+    let id = DeleteJoinTokenRequest { id: made.id.clone() };
+    tokens.delete_join_token(id.clone()).await.unwrap();
+    assert_eq!(tokens.delete_join_token(id).await.unwrap_err().code(), Code::NotFound);
+    let refused = attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, SPENT));
+    assert!(call_as_agent(&server, &pin, &second).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_reusable_token_does_not_lift_a_ban_and_ends() {
+    let server = TestServer::start().await;
+    let (_, pin) = server.token(None).await;
+    let mut tokens = JoinTokensClient::new(server.local().await);
+    let request = OwnCreateJoinTokenRequest { ttl: 600, agent_id: None, reusable: true };
+    let made = tokens.create_join_token(request).await.unwrap().into_inner();
+    attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap();
+    let mut admin = AgentClient::new(server.local().await);
+    let ban = BanAgentRequest { id: made.agent_id.clone() };
+    admin.ban_agent(ban).await.unwrap();
+    let refused = attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentBanned));
+
+    let evict = DeleteAgentRequest { id: made.agent_id };
+    admin.delete_agent(evict).await.unwrap();
+    attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap();
+    server.pass(Duration::from_secs(601));
+    let refused = attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "join token expired"));
 }
 
 #[tokio::test]

@@ -193,6 +193,22 @@ async fn tokens_bundles_and_agents() {
     assert!(token.starts_with("Token: ") && token.ends_with("\nWarning: Missing SPIFFE ID.\n"), "{token}");
     let token = f.json("token generate -ttl 60 -spiffeID spiffe://demo.org/node").await;
     assert!(token["value"].as_str().unwrap().len() > 36 && token["expires_at"].is_string());
+    let token = f.run("token generate -reusable -ttl 720h -spiffeID spiffe://demo.org/fly").await;
+    assert!(token.ok && token.out.starts_with("Token: ") && token.out.lines().count() == 1, "{}", token.out);
+    assert!(
+        token.err.contains("Whoever has it can be spiffe://demo.org/spire/agent/join_token/"),
+        "{}",
+        token.err
+    );
+    let listed = f.must("token list").await;
+    assert!(listed.starts_with("Found 3 join tokens:\n"), "{listed}");
+    assert_eq!(listed.matches("Reusable          : true").count(), 1, "{listed}");
+    assert!(!listed.contains(token.out.trim_start_matches("Token: ").split('.').next().unwrap()), "{listed}");
+    let listed = f.json("token list").await;
+    let one = listed["tokens"].as_array().unwrap().iter().find(|token| token["reusable"] == true).unwrap();
+    let deleted = f.must(&format!("token delete -id {}", one["id"].as_str().unwrap())).await;
+    assert!(deleted.starts_with("Join token deleted"), "{deleted}");
+    assert!(f.must("token list").await.starts_with("Found 2 join tokens:\n"));
     assert_eq!(f.must("agent list").await, "No attested agents found\n");
     assert_eq!(f.must("agent count").await, "0 attested agents\n");
     assert_eq!(f.must("agent purge").await, "No agents to purge.\n");

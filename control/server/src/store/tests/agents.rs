@@ -37,7 +37,7 @@ async fn deleting_an_agent_takes_its_alias_and_nothing_else() {
     let f = fixture().await;
     let agent = agent("/spire/agent/join_token/t");
     f.store.put_agent(agent.clone()).await.unwrap();
-    let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, used: None };
+    let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
     let selector = Selector::new("spiffe_id", agent.id.as_str());
     let alias = EntryRecord::new(id("/node-1"), agent.id.clone(), vec![selector]);
     f.store.create_token(token, Some(alias), NOW).await.unwrap();

@@ -5,8 +5,12 @@ fn by(key: &str, at: i64) -> TokenUse {
 }
 
 async fn with_token(expires_at: i64) -> Fixture {
+    with(expires_at, false).await
+}
+
+async fn with(expires_at: i64, reusable: bool) -> Fixture {
     let f = fixture().await;
-    let token = TokenRecord { token: "secret".to_owned(), expires_at, used: None };
+    let token = TokenRecord { token: "secret".to_owned(), expires_at, reusable, used: None };
     assert_eq!(f.store.create_token(token.clone(), None, NOW).await.unwrap(), None);
     assert_eq!(f.store.create_token(token, None, NOW).await.unwrap_err().code(), "already_exists");
     f
@@ -15,8 +19,8 @@ async fn with_token(expires_at: i64) -> Fixture {
 #[tokio::test]
 async fn the_first_key_may_repeat_and_another_may_not() {
     let f = with_token(NOW + 600).await;
-    assert!(f.store.consume_token("secret", by("a", NOW)).await.unwrap());
-    assert!(!f.store.consume_token("secret", by("a", NOW + 1)).await.unwrap());
+    assert_eq!(f.store.consume_token("secret", by("a", NOW)).await.unwrap(), Consumed::First);
+    assert_eq!(f.store.consume_token("secret", by("a", NOW + 1)).await.unwrap(), Consumed::Repeated);
     let refused = f.store.consume_token("secret", by("bb", NOW + 2)).await.unwrap_err();
     let StoreError::TokenUsed { used_by, used_at, used_from } = refused else { panic!("{refused}") };
     assert_eq!((used_by.as_str(), used_at, used_from.as_str()), ("a", NOW, "10.0.0.1"));
@@ -27,7 +31,7 @@ async fn the_first_key_may_repeat_and_another_may_not() {
 #[tokio::test]
 async fn life_ends_for_everybody() {
     let f = with_token(NOW + 600).await;
-    assert!(f.store.consume_token("secret", by("a", NOW + 599)).await.unwrap());
+    assert_eq!(f.store.consume_token("secret", by("a", NOW + 599)).await.unwrap(), Consumed::First);
     let late = f.store.consume_token("secret", by("a", NOW + 600)).await.unwrap_err();
     assert!(matches!(late, StoreError::TokenExpired { expired_at } if expired_at == NOW + 600));
     let unknown = f.store.consume_token("other", by("a", NOW)).await.unwrap_err();
@@ -51,8 +55,33 @@ async fn of_many_keys_at_once_exactly_one_gets_in() {
 #[tokio::test]
 async fn a_token_whose_alias_is_refused_is_not_there_either() {
     let f = fixture().await;
-    let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, used: None };
+    let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
     let refused = f.store.create_token(token, Some(entry("/a", &[])), NOW).await;
     assert!(refused.is_err());
     assert!(f.store.get_token("t").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_reusable_token_takes_one_key_after_another_while_it_lives() {
+    let f = with(NOW + 600, true).await;
+    let mut uses = Vec::new();
+    for (key, at) in [("a", 0), ("bb", 1), ("bb", 2), ("a", 3)] {
+        uses.push(f.store.consume_token("secret", by(key, NOW + at)).await.unwrap());
+    }
+    let replaced = |key, at| Consumed::Replaced(by(key, NOW + at));
+    assert_eq!(uses, [Consumed::First, replaced("a", 0), Consumed::Repeated, replaced("bb", 1)]);
+    let late = f.store.consume_token("secret", by("ccc", NOW + 600)).await.unwrap_err();
+    assert_eq!(late.code(), "token_expired");
+    assert_eq!(f.store.get_token("secret").await.unwrap().unwrap().used, Some(by("a", NOW + 3)));
+}
+
+#[tokio::test]
+async fn tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret() {
+    let f = with(NOW + 600, true).await;
+    let listed = f.store.list_tokens().await.unwrap();
+    let [token] = listed.as_slice() else { panic!("{} tokens", listed.len()) };
+    assert!(token.reusable && !token.id().contains("secret"));
+    assert!(f.store.delete_token("secret").await.is_err_and(|error| error.code() == "not_found"));
+    assert!(f.store.delete_token(&token.id()).await.unwrap() == *token);
+    assert_eq!(f.store.consume_token("secret", by("a", NOW)).await.unwrap_err().code(), "token_unknown");
 }
