@@ -224,6 +224,22 @@ impl Cache {
         }
     }
 
+    /// Another authority signs for our trust domain from now on. What the one before signed goes at once. Its entries stay
+    /// until the new one says what there is, so that workloads wait for their new SVIDs meanwhile instead of losing their
+    /// identities; entries that the new one has too are tried [at once](Self::retry_now), or at `retry_at`.
+    pub fn replace_authority(&mut self, bundle: Arc<Bundle>, retry_at: SystemTime) {
+        let reason: Arc<str> =
+            "the server was replaced, and the new one has not said yet what is registered".into();
+        for (id, slot) in &mut self.slots {
+            slot.svid = None;
+            slot.failure = Some(Arc::clone(&reason));
+            schedule(&mut self.due, slot, id, Some(retry_at));
+        }
+        let others = self.bundles.iter().filter(|held| held.trust_domain != bundle.trust_domain);
+        self.bundles = Arc::new(Bundles::new(others.cloned().chain([Arc::clone(&bundle)])));
+        self.refresh(|_| true);
+    }
+
     /// The entries that match, in the workload's order, hints unique.
     #[must_use]
     pub fn matching(&self, selectors: &SelectorSet) -> Vec<Arc<Entry>> {

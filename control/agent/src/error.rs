@@ -178,6 +178,28 @@ pub enum AgentError {
         /// Why, as far as known.
         reason: String,
     },
+    /// The server that answers is not one that our bundle verifies.
+    #[error("cannot reach the server at {server}: {reason}")]
+    Untrusted {
+        /// Its address.
+        server: String,
+        /// What the verifier said.
+        reason: String,
+    },
+    /// The server is another one than the agent joined, and nothing says that it may be believed.
+    #[error(
+        "the server at {server} is not the one that this agent joined: {seen}. {why}. If the server was replaced, make \
+         a token with `svidecar-server token generate` there and put the whole TOKEN.HASH into join_token_file (it is read \
+         again by itself) or join_token, or remove data_dir and start with it; if not, somebody else answers at that address"
+    )]
+    ServerReplaced {
+        /// Its address.
+        server: String,
+        /// What the verifier said.
+        seen: String,
+        /// Why the join token that is there, if one is, does not help.
+        why: String,
+    },
     /// The server answered with an error.
     #[error("the server refused {what}: {} ({:?})", status.message(), status.code())]
     Refused {
@@ -230,6 +252,9 @@ pub enum AgentError {
         /// Why.
         reason: String,
     },
+    /// The agent is shutting down.
+    #[error("the agent is shutting down")]
+    Stopping,
     /// A key could not be made or used.
     #[error("cannot make a key: {0}")]
     Key(String),
@@ -252,6 +277,8 @@ impl AgentError {
             Self::Bootstrap { .. } => "bootstrap_failed",
             Self::PinMismatch { .. } => "pin_mismatch",
             Self::Unreachable { .. } => "server_unreachable",
+            Self::Untrusted { .. } => "server_untrusted",
+            Self::ServerReplaced { .. } => "server_replaced",
             Self::Refused { .. } => "server_refused",
             Self::Late { .. } => "server_late",
             Self::BadAnswer { .. } => "server_answer",
@@ -259,6 +286,7 @@ impl AgentError {
             Self::Superseded { .. } => "identity_superseded",
             Self::Expired => "agent_expired",
             Self::Listen { .. } => "listen",
+            Self::Stopping => "stopping",
             Self::Key(_) => "key",
             Self::Command(error) => error.code(),
         }

@@ -2,9 +2,10 @@
 //!
 //! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks live in modules of
 //! their own and meet here: [`sync`] brings entries, `signer` has SVIDs signed, `renewal`
-//! keeps our own SVID, `persist` writes to disk. None of them ends because the server is away.
+//! keeps our own SVID, `rejoin` replaces it where the server was replaced, `persist` writes to disk. None of them ends because the server is away.
 
 mod persist;
+mod rejoin;
 mod renewal;
 mod signer;
 
@@ -18,13 +19,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    attest::node::TokenSource,
     cache::{Applied, Bundles, Cache, Change, Update},
     entry::Entry,
     error::AgentError,
     jwt::{Cached, JwtCache, Token},
     selector::SelectorSet,
     server::Link,
-    state::Store,
+    state::{Joined, Store},
     status::Status,
     sync,
     why::{self, Explanation},
@@ -42,8 +44,18 @@ pub struct Options {
     pub sync_interval: Duration,
     /// Longest that a workload without an identity waits for the server's word.
     pub miss_lookup_timeout: Duration,
-    /// Whether the first contact trusted whoever answered.
-    pub insecure_bootstrap: bool,
+    /// Where a join token for a server that was replaced would be.
+    pub token: TokenSource,
+}
+
+/// What makes the agent itself.
+pub struct Own {
+    /// To its server, with its SVID.
+    pub link: Link,
+    /// Where it is kept.
+    pub store: Store,
+    /// How it came to trust its server.
+    pub joined: Joined,
 }
 
 /// See the module.
@@ -52,6 +64,7 @@ pub struct Manager {
     pub(crate) link: Link,
     pub(crate) status: watch::Sender<Status>,
     store: Store,
+    joined: Mutex<Joined>,
     /// What of our own state is on disk. Held while it is written: a late writer must not put an old SVID over a
     /// new one.
     written: tokio::sync::Mutex<Option<persist::Written>>,
@@ -83,9 +96,8 @@ impl Manager {
     #[must_use]
     pub fn start(
         options: Options,
-        link: Link,
+        Own { link, store, joined }: Own,
         cache: Arc<Mutex<Cache>>,
-        store: Store,
         status: watch::Sender<Status>,
         supervision: Supervision,
     ) -> Arc<Self> {
@@ -96,6 +108,7 @@ impl Manager {
             link,
             status,
             store,
+            joined: Mutex::new(joined),
             written: tokio::sync::Mutex::default(),
             cache,
             tokens: Mutex::default(),
@@ -230,6 +243,12 @@ impl Manager {
     pub(crate) fn retry_now(&self) {
         self.cache().retry_now(SystemTime::now());
         self.due.notify_one();
+    }
+
+    /// How the agent came to trust its server.
+    #[must_use]
+    pub fn joined(&self) -> Joined {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {

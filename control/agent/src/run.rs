@@ -14,7 +14,7 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use svidecar_api::transport::http::serve_small;
-use svidecar_authority::key::KeyType;
+use svidecar_authority::{key::KeyType, x509::verify_peer};
 use svidecar_config::{address::ListenAddress, agent::AgentSettings, server::KeyType as ConfiguredKeyType};
 use tokio::{
     net::TcpListener,
@@ -24,14 +24,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
 
 use crate::{
-    attest::{UnixAttestor, WorkloadAttestor, node::JoinToken},
+    attest::{UnixAttestor, WorkloadAttestor, node::TokenSource},
     cache::Cache,
     endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
-    manager::{Manager, Options, Supervision},
+    manager::{Manager, Options, Own, Supervision},
     server::{Address, BundleSource, Link},
     state::{AgentState, Store},
     status::Status,
+    svid::{HeldSvid, unix_time},
 };
 
 /// Longest wait for calls in flight at shutdown.
@@ -47,17 +48,8 @@ pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
     if state.is_some_and(|state| state.svid.is_some()) {
         return Ok(());
     }
-    let token = join_token(settings)?.ok_or(AgentError::NoJoinToken)?;
+    let token = TokenSource::of(settings).read()?.ok_or(AgentError::NoJoinToken)?;
     crate::bootstrap::Source::choose(settings, &token)?.check(&settings.trust_domain)
-}
-
-/// The join token, if one is configured.
-fn join_token(settings: &AgentSettings) -> Result<Option<JoinToken>, AgentError> {
-    match (&settings.join_token, &settings.join_token_file) {
-        (Some(token), _) => JoinToken::parse(token.expose()).map(Some),
-        (None, Some(path)) => JoinToken::read(path).map(Some),
-        (None, None) => Ok(None),
-    }
 }
 
 /// Runs until `stop` resolves, or until the agent cannot go on. `serving` is called once the sockets are there.
@@ -213,7 +205,7 @@ fn address(settings: &AgentSettings) -> Address {
 /// An agent with an identity.
 struct Attested {
     state: AgentState,
-    identity: Arc<crate::svid::HeldSvid>,
+    identity: Arc<HeldSvid>,
 }
 
 fn start(
@@ -232,16 +224,17 @@ fn start(
         })
     };
     status.send_modify(|status| status.attested = true);
-    let insecure = f64::from(u8::from(agent.state.insecure_bootstrap));
+    let insecure = f64::from(u8::from(agent.state.joined.insecure_bootstrap));
     metrics::gauge!("svidecar_agent_insecure_bootstrap").set(insecure);
     let options = Options {
         key_type: key_type(settings.workload_x509_svid_key_type),
         sync_interval: settings.sync_interval.get(),
         miss_lookup_timeout: settings.miss_lookup_timeout.get(),
-        insecure_bootstrap: agent.state.insecure_bootstrap,
+        token: TokenSource::of(settings),
     };
     let link = Link::new(address(settings), agent.identity, bundles);
-    Manager::start(options, link, cache, store, status.clone(), supervision)
+    let own = Own { link, store, joined: agent.state.joined };
+    Manager::start(options, own, cache, status.clone(), supervision)
 }
 
 /// What was on disk. A damaged cache is an empty one.
@@ -254,9 +247,12 @@ fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache
     let foreign = kept.bundles.into_iter().filter(|bundle| bundle.trust_domain != settings.trust_domain);
     let mut cache = Cache::new(settings.trust_domain.clone(), own.chain(foreign));
     let now = std::time::SystemTime::now();
+    let bundles = Arc::clone(cache.bundles().set());
+    // What a server signed that has been replaced is of no use to anybody.
+    let is_good = |svid: &HeldSvid| verify_peer(&svid.chain, &bundles, unix_time(now)).is_ok();
     let entries = kept.entries.len();
     for (entry, svid) in kept.entries {
-        cache.restore(entry, svid, now);
+        cache.restore(entry, svid.filter(is_good), now);
     }
     if entries > 0 {
         tracing::info!(entries, "identities from before are served until the server says otherwise");

@@ -128,7 +128,8 @@ impl Session {
 /// A channel for the first contact, without an identity of ours.
 ///
 /// # Errors
-/// [`AgentError::Unreachable`] with the reason, also when the server's certificate is not accepted.
+/// [`AgentError::Unreachable`] with the reason; [`AgentError::Untrusted`] when the server's certificate is not one of
+/// the authority that we trust.
 pub async fn dial(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
     dial::now(address, trust).await
 }
@@ -138,9 +139,7 @@ pub async fn dial(address: &Address, trust: &Trust) -> Result<Channel, AgentErro
 pub fn call_error(address: &Address, what: &'static str, status: tonic::Status) -> AgentError {
     // A status without a source is the server's own answer; with one, the transport made it.
     match std::error::Error::source(&status) {
-        Some(source) => {
-            AgentError::Unreachable { server: address.to_string(), reason: dial::root_cause(source) }
-        }
+        Some(source) => dial::failed(address, source),
         None => AgentError::Refused { what, status: Box::new(status) },
     }
 }
@@ -150,7 +149,9 @@ fn eviction(status: &tonic::Status) -> Option<&'static str> {
     match permission_denied_reason(status)? {
         Reason::AgentExpired => Some("its SVID has expired"),
         Reason::AgentNotAttested => Some("it was evicted"),
-        Reason::AgentNotActive => Some("another SVID of this agent is in use; was its data_dir copied?"),
+        Reason::AgentNotActive => Some(
+            "another SVID of this agent is in use; was its data_dir copied, or its reusable token used elsewhere?",
+        ),
         Reason::AgentBanned => Some("it is banned"),
         Reason::AgentMustReattest => Some("it has to attest again"),
         Reason::Unknown => None,

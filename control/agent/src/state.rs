@@ -1,9 +1,9 @@
 //! What the agent keeps on disk, so that a restart needs neither a token nor the server.
 //!
-//! Owns the two files in the data directory: `agent.json` (our key, SVID and the trust domain's bundle) and
-//! `workloads.json` (entries with their keys and SVIDs, other trust domains' bundles). Both hold private
-//! keys: mode 0600, in a directory of mode 0700, replaced atomically. What cannot be read stops the agent
-//! in the first case and is only a cache in the second.
+//! Owns the files in the data directory: `agent.json` (our key, SVID and the trust domain's bundle),
+//! `workloads.json` (entries with their keys and SVIDs, other trust domains' bundles), and, while another server is
+//! being joined, `joining.json` (its key). All hold private keys: mode 0600, in a directory of mode 0700, replaced
+//! atomically. What cannot be read stops the agent, except the second, which is only a cache.
 
 pub mod file;
 
@@ -32,8 +32,26 @@ pub struct AgentState {
     pub svid: Option<Arc<HeldSvid>>,
     /// The trust domain's bundle; none until the server was met.
     pub bundle: Option<Arc<Bundle>>,
+    /// How it came to trust its server.
+    pub joined: Joined,
+}
+
+/// How the agent came to trust its server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joined {
     /// Whether the first contact trusted whoever answered.
     pub insecure_bootstrap: bool,
+    /// [`JoinToken::digest`](crate::attest::node::JoinToken::digest) of the token that it joined with. None before it has
+    /// joined.
+    pub token_digest: Option<String>,
+}
+
+/// A token that is being used, beside the state that holds until it was.
+pub struct Joining {
+    /// Its digest.
+    pub token_digest: String,
+    /// The key that it may be bound to already.
+    pub key: PrivateKey,
 }
 
 /// What there was for workloads.
@@ -54,6 +72,14 @@ struct AgentFile {
     obtained: u64,
     bundle: Option<String>,
     insecure_bootstrap: bool,
+    #[serde(default)]
+    token_digest: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JoiningFile {
+    token_digest: String,
+    key: SecretPem,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,7 +176,9 @@ impl Store {
             .map(|text| read_bundle(&self.trust_domain, &text).map(Arc::new))
             .transpose()
             .map_err(damaged)?;
-        Ok(Some(AgentState { key, svid, bundle, insecure_bootstrap: record.insecure_bootstrap }))
+        let joined =
+            Joined { insecure_bootstrap: record.insecure_bootstrap, token_digest: record.token_digest };
+        Ok(Some(AgentState { key, svid, bundle, joined }))
     }
 
     /// Replaces our own state.
@@ -168,9 +196,42 @@ impl Store {
                 chain: svid.map(|svid| encode_chain(&svid.chain)).unwrap_or_default(),
                 obtained: svid.map_or(0, |svid| to_seconds(svid.obtained)),
                 bundle: state.bundle.as_deref().and_then(document),
-                insecure_bootstrap: state.insecure_bootstrap,
+                insecure_bootstrap: state.joined.insecure_bootstrap,
+                token_digest: state.joined.token_digest.clone(),
             },
         )
+    }
+
+    /// The token that is being used to join another server, if one is.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be used.
+    pub fn load_joining(&self) -> Result<Option<Joining>, AgentError> {
+        let path = self.joining_path();
+        let Some(bytes) = file::read(&path)? else { return Ok(None) };
+        let damaged = |reason: String| AgentError::Damaged { path: path.clone(), reason };
+        let record: JoiningFile =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let key = record.key.read().map_err(damaged)?;
+        Ok(Some(Joining { token_digest: record.token_digest, key }))
+    }
+
+    /// Notes the token that will be used to join another server, and the key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_joining(&self, joining: &Joining) -> Result<(), AgentError> {
+        let Joining { token_digest, key } = joining;
+        let file = JoiningFile { token_digest: token_digest.clone(), key: SecretPem::of(key) };
+        self.write(&self.joining_path(), &file)
+    }
+
+    /// The token was used, and what came of it is on disk.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be removed.
+    pub fn forget_joining(&self) -> Result<(), AgentError> {
+        file::remove(&self.joining_path())
     }
 
     /// What there was for workloads. A damaged file is an empty cache, with the reason.
@@ -237,7 +298,12 @@ impl Store {
     /// When a file is there and cannot be removed.
     pub fn forget(&self) -> Result<(), AgentError> {
         file::remove(&self.workloads_path())?;
+        self.forget_joining()?;
         file::remove(&self.agent_path())
+    }
+
+    fn joining_path(&self) -> PathBuf {
+        self.directory.join("joining.json")
     }
 
     fn agent_path(&self) -> PathBuf {

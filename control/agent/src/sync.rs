@@ -76,6 +76,10 @@ pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown
                 let _ = fatal.try_send(error);
                 return;
             }
+            Err(AgentError::Untrusted { reason, .. }) => match sync.manager.rejoin(&reason).await {
+                Ok(()) => sync.begin_anew(),
+                Err(error) => sync.pause(Some(&error), &shutdown).await,
+            },
             Err(error) => sync.pause(Some(&error), &shutdown).await,
         }
         if shutdown.is_cancelled() {
@@ -100,6 +104,16 @@ struct Sync {
 }
 
 impl Sync {
+    /// Another server knows nothing of what the one before has said.
+    fn begin_anew(&mut self) {
+        self.resume_token.clear();
+        self.poll_until = None;
+        self.posted = false;
+        self.backoff.reset();
+        // Known already when the round failed that led here; the next success is a return.
+        self.manager.status.send_modify(|status| status.connected = false);
+    }
+
     async fn round(&mut self, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
         match self.poll_until {
             Some(until) if Instant::now() < until => self.poll(until, shutdown).await,

@@ -3,7 +3,10 @@
 //! Owns the exchange `AttestAgent` by join token. The key is on disk before the token leaves this host: if
 //! the answer is lost, the same token with the same key gives the same result.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use svidecar_api::spire::api::{
     server::agent::v1::{
@@ -12,7 +15,8 @@ use svidecar_api::spire::api::{
     },
     types,
 };
-use svidecar_authority::{csr, key::PrivateKey};
+use svidecar_authority::{csr, key::PrivateKey, x509::sha256};
+use svidecar_config::{agent::AgentSettings, secret::Secret};
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
@@ -63,10 +67,43 @@ impl JoinToken {
         Self::parse(text)
     }
 
+    /// Names the token without being it: SHA-256 of the secret, in hex.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        hex::encode(sha256(self.secret.as_bytes()))
+    }
+
     /// SHA-256 of the DER of a root that the server must have.
     #[must_use]
     pub fn pin(&self) -> Option<&[u8; 32]> {
         self.pin.as_ref()
+    }
+}
+
+/// Where a join token is, if the settings name one. A file is read each time: it may have been rewritten.
+#[derive(Debug, Clone, Default)]
+pub struct TokenSource {
+    token: Option<Secret>,
+    file: Option<PathBuf>,
+}
+
+impl TokenSource {
+    /// As the settings say.
+    #[must_use]
+    pub fn of(settings: &AgentSettings) -> Self {
+        Self { token: settings.join_token.clone(), file: settings.join_token_file.clone() }
+    }
+
+    /// The token of now; none if none is named.
+    ///
+    /// # Errors
+    /// As [`JoinToken::read`].
+    pub fn read(&self) -> Result<Option<JoinToken>, AgentError> {
+        match (&self.token, &self.file) {
+            (Some(token), _) => JoinToken::parse(token.expose()).map(Some),
+            (None, Some(path)) => JoinToken::read(path).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Admin for AdminApi {
             entries: count(entries),
             svids: count(svids),
             problem: status.problem.unwrap_or_default(),
-            insecure_bootstrap: manager.is_some_and(|manager| manager.options.insecure_bootstrap),
+            insecure_bootstrap: manager.is_some_and(|manager| manager.joined().insecure_bootstrap),
         }))
     }
 }

@@ -24,6 +24,10 @@ pub(super) struct Written {
 }
 
 impl Written {
+    pub(super) fn new(svid: Arc<HeldSvid>, bundle: Option<Arc<Bundle>>) -> Self {
+        Self { svid, bundle }
+    }
+
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.svid, &other.svid) && self.bundle == other.bundle
     }
@@ -78,7 +82,7 @@ impl Manager {
             key: now.svid.key.clone(),
             svid: Some(Arc::clone(&now.svid)),
             bundle: now.bundle.clone(),
-            insecure_bootstrap: self.options.insecure_bootstrap,
+            joined: self.joined(),
         };
         self.blocking(move |store| store.save_agent(&state)).await?;
         *written = Some(now);
@@ -92,12 +96,12 @@ impl Manager {
         self.blocking(move |store| store.save_workloads(&held, &bundles)).await
     }
 
-    async fn blocking(
+    /// Works with the files, off the threads that must not wait.
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&Store) -> Result<(), AgentError> + Send + 'static,
-    ) -> Result<(), AgentError> {
+        work: impl FnOnce(&Store) -> Result<T, AgentError> + Send + 'static,
+    ) -> Result<T, AgentError> {
         let store = self.store.clone();
-        // A panic inside is a bug that the log of the panic shows; there is nothing to write then.
-        tokio::task::spawn_blocking(move || write(&store)).await.unwrap_or(Ok(()))
+        tokio::task::spawn_blocking(move || work(&store)).await.unwrap_or(Err(AgentError::Stopping))
     }
 }

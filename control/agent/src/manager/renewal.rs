@@ -28,10 +28,16 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Renews until shutdown, or until the server does not accept this agent any more.
 pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    let mut sessions = manager.link.sessions();
     let mut at = manager.link.identity().renew_at();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
+            // Also when another server took over, with an SVID of its own.
+            Ok(()) = sessions.changed() => {
+                at = manager.link.identity().renew_at();
+                continue;
+            }
             () = sleep_until(at) => {}
         }
         match renew(&manager).await {

@@ -12,13 +12,13 @@ use svidecar_config::agent::AgentSettings;
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::{Attested, address, join_token};
+use super::{Attested, address};
 use crate::{
-    attest::node::{self, JoinToken},
+    attest::node::{self, JoinToken, TokenSource},
     bootstrap::{self, Source},
     error::AgentError,
     schedule::Backoff,
-    state::{AgentState, Store},
+    state::{AgentState, Joined, Store},
     status::Status,
     svid::HeldSvid,
 };
@@ -49,7 +49,7 @@ pub async fn first_svid(
         None => {}
     }
     let expired = kept_one(state);
-    let token = match join_token(settings)? {
+    let token = match TokenSource::of(settings).read()? {
         Some(token) => token,
         None if expired => return Err(AgentError::Expired),
         None => return Err(AgentError::NoJoinToken),
@@ -99,7 +99,8 @@ fn prepared_key(
         return Ok(state.key.clone());
     }
     let key = PrivateKey::generate(KeyType::EcP256).map_err(|error| AgentError::Key(error.to_string()))?;
-    store.save_agent(&AgentState { key: key.clone(), svid: None, bundle: None, insecure_bootstrap })?;
+    let joined = Joined { insecure_bootstrap, token_digest: None };
+    store.save_agent(&AgentState { key: key.clone(), svid: None, bundle: None, joined })?;
     Ok(key)
 }
 
@@ -118,14 +119,14 @@ async fn once(
         key,
         svid: Some(Arc::clone(&svid)),
         bundle: Some(Arc::new(bundle)),
-        insecure_bootstrap: source.is_insecure(),
+        joined: Joined { insecure_bootstrap: source.is_insecure(), token_digest: Some(token.digest()) },
     };
     Ok(Attested { state, identity: svid })
 }
 
 fn worth_another_try(error: &AgentError) -> bool {
     match error {
-        AgentError::Unreachable { .. } | AgentError::Late { .. } => true,
+        AgentError::Unreachable { .. } | AgentError::Untrusted { .. } | AgentError::Late { .. } => true,
         AgentError::Refused { status, .. } => matches!(
             status.code(),
             Code::Unavailable

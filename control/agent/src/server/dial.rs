@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 use svidecar_authority::{
     bundle::BundleSet,
     tls::{self, Identity, InsecureVerifier, NoIdentity, SpiffeVerifier, Versions, authorize},
+    x509::X509Error,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -55,10 +56,7 @@ pub async fn now(address: &Address, trust: &Trust) -> Result<Channel, AgentError
         let (target, trust) = (target.clone(), trust.clone());
         async move { connect(&target, &trust, None).await.map(TokioIo::new) }
     });
-    endpoint()
-        .connect_with_connector(connector)
-        .await
-        .map_err(|error| AgentError::Unreachable { server: address.to_string(), reason: root_cause(&error) })
+    endpoint().connect_with_connector(connector).await.map_err(|error| failed(address, &error))
 }
 
 /// The URI only names the authority in requests; the connector decides where to go.
@@ -123,13 +121,21 @@ fn with(
 
 /// What is at the bottom of a transport's error: a verifier's reason if there is one, else the innermost text.
 #[must_use]
-pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> AgentError {
+    let server = address.to_string();
     if let Some(failure) = tls::failure_in(error) {
-        return failure.to_string();
+        let reason = failure.to_string();
+        return match failure {
+            // Another authority of the same name may have signed, too.
+            X509Error::UntrustedRoot(_) | X509Error::BadSignature { .. } => {
+                AgentError::Untrusted { server, reason }
+            }
+            _ => AgentError::Unreachable { server, reason },
+        };
     }
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    AgentError::Unreachable { server, reason: innermost.to_string() }
 }

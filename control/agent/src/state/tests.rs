@@ -22,7 +22,8 @@ fn the_agents_state_survives_a_restart_and_is_secret() {
     let ca = ca_of("demo.org");
     let svid = Arc::new(held(&ca, "/spire/agent/x"));
     let bundle = Some(Arc::new(bundle_of(&ca)));
-    let state = AgentState { key: svid.key.clone(), svid: Some(svid), bundle, insecure_bootstrap: true };
+    let joined = Joined { insecure_bootstrap: true, token_digest: Some("ab".to_owned()) };
+    let state = AgentState { key: svid.key.clone(), svid: Some(svid), bundle, joined: joined.clone() };
     store.save_agent(&state).unwrap();
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("agent.json")), 0o600);
@@ -33,7 +34,7 @@ fn the_agents_state_survives_a_restart_and_is_secret() {
     assert_eq!(svid.obtained, now());
     assert_eq!(again.key.spki_der(), state.key.spki_der());
     assert_eq!(again.bundle.unwrap().x509_authorities, [ca.certificate().clone()]);
-    assert!(again.insecure_bootstrap);
+    assert_eq!(again.joined, joined);
 
     store.forget().unwrap();
     assert!(store.load_agent().unwrap().is_none());
@@ -44,7 +45,7 @@ fn a_key_alone_is_kept_for_the_next_try() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), trust_domain());
     let key = key();
-    let state = AgentState { key: key.clone(), svid: None, bundle: None, insecure_bootstrap: false };
+    let state = AgentState { key: key.clone(), svid: None, bundle: None, joined: Joined::default() };
     store.save_agent(&state).unwrap();
     let again = store.load_agent().unwrap().unwrap();
     assert_eq!(again.key.spki_der(), key.spki_der());
@@ -55,7 +56,7 @@ fn a_key_alone_is_kept_for_the_next_try() {
 fn another_trust_domain_and_a_damaged_file_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), trust_domain());
-    let state = AgentState { key: key(), svid: None, bundle: None, insecure_bootstrap: false };
+    let state = AgentState { key: key(), svid: None, bundle: None, joined: Joined::default() };
     store.save_agent(&state).unwrap();
     let other = Store::new(dir.path(), TrustDomain::parse("other.org").unwrap());
     assert!(matches!(other.load_agent(), Err(AgentError::OtherTrustDomain { .. })));

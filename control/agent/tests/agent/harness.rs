@@ -133,6 +133,11 @@ impl Agent {
             .map(tonic::Response::into_inner)
     }
 
+    pub async fn fetch_when_ready(&self) -> Streaming<X509svidResponse> {
+        self.ready().await;
+        self.fetch().await.unwrap()
+    }
+
     pub async fn stop(mut self) {
         drop(self.stop.take());
         soon(&mut self.task).await.unwrap().unwrap();

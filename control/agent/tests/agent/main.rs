@@ -9,5 +9,6 @@ mod attestation;
 mod harness;
 mod jwt;
 mod lifecycle;
+mod replaced;
 mod server;
 mod x509;

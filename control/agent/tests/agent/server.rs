@@ -76,6 +76,7 @@ pub struct World {
     pub federated: Mutex<BTreeMap<String, Bundle>>,
     pub entries: Mutex<BTreeMap<String, types::Entry>>,
     pub signer: JwtSigner,
+    token: String,
     /// The public key that used the token.
     token_used_by: Mutex<Option<Vec<u8>>>,
     pub push: bool,
@@ -93,6 +94,10 @@ pub struct World {
 
 impl World {
     pub fn new(push: bool) -> Arc<Self> {
+        Self::with_token(push, TOKEN)
+    }
+
+    pub fn with_token(push: bool, token: &str) -> Arc<Self> {
         let ca = new_ca("demo.org");
         let signer = JwtSigner::new("kid-1", PrivateKey::generate(KeyType::EcP256).unwrap()).unwrap();
         let mut bundle = Bundle::empty(trust_domain());
@@ -105,6 +110,7 @@ impl World {
             federated: Mutex::default(),
             entries: Mutex::default(),
             signer,
+            token: token.to_owned(),
             token_used_by: Mutex::default(),
             push,
             agent_ttl: Mutex::new(Duration::from_secs(3600)),

@@ -23,7 +23,7 @@ use svidecar_authority::{
 use svidecar_id::SpiffeId;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Peer, TOKEN, World, now, trust_domain};
+use super::{Peer, World, now, trust_domain};
 
 #[derive(Clone)]
 pub(super) struct Api(pub(super) Arc<World>);
@@ -65,7 +65,7 @@ service! {
             let key = Csr::parse(&csr).unwrap().spki_der();
             let token = String::from_utf8(params.data.unwrap().payload).unwrap();
             let mut used_by = self.0.token_used_by.lock().unwrap();
-            if token != TOKEN || used_by.as_ref().is_some_and(|first| *first != key) {
+            if token != self.0.token || used_by.as_ref().is_some_and(|first| *first != key) {
                 return Err(Status::invalid_argument(
                     "failed to attest: join token does not exist or has already been used",
                 ));

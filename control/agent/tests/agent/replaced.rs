@@ -1,0 +1,118 @@
+//! A server that was replaced, and who may say so.
+
+use std::{path::PathBuf, sync::atomic::Ordering};
+
+use svidecar_api::svidecar::agent::v1::GetStatusRequest;
+use svidecar_authority::bundle::Bundle;
+use svidecar_config::agent::AgentSettings;
+
+use crate::{
+    harness::{Agent, Bed, ids, my_uid, next, soon},
+    server::{TOKEN, World},
+};
+
+const NEW_TOKEN: &str = "99999999-2222-4333-8444-555555555555";
+
+/// An agent that has joined, with its token in a file, whose server then lost everything.
+async fn bed() -> (Bed, AgentSettings, PathBuf, Agent) {
+    let mut bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let file = bed.dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
+    let mut settings = bed.settings();
+    settings.join_token = None;
+    settings.join_token_file = Some(file.clone());
+    let agent = bed.start(settings.clone());
+    agent.ready().await;
+    next(&mut agent.fetch().await.unwrap()).await;
+    bed.stop_server().await;
+    bed.world = World::with_token(true, NEW_TOKEN);
+    bed.world.create_entry("f1", "/mine", &[&my_uid()]);
+    bed.start_server();
+    (bed, settings, file, agent)
+}
+
+/// What the agent says is wrong, once it says this.
+async fn problem(agent: &Agent, wanted: &str) -> String {
+    soon(async {
+        loop {
+            let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            if status.problem.contains(wanted) {
+                return status.problem;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_new_pinned_token_is_the_operators_word_also_while_the_agent_runs() {
+    let (bed, mut settings, file, agent) = bed().await;
+    let mut stream = agent.fetch().await.unwrap();
+    let before = next(&mut stream).await;
+    let said = problem(&agent, "is the one that it joined the old server with").await;
+    assert!(said.contains("remove data_dir"), "{said}");
+
+    std::fs::write(&file, format!("{NEW_TOKEN}.{}\n", bed.world.pin())).unwrap();
+    // The open stream gets the new SVID and the new bundle in one message, and never loses its identity between.
+    let after = next(&mut stream).await;
+    assert_eq!(ids(&after), ["spiffe://demo.org/mine"]);
+    let root = bed.world.ca.lock().unwrap().certificate().clone();
+    assert_eq!(Bundle::certificates_from_der(&after.svids[0].bundle).unwrap(), [root]);
+    assert_ne!(before.svids[0].bundle, after.svids[0].bundle);
+    let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.agent_id, format!("spiffe://demo.org/spire/agent/join_token/{NEW_TOKEN}"));
+    // What is registered there from now on comes as it is made.
+    bed.world.create_entry("f2", "/more", &[&my_uid()]);
+    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    agent.stop().await;
+
+    // It is all on disk: the next start needs no token.
+    settings.join_token_file = None;
+    let agent = bed.start(settings);
+    assert_eq!(next(&mut agent.fetch_when_ready().await).await.svids.len(), 2);
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_and_finds_its_server_replaced_joins_anew() {
+    let (bed, settings, file, agent) = bed().await;
+    agent.stop().await;
+    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    let agent = bed.start(settings);
+    let root = bed.world.ca.lock().unwrap().certificate().clone();
+    let mut stream = agent.fetch_when_ready().await;
+    soon(async {
+        // At first it serves what it kept.
+        while Bundle::certificates_from_der(&next(&mut stream).await.svids[0].bundle).unwrap()
+            != [root.clone()]
+        {}
+    })
+    .await;
+    agent.stop().await;
+}
+
+/// Whoever can answer at the server's address cannot write a token's hash: nothing of the new token reaches them.
+#[tokio::test]
+async fn a_token_that_does_not_name_the_server_goes_nowhere() {
+    let (bed, _, file, agent) = bed().await;
+    let pin = bed.world.pin();
+    for (token, said) in [
+        (NEW_TOKEN.to_owned(), "is not pinned to a root"),
+        (format!("{NEW_TOKEN}.{}", "ab".repeat(32)), "none of its 1 root certificates has the SHA-256"),
+        // The root is right, but the token is from the time of the old server.
+        (format!("{TOKEN}.{pin}"), "is the one that it joined the old server with"),
+        ("not a token".to_owned(), "is not of the form TOKEN"),
+    ] {
+        std::fs::write(&file, token).unwrap();
+        problem(&agent, said).await;
+    }
+    std::fs::remove_file(&file).unwrap();
+    problem(&agent, "cannot read").await;
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 0);
+    // What workloads have is left to them.
+    assert_eq!(ids(&next(&mut agent.fetch().await.unwrap()).await), ["spiffe://demo.org/mine"]);
+    agent.stop().await;
+}
