@@ -28,6 +28,7 @@ pub struct Launch {
     wrapper: Option<PathBuf>,
     user: Option<u32>,
     dir: Option<PathBuf>,
+    patience: Duration,
 }
 
 impl Launch {
@@ -41,6 +42,7 @@ impl Launch {
             wrapper: None,
             user: None,
             dir: None,
+            patience: PATIENCE,
         }
     }
 
@@ -85,6 +87,19 @@ impl Launch {
     pub fn through(mut self, wrapper: impl Into<PathBuf>) -> Self {
         self.wrapper = Some(wrapper.into());
         self
+    }
+
+    /// How long [`Self::output`] and [`Self::text`] wait for its end, in place of [`PATIENCE`].
+    #[must_use]
+    pub const fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
+    /// The command, for a caller that cannot await.
+    #[must_use]
+    pub fn blocking(&self) -> std::process::Command {
+        self.command().into_std()
     }
 
     fn command(&self) -> Command {
@@ -132,12 +147,12 @@ impl Launch {
     /// Runs it to its end and returns what it said.
     ///
     /// # Errors
-    /// When it cannot be executed or does not end within [`PATIENCE`].
+    /// When it cannot be executed or does not end in time.
     pub async fn output(&self) -> Result<std::process::Output> {
         let output = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-        tokio::time::timeout(PATIENCE, output)
+        tokio::time::timeout(self.patience, output)
             .await
-            .map_err(|_| anyhow!("{} did not end within {PATIENCE:?}", self.program.display()))?
+            .map_err(|_| anyhow!("{} did not end within {:?}", self.program.display(), self.patience))?
             .with_context(|| format!("cannot run {}", self.program.display()))
     }
 
