@@ -25,7 +25,7 @@ mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use frame::PREFACE;
-pub use session::{LAST_WORDS, Phase, Session, TEND_EVERY};
+pub use session::{LAST_WORDS, PROBE_EVERY, Phase, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;
 pub use tunnel::Tunnel;

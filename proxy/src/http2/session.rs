@@ -28,6 +28,13 @@ pub const TEND_EVERY: Duration = Duration::from_secs(150);
 /// How long the other side may take for what it is told last.
 pub const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How often [`Session::probe`] wants to be called. A peer that says nothing from one look to the one after the next is gone: its
+/// network was cut, and nobody closed the connection.
+pub const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// What our PING says when it asks for a sign of life.
+const ARE_YOU_THERE: [u8; 8] = *b"are you?";
+
 /// A connection; cheap to clone.
 #[derive(Clone)]
 pub struct Session(pub(super) Rc<RefCell<Inner>>);
@@ -39,6 +46,18 @@ pub(super) struct Inner {
     input: Buffer,
     /// The transport has taken octets that it may not have handed on.
     unflushed: bool,
+    life: Life,
+}
+
+/// What is known of the peer since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It said something.
+    Heard,
+    /// It said nothing.
+    Quiet,
+    /// It was asked, and said nothing.
+    Asked,
 }
 
 /// What a connection is busy with: what its timeouts depend on.
@@ -59,7 +78,12 @@ impl Session {
     #[must_use]
     pub fn new(role: Role, settings: &Settings) -> Self {
         let connection = Connection::new(role, settings);
-        Self(Rc::new(RefCell::new(Inner { connection, input: Buffer::new(), unflushed: false })))
+        Self(Rc::new(RefCell::new(Inner {
+            connection,
+            input: Buffer::new(),
+            unflushed: false,
+            life: Life::Heard,
+        })))
     }
 
     /// Takes octets that came before anybody knew that they are HTTP/2.
@@ -179,6 +203,24 @@ impl Session {
         self.0.borrow_mut().connection.reset_stalled()
     }
 
+    /// Asks a peer that has said nothing since the last call whether it is there, and ends the connection with one that did not
+    /// answer; called each [`PROBE_EVERY`] while streams run, toward peers that take it well (servers of gRPC do not).
+    pub fn probe(&self) {
+        let mut inner = self.0.borrow_mut();
+        inner.life = match inner.life {
+            Life::Heard => Life::Quiet,
+            Life::Quiet => {
+                inner.connection.ask(&ARE_YOU_THERE);
+                Life::Asked
+            }
+            Life::Asked => {
+                let silence = format!("no sign of life for {} s", 2 * PROBE_EVERY.as_secs());
+                inner.connection.fail(failed(io::Error::new(io::ErrorKind::TimedOut, silence)));
+                Life::Asked
+            }
+        };
+    }
+
     /// Gives back a head from [`Self::accept`], so that its memory serves the next request.
     pub fn recycle(&self, head: RequestHead) {
         self.0.borrow_mut().connection.recycle_request(head);
@@ -202,6 +244,7 @@ impl Inner {
                 break;
             };
             left = left.saturating_sub(count);
+            self.life = Life::Heard;
             if count == 0 {
                 let inside = !self.input.is_empty() || self.connection.is_inside_head();
                 self.connection.peer_closed(inside);

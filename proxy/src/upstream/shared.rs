@@ -19,7 +19,8 @@ use crate::{
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
     http2::{
-        LAST_WORDS, OpenError, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, settings::LONG_FRAME,
+        LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel,
+        settings::LONG_FRAME,
     },
     io::Stream,
     message::{RequestHead, ResponseHead},
@@ -200,6 +201,9 @@ async fn drive(
         Event::Changed | Event::Draining => Fate::GoesOn,
     };
     let (mut was, mut is_told, mut is_settled) = (None, false, false);
+    // Other servers may take PINGs without data for an attack.
+    let look_every = if shared.is_svidecar { PROBE_EVERY } else { TEND_EVERY };
+    let mut tended = Instant::now();
     let end = poll_fn(|cx: &mut Context<'_>| {
         loop {
             if let Poll::Ready(end) = session.poll_drive(cx, &mut stream) {
@@ -212,7 +216,7 @@ async fn drive(
             let is_idle = session.active_streams() == 0;
             if was.replace((is_idle, is_told)) != Some((is_idle, is_told)) {
                 lifeline.set_timer(Instant::now().checked_add(match is_idle {
-                    false => TEND_EVERY,
+                    false => look_every,
                     true if is_told || session.is_closed() => LAST_WORDS,
                     true => facts.spec.idle_timeout,
                 }));
@@ -223,7 +227,13 @@ async fn drive(
             match over {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
                 Poll::Ready(Over::TimedOut) if !is_idle => {
-                    session.tend();
+                    if shared.is_svidecar {
+                        session.probe();
+                    }
+                    if tended.elapsed() >= TEND_EVERY {
+                        tended = Instant::now();
+                        session.tend();
+                    }
                     was = None;
                     continue;
                 }

@@ -94,7 +94,7 @@ impl Engine {
 /// When there is no socket at the usual place, and none named by `DOCKER_HOST`.
 pub fn socket_and_group() -> Result<(PathBuf, u32)> {
     use std::os::unix::fs::MetadataExt as _;
-    let named = std::env::var("DOCKER_HOST").ok();
+    let named = std::env::var_os("DOCKER_HOST").and_then(|host| host.into_string().ok());
     let path =
         named.as_deref().and_then(|host| host.strip_prefix("unix://")).unwrap_or("/var/run/docker.sock");
     let group = std::fs::metadata(path).with_context(|| format!("cannot look at {path}"))?.gid();

@@ -139,6 +139,12 @@ impl Connection {
         self.notify();
     }
 
+    /// Asks the peer for an answer (RFC 9113 §6.7).
+    pub fn ask(&mut self, payload: &[u8; 8]) {
+        self.write_frame(kind::PING, 0, 0, payload);
+        self.notify();
+    }
+
     /// The peer has seen what we sent before our PING: it opens no more streams.
     pub(super) fn ping_answered(&mut self, payload: &[u8]) {
         if payload == LAST_CALL && self.shutdown == Shutdown::Announced {

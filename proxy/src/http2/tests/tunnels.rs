@@ -1,4 +1,4 @@
-use std::{future::poll_fn, io};
+use std::{cell::Cell, future::poll_fn, io, rc::Rc, task::Poll};
 
 use super::support::*;
 use crate::{
@@ -163,5 +163,39 @@ fn a_tunnel_may_wait_for_its_reader() {
             assert_eq!((client.tend(), server.tend()), (0, 0));
         }
         assert!(read(&mut tunnel).await.unwrap().starts_with(b"more"));
+    });
+}
+
+/// The network in between is cut: nothing arrives any more, and nobody is told.
+#[test]
+fn a_peer_that_has_gone_without_a_word_is_noticed() {
+    run(async {
+        let (near, mut far) = pipe(64 << 10);
+        let client = Session::new(Role::Client, &Settings::default());
+        let server = Session::new(Role::Server, &Settings::default());
+        tokio::task::spawn_local(drive(client.clone(), near));
+        let is_cut = Rc::new(Cell::new(false));
+        let cut = Rc::clone(&is_cut);
+        tokio::task::spawn_local(async move {
+            let served = poll_fn(|cx| match is_cut.get() {
+                true => Poll::Pending,
+                false => server.poll_drive(cx, &mut far),
+            });
+            served.await
+        });
+        let mut tunnel = Tunnel::connecting(client.open(&connect(), false).unwrap());
+        for _ in 0..5 {
+            tokio::time::sleep(PROBE_EVERY).await;
+            client.probe();
+            assert!(!client.is_closed(), "it answers");
+        }
+        cut.set(true);
+        for _ in 0..3 {
+            tokio::time::sleep(PROBE_EVERY).await;
+            client.probe();
+        }
+        let error = read(&mut tunnel).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(client.is_closed());
     });
 }

@@ -26,6 +26,22 @@ async fn any_service_may_be_restarted() {
     }
 }
 
+/// The app's network namespace goes with its container; the sidecar ends, and Docker starts it in the new one.
+#[tokio::test]
+async fn a_sidecar_follows_its_app_into_a_new_network() {
+    let test = "a_sidecar_follows_its_app_into_a_new_network";
+    let Some(project) = Project::new(test, Compose::V2, &["compose.yaml"]).await.unwrap() else { return };
+    project.up().await.unwrap();
+    let events = project.events("demo-server-sidecar").await.unwrap();
+    project.compose(&["restart", "demo-server"]).text().await.unwrap();
+    events.log.wait_for(&["die"]).await.unwrap();
+    events.log.wait_for(&["start"]).await.unwrap();
+    project.ready("demo-server-sidecar").await.unwrap();
+    let said = project.log("demo-server-sidecar").await.unwrap();
+    assert!(said.contains("network_lost"), "{said}");
+    request(&project).await.unwrap();
+}
+
 /// The server is killed: what has an identity keeps it, and a new sidecar gets one from what the agent has.
 #[tokio::test]
 async fn nothing_stops_while_the_server_is_away() {
@@ -56,7 +72,10 @@ async fn a_cut_network_is_a_clear_failure_and_heals() {
     let client = project.container("demo-client-sidecar").await.unwrap();
     project.docker(&["network", "disconnect", &network, &client]).text().await.unwrap();
     let cut = project.run_again("demo-client").await.unwrap_err().to_string();
-    assert!(cut.contains("request failed (status 50"), "{cut}");
+    assert!(cut.contains("request failed (status 502 Bad Gateway)"), "{cut}");
+    assert!(cut.contains("svidecar: upstream_failed"), "{cut}");
+    assert!(cut.contains("no sign of life for 20 s"), "{cut}");
+    let cut = project.run_again("demo-client").await.unwrap_err().to_string();
     assert!(cut.contains("svidecar: upstream_un"), "{cut}");
 
     project.docker(&["network", "connect", &network, &client]).text().await.unwrap();
