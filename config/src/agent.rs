@@ -1,5 +1,7 @@
 //! The settings of `svidecar-agent`. Where SPIRE has a key, the key and its default are SPIRE's.
 
+mod docker;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -8,6 +10,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_id::TrustDomain;
+
+pub use docker::{DockerAttestorSettings, EngineSocket, SocketTemplate};
 
 use crate::{
     address::{Address, ListenAddress, OptionalListenAddress, check_socket_path},
@@ -68,6 +72,9 @@ pub struct AgentSettings {
     /// What the agent looks at in a process.
     #[serde(default)]
     pub unix: UnixAttestorSettings,
+    /// What the agent asks about a caller's container.
+    #[serde(default)]
+    pub docker: DockerAttestorSettings,
     /// How long a caller without an identity waits while the server is asked whether there is a new entry.
     /// `0s` answers at once.
     #[serde(default = "default_miss_lookup_timeout")]
@@ -160,6 +167,7 @@ impl AgentSettings {
             insecure_bootstrap: false,
             workload_x509_svid_key_type: KeyType::default(),
             unix: UnixAttestorSettings::default(),
+            docker: DockerAttestorSettings::default(),
             miss_lookup_timeout: default_miss_lookup_timeout(),
             allow_unauthenticated_verifiers: false,
             sync_interval: default_sync_interval(),
@@ -244,6 +252,7 @@ impl Settings for AgentSettings {
         if self.sync_interval.is_zero() {
             problems.add("sync_interval", "expected more than 0s");
         }
+        self.docker.validate(problems);
     }
 
     fn foreign_keys() -> &'static [(&'static str, &'static str)] {

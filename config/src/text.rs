@@ -70,16 +70,19 @@ fn parses<T: TextValue>(text: &str) -> Result<(), InvalidValue> {
 pub(crate) fn check_of(format: &str) -> Option<Check> {
     use crate::{
         address::{Address, ListenAddress, OptionalListenAddress},
+        agent::{EngineSocket, SocketTemplate},
         log::LogLevel,
         proxy::{AccessLogPath, TunnelDestination, Workers},
         units::{ByteSize, HumanDuration},
     };
-    let table: [(&str, Check); 14] = [
+    let table: [(&str, Check); 16] = [
         (HumanDuration::FORMAT, parses::<HumanDuration>),
         (ByteSize::FORMAT, parses::<ByteSize>),
         (ListenAddress::FORMAT, parses::<ListenAddress>),
         (OptionalListenAddress::FORMAT, parses::<OptionalListenAddress>),
         (Address::FORMAT, parses::<Address>),
+        (EngineSocket::FORMAT, parses::<EngineSocket>),
+        (SocketTemplate::FORMAT, parses::<SocketTemplate>),
         (LogLevel::FORMAT, parses::<LogLevel>),
         (AccessLogPath::FORMAT, parses::<AccessLogPath>),
         (Workers::FORMAT, parses::<Workers>),

@@ -13,10 +13,22 @@ use svidecar_wrapper::WrapperError;
 pub enum AttestError {
     /// The kernel gave PID 0.
     #[error(
-        "the caller is in another PID namespace, so the kernel does not say which process it is; \
-         run the agent in the host's PID namespace (hostPID: true in Kubernetes)"
+        "the caller is in another PID namespace than the agent, so the kernel does not say which process it is. \
+         Three ways out: run the agent in the host's PID namespace (`pid: host` in Compose, `hostPID: true` in \
+         Kubernetes); let the two share one (`pid: \"service:AGENT\"` of the workload in Compose, \
+         `shareProcessNamespace: true` of the pod in Kubernetes); or run both in one container \
+         (`svidecar-agent run … -- COMMAND`)"
     )]
     OtherPidNamespace,
+    /// The process lives and `/proc` does not show it.
+    #[error(
+        "process {pid} lives, but the agent's /proc does not show it: it is mounted with hidepid, or it is of another \
+         PID namespace. Run the agent as root, and with the /proc of its own PID namespace"
+    )]
+    ProcHidden {
+        /// The PID that connected.
+        pid: i32,
+    },
     /// The process exited before it was attested, or its PID was given to another.
     #[error("process {pid} is gone, so its identity cannot be decided")]
     Gone {
@@ -88,6 +100,7 @@ impl AttestError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::OtherPidNamespace => "other_pid_namespace",
+            Self::ProcHidden { .. } => "proc_hidden",
             Self::Gone { .. } => "process_gone",
             Self::CredentialsChanged { .. } => "credentials_changed",
             Self::Unreadable { .. } | Self::Io { .. } | Self::SocketTable { .. } => "proc_unreadable",

@@ -163,6 +163,12 @@ impl Manager {
         why::explain(selectors, self.cache().entries())
     }
 
+    /// Whether some entry would match if there were more selectors of this kind.
+    #[must_use]
+    pub fn lacks_only(&self, selectors: &SelectorSet, kind: &str) -> bool {
+        why::lacks_only(selectors, kind, self.cache().entries())
+    }
+
     /// How many entries there are, and how many of them have an SVID.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

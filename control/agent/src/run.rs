@@ -15,7 +15,11 @@ use std::{
 use metrics_exporter_prometheus::PrometheusBuilder;
 use svidecar_api::transport::http::serve_small;
 use svidecar_authority::{key::KeyType, x509::verify_peer};
-use svidecar_config::{address::ListenAddress, agent::AgentSettings, server::KeyType as ConfiguredKeyType};
+use svidecar_config::{
+    address::ListenAddress,
+    agent::{AgentSettings, DockerAttestorSettings},
+    server::KeyType as ConfiguredKeyType,
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
 
 use crate::{
-    attest::{UnixAttestor, WorkloadAttestor, node::TokenSource},
+    attest::{DockerAttestor, UnixAttestor, WorkloadAttestor, node::TokenSource},
     cache::Cache,
     endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
@@ -121,11 +125,7 @@ impl Sockets {
         let (manager, _) = watch::channel(None);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::NotServing).await;
-        let limit = match settings.unix.workload_size_limit.bytes() {
-            0 => u64::MAX,
-            bytes => bytes,
-        };
-        let attestor = WorkloadAttestor::new(UnixAttestor::new(settings.unix.discover_workload_path, limit));
+        let attestor = attestor(settings, tasks, shutdown);
         let api = WorkloadApi::new(
             manager.subscribe(),
             status.subscribe(),
@@ -166,6 +166,26 @@ impl Sockets {
         }
         Ok(Self { status, manager, health })
     }
+}
+
+fn attestor(settings: &AgentSettings, tasks: &TaskTracker, shutdown: &CancellationToken) -> WorkloadAttestor {
+    let limit = match settings.unix.workload_size_limit.bytes() {
+        0 => u64::MAX,
+        bytes => bytes,
+    };
+    let unix = UnixAttestor::new(settings.unix.discover_workload_path, limit);
+    if !settings.docker.enabled {
+        if settings.docker != DockerAttestorSettings::default() {
+            tracing::warn!("docker.enabled is false, so the other settings below `docker` do nothing");
+        }
+        return WorkloadAttestor::new(unix, None);
+    }
+    let docker = Arc::new(DockerAttestor::new(&settings.docker));
+    let (announced, settings, shutdown) = (Arc::clone(&docker), settings.docker.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        shutdown.run_until_cancelled(announced.announce(&settings)).await;
+    });
+    WorkloadAttestor::new(unix, Some(docker))
 }
 
 fn not_tcp(key: &str, address: &ListenAddress) -> AgentError {

@@ -24,6 +24,18 @@ impl Selector {
     }
 }
 
+impl Selector {
+    /// The selector for the log: a container's variables hold passwords.
+    #[must_use]
+    pub fn without_secrets(&self) -> String {
+        let variable = (&*self.kind == "docker").then(|| self.value.strip_prefix("env:")).flatten();
+        match variable.and_then(|variable| variable.split_once('=')) {
+            Some((name, _)) => format!("docker:env:{name}=…"),
+            None => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.value)
@@ -58,6 +70,13 @@ impl SelectorSet {
     #[must_use]
     pub fn first(&self) -> Option<&Selector> {
         self.0.first()
+    }
+
+    /// The selectors for the log: a container's variables hold passwords.
+    #[must_use]
+    pub fn without_secrets(&self) -> String {
+        let texts: Vec<_> = self.iter().map(Selector::without_secrets).collect();
+        texts.join(" ")
     }
 
     /// How many there are.
@@ -126,6 +145,18 @@ mod tests {
         assert!(workload.covers(&set(&["uid:1"])));
         assert!(workload.covers(&set(&["path:/bin/a", "gid:2"])));
         assert!(!workload.covers(&set(&["uid:1", "gid:3"])));
+    }
+
+    #[test]
+    fn values_of_variables_stay_out_of_the_log() {
+        let set: SelectorSet = ["env:DB_PASSWORD=a=b", "label:env:x=y", "env:EMPTY", "image_id:a"]
+            .iter()
+            .map(|value| Selector::new("docker", value))
+            .collect();
+        assert_eq!(
+            set.without_secrets(),
+            "docker:env:DB_PASSWORD=… docker:env:EMPTY docker:image_id:a docker:label:env:x=y"
+        );
     }
 
     #[test]

@@ -66,6 +66,18 @@ pub fn explain<'a>(
     Explanation { matched, dropped, closest: near, total }
 }
 
+/// Whether some entry does not match for lack of selectors of this `kind` alone.
+pub fn lacks_only<'a>(
+    selectors: &SelectorSet,
+    kind: &str,
+    entries: impl IntoIterator<Item = &'a Arc<Entry>>,
+) -> bool {
+    entries.into_iter().any(|entry| {
+        let mut missing = entry.selectors.iter().filter(|required| !selectors.contains(required)).peekable();
+        missing.peek().is_some() && missing.all(|selector| &*selector.kind == kind)
+    })
+}
+
 impl Explanation {
     /// One sentence for the log of a refusal.
     #[must_use]
@@ -78,7 +90,7 @@ impl Explanation {
             total => format!("{} of {total} entries match", self.matched.len()),
         };
         if let Some(near) = self.closest.first() {
-            let missing: Vec<_> = near.missing.iter().map(ToString::to_string).collect();
+            let missing: Vec<_> = near.missing.iter().map(Selector::without_secrets).collect();
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
@@ -99,6 +111,21 @@ mod tests {
 
     fn selectors(values: &[&str]) -> SelectorSet {
         values.iter().map(|value| Selector::new("unix", value)).collect()
+    }
+
+    #[test]
+    fn entries_that_lack_selectors_of_one_kind_only_are_noticed() {
+        let of = |selectors: &[(&str, &str)]| {
+            let selectors = selectors.iter().map(|(kind, value)| Selector::new(kind, value)).collect();
+            [Arc::new(Entry { selectors, ..entry("e", "/e", &[]) })]
+        };
+        let known = selectors(&["uid:1"]);
+        let lacks = |entries: &[Arc<Entry>]| lacks_only(&known, "docker", entries);
+        assert!(lacks(&of(&[("docker", "label:a:b")])));
+        assert!(lacks(&of(&[("docker", "label:a:b"), ("unix", "uid:1")])));
+        assert!(!lacks(&of(&[("docker", "label:a:b"), ("unix", "uid:2")])));
+        assert!(!lacks(&of(&[("unix", "uid:1")])), "it matches");
+        assert!(!lacks(&[]));
     }
 
     #[test]

@@ -4,7 +4,12 @@
 //! after the kernel named the peer, and it and the start time are checked again after `/proc` was read.
 //! Linux recycles PIDs; without the pin a new process could inherit the identity of a dead one.
 
-use std::{fs, io, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
@@ -54,7 +59,13 @@ impl Caller {
                 return Err(AttestError::Io { pid: raw, what: "open a pidfd", source: error.into() });
             }
         };
-        let start_time = read_start_time(raw)?;
+        let start_time = match read_start_time(raw) {
+            // Alive and not in /proc: that /proc is of other processes.
+            Err(AttestError::Gone { .. }) if !has_exited(&pidfd) => {
+                return Err(AttestError::ProcHidden { pid: raw });
+            }
+            other => other?,
+        };
         Ok(Self { pid, credentials, pidfd, start_time })
     }
 
@@ -70,12 +81,20 @@ impl Caller {
         proc_file(self.pid(), name)
     }
 
+    /// Reads `/proc/PID/NAME`, which is refused if it has more than `limit` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, name: &'static str, limit: u64) -> Result<String, AttestError> {
+        read_proc(self.pid(), name, limit)
+    }
+
     /// Reads the process's effective IDs and groups.
     ///
     /// # Errors
     /// When `/proc` cannot be read, or says another user or group than the kernel said of the connection.
     pub fn status(&self) -> Result<ProcessStatus, AttestError> {
-        let text = read_proc(self.pid(), "status")?;
+        let text = self.read("status", MAX_PROC_FILE)?;
         let status =
             parse_status(&text).ok_or(AttestError::Unreadable { pid: self.pid(), file: "status" })?;
         match self.credentials {
@@ -95,22 +114,22 @@ impl Caller {
     /// # Errors
     /// [`AttestError::Gone`] when it does not.
     pub fn still_the_same(&self) -> Result<(), AttestError> {
-        if self.has_exited() || read_start_time(self.pid())? != self.start_time {
+        if has_exited(&self.pidfd) || read_start_time(self.pid())? != self.start_time {
             return Err(AttestError::Gone { pid: self.pid() });
         }
         // The pidfd is asked last: if it lives now, /proc/PID showed it all the while.
-        if self.has_exited() { Err(AttestError::Gone { pid: self.pid() }) } else { Ok(()) }
+        if has_exited(&self.pidfd) { Err(AttestError::Gone { pid: self.pid() }) } else { Ok(()) }
     }
+}
 
-    /// A pidfd becomes readable when its process exits.
-    fn has_exited(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match rustix::event::poll(&mut fds, Some(&at_once)) {
-            Ok(ready) => ready > 0,
-            // Not known to live is not alive.
-            Err(_) => true,
-        }
+/// A pidfd becomes readable when its process exits.
+fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut fds, Some(&at_once)) {
+        Ok(ready) => ready > 0,
+        // Not known to live is not alive.
+        Err(_) => true,
     }
 }
 
@@ -118,15 +137,8 @@ fn proc_file(pid: i32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }
 
-fn read_proc(pid: i32, name: &'static str) -> Result<String, AttestError> {
-    use io::Read as _;
-    let read = || -> io::Result<String> {
-        let mut bytes = Vec::new();
-        fs::File::open(proc_file(pid, name))?.take(MAX_PROC_FILE).read_to_end(&mut bytes)?;
-        // A process may put any bytes in its own name.
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    read().map_err(|source| match source.kind() {
+fn read_proc(pid: i32, name: &'static str, limit: u64) -> Result<String, AttestError> {
+    read_bounded(proc_file(pid, name), limit).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => AttestError::Gone { pid },
         _ if source.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
             AttestError::Gone { pid }
@@ -135,8 +147,18 @@ fn read_proc(pid: i32, name: &'static str) -> Result<String, AttestError> {
     })
 }
 
+/// The file's text. A process may put any bytes in its own name, so what is not UTF-8 is replaced.
+pub(super) fn read_bounded(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn read_start_time(pid: i32) -> Result<u64, AttestError> {
-    let text = read_proc(pid, "stat")?;
+    let text = read_proc(pid, "stat", MAX_PROC_FILE)?;
     parse_start_time(&text).ok_or(AttestError::Unreadable { pid, file: "stat" })
 }
 

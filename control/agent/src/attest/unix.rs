@@ -41,7 +41,7 @@ impl UnixAttestor {
         if let Some(hashes) = &self.hashes {
             executable(caller, hashes, &mut selectors, &mut notes);
         }
-        Ok(Attestation { selectors: selectors.into_iter().collect(), notes })
+        Ok(Attestation { selectors: selectors.into_iter().collect(), notes, unanswered: None })
     }
 }
 

@@ -7,7 +7,6 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::cache::Update;
@@ -28,25 +27,24 @@ pub enum Next<T> {
     Denied(Status),
 }
 
+/// Resolves when a stream has to end, with what its workload is told.
+pub type End = Pin<Box<dyn Future<Output = Status> + Send>>;
+
 struct Follower<T> {
     updates: watch::Receiver<Arc<Update>>,
     read: fn(&Update) -> Next<T>,
     last: Option<Arc<T>>,
     give_up: Instant,
-    shutdown: CancellationToken,
+    end: End,
 }
 
-/// Streams what `read` makes of each state.
-pub fn follow<T>(
-    updates: watch::Receiver<Arc<Update>>,
-    read: fn(&Update) -> Next<T>,
-    shutdown: CancellationToken,
-) -> Messages<T>
+/// Streams what `read` makes of each state, until `end`.
+pub fn follow<T>(updates: watch::Receiver<Arc<Update>>, read: fn(&Update) -> Next<T>, end: End) -> Messages<T>
 where
     T: Clone + PartialEq + Send + Sync + 'static,
 {
     let give_up = Instant::now() + FIRST_SVID;
-    let follower = Follower { updates, read, last: None, give_up, shutdown };
+    let follower = Follower { updates, read, last: None, give_up, end };
     Box::pin(futures_util::stream::try_unfold(follower, |mut follower| async move {
         let message = follower.next().await?;
         Ok(Some((T::clone(&message), follower)))
@@ -82,7 +80,7 @@ impl<T: PartialEq> Follower<T> {
                 }
             };
             tokio::select! {
-                () = self.shutdown.cancelled() => return Err(Status::unavailable("the agent is shutting down")),
+                status = &mut self.end => return Err(status),
                 () = overdue => {}
                 changed = self.updates.changed() => {
                     // The cache outlives its subscribers.

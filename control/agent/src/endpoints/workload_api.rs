@@ -27,10 +27,10 @@ use tonic::{Request, Response, Status};
 use super::{
     CallerInfo,
     quiet::OncePer,
-    stream::{Messages, Next, follow},
+    stream::{End, Messages, Next, follow},
 };
 use crate::{
-    attest::{Attestation, WorkloadAttestor},
+    attest::{Attestation, Caller, WorkloadAttestor, docker},
     cache::Update,
     entry::Entry,
     error::{AgentError, AttestError},
@@ -48,6 +48,9 @@ const MAX_AUDIENCE_BYTES: usize = 2048;
 
 /// A workload that keeps asking in vain is in the log once in this time.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often a workload is attested again of whose container the engine did not answer.
+const ATTEST_AGAIN: Duration = Duration::from_secs(5);
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
@@ -80,7 +83,7 @@ pub fn check_header(request: Request<()>) -> Result<Request<()>, Status> {
 struct Known {
     manager: Arc<Manager>,
     told: OncePer<(SelectorSet, &'static str)>,
-    pid: i32,
+    caller: Arc<Caller>,
     found: Attestation,
 }
 
@@ -111,10 +114,27 @@ impl WorkloadApi {
             Some(Err(error)) => return Err(not_attested(error, method)),
             None => return Err(not_attested(&AttestError::NoCredentials, method)),
         };
-        let pid = caller.pid();
-        let found = self.attestor.attest(caller).await.map_err(|error| not_attested(&error, method))?;
-        tracing::debug!(pid, method, selectors = %found.selectors, "workload attested");
-        Ok(Known { manager, told: self.told.clone(), pid, found })
+        let found = self.attestor.attest(Arc::clone(&caller)).await;
+        let found = found.map_err(|error| not_attested(&error, method))?;
+        tracing::debug!(
+            pid = caller.pid(), method, selectors = %found.selectors.without_secrets(), "workload attested"
+        );
+        Ok(Known { manager, told: self.told.clone(), caller, found })
+    }
+
+    /// When the caller's stream has to end: at shutdown, or when more is known of the caller than the stream
+    /// was begun with. What it has it keeps until it is back.
+    fn end(&self, known: &Known) -> End {
+        let (shutdown, attestor) = (self.shutdown.clone(), self.attestor.clone());
+        let (caller, found) = (Arc::clone(&known.caller), known.found.clone());
+        Box::pin(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => Status::unavailable("the agent is shutting down"),
+                () = known_better(&attestor, &caller, &found), if found.unanswered.is_some() => {
+                    Status::unavailable("the engine of the caller's container answers again; connect again for all identities")
+                }
+            }
+        })
     }
 
     /// Streams bundles: to workloads with an identity, and to others if that is allowed.
@@ -129,31 +149,47 @@ impl WorkloadApi {
         T: Clone + PartialEq + Send + Sync + 'static,
     {
         let updates = known.manager.subscribe(&known.found.selectors).await;
+        let end = self.end(&known);
         if self.allow_unauthenticated_verifiers {
-            return Ok(Response::new(follow(updates, anyone, self.shutdown.clone())));
+            return Ok(Response::new(follow(updates, anyone, end)));
         }
         if updates.borrow().entries.is_empty() {
             return Err(known.denied(method));
         }
-        Ok(Response::new(follow(updates, entitled, self.shutdown.clone())))
+        Ok(Response::new(follow(updates, entitled, end)))
     }
 }
 
 impl Known {
     /// Says in the log why, and to the workload that.
     fn denied(&self, method: &'static str) -> Status {
+        if let Some(status) = self.undecided() {
+            return status;
+        }
         metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
         if !self.told.allows((self.found.selectors.clone(), method), Instant::now()) {
             return Status::permission_denied(NO_IDENTITY);
         }
         let explanation = self.manager.explain(&self.found.selectors);
+        let pid = self.caller.pid();
         tracing::warn!(
-            pid = self.pid, method, code = "no_identity", selectors = %self.found.selectors,
+            pid, method, code = "no_identity", selectors = %self.found.selectors.without_secrets(),
             notes = self.found.notes.join("; "),
-            "no identity issued: {}; `svidecar-agent why --pid {}` says more",
-            explanation.summary(), self.pid
+            "no identity issued: {}; `svidecar-agent why --pid {pid}` says more", explanation.summary()
         );
         Status::permission_denied(NO_IDENTITY)
+    }
+
+    /// To be told that there is nothing, a workload must have been looked at whole: some entry might match if the
+    /// engine of its container answered.
+    fn undecided(&self) -> Option<Status> {
+        let reason = self.found.unanswered.as_ref()?;
+        if !self.manager.lacks_only(&self.found.selectors, docker::KIND) {
+            return None;
+        }
+        let code = "engine_unavailable";
+        metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
+        Some(Status::unavailable(format!("the identity cannot be decided: {reason}; try again")))
     }
 
     /// Entries of the caller; of one ID only, if given.
@@ -167,6 +203,19 @@ impl Known {
             entries.retain(|entry| entry.spiffe_id == *only);
         }
         if entries.is_empty() { Err(self.denied(method)) } else { Ok(entries) }
+    }
+}
+
+/// Resolves when there are other selectors than those `found` while an engine did not answer.
+async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: &Attestation) {
+    loop {
+        tokio::time::sleep(ATTEST_AGAIN).await;
+        match attestor.attest(Arc::clone(caller)).await {
+            Ok(again) if again.unanswered.is_some() => {}
+            Ok(again) if again.selectors != found.selectors => return,
+            // Nothing new, or nobody left to tell.
+            Ok(_) | Err(_) => return std::future::pending().await,
+        }
     }
 }
 
@@ -247,7 +296,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         if updates.borrow().entries.is_empty() {
             return Err(known.denied(method));
         }
-        Ok(Response::new(follow(updates, x509_svids, self.shutdown.clone())))
+        Ok(Response::new(follow(updates, x509_svids, self.end(&known))))
     }
 
     async fn fetch_x509_bundles(
