@@ -77,7 +77,7 @@ impl ProxyError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Config(_) => "invalid_config",
+            Self::Config(problems) => problems.code(),
             Self::ReadFile { .. } => "unreadable_file",
             Self::Bind { .. } => "cannot_listen",
             Self::WorkloadApi(_) => "invalid_workload_api",

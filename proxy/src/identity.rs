@@ -58,6 +58,8 @@ pub enum IdentityState {
     SocketDenied,
     /// The agent has no registration entry for us.
     NotIssued,
+    /// The agent cannot find out which process we are.
+    NotAttested,
     /// The agent is there and cannot answer now.
     Unavailable,
     /// There was a stream and it ended.
@@ -71,13 +73,14 @@ pub enum IdentityState {
 impl IdentityState {
     /// The stable word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::SocketMissing => "socket_missing",
             Self::SocketRefused => "socket_refused",
             Self::SocketDenied => "socket_permission_denied",
             Self::NotIssued => "no_identity_issued",
+            Self::NotAttested => "caller_not_attested",
             Self::Unavailable => "agent_unavailable",
             Self::StreamLost => "stream_lost",
             Self::Invalid => "invalid_answer",

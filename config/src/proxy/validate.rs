@@ -119,7 +119,11 @@ fn check_inbound(inbound: &InboundSettings, key: &str, problems: &mut Problems) 
             problems.add(format!("{key}.identity_headers"), message);
         }
         if inbound.forward_protocol != super::ForwardProtocol::Auto {
-            problems.add(format!("{key}.forward_protocol"), "it only means something with `protocol: http`");
+            problems.add_with_help(
+                format!("{key}.forward_protocol"),
+                "`forward_protocol` only means something with `protocol: http`",
+                "set `protocol: http`, or leave `forward_protocol` out",
+            );
         }
     }
     check_headers(&inbound.identity_headers, &format!("{key}.identity_headers"), problems);
@@ -182,8 +186,11 @@ fn check_tunnel(outbound: &OutboundSettings, key: &str, problems: &mut Problems)
     }
     match destination {
         Some(_) if !is_hbone => {
-            let message = "it only means something with `tunnel: hbone`";
-            problems.add(format!("{key}.upstream.destination"), message);
+            problems.add_with_help(
+                format!("{key}.upstream.destination"),
+                "`destination` only means something with `tunnel: hbone`",
+                "add `tunnel: hbone`, or leave `destination` out",
+            );
         }
         Some(TunnelDestination::Address(_)) => {}
         Some(TunnelDestination::Port(_)) | None if is_hbone => {

@@ -26,7 +26,7 @@ fn not_enabled(admin: &Admin) -> Answer {
     let status = &snapshot.identity.status;
     let body = json!({
         "enabled": false,
-        "state": status.state.as_str(),
+        "state": status.state.code(),
         "message": status.detail,
         "workload_api": admin.endpoint.to_string(),
     });
@@ -50,7 +50,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
     let trusted: Vec<_> = identity.bundles.iter().map(|bundle| bundle.trust_domain.to_string()).collect();
     let body = json!({
         "enabled": svid.is_some(),
-        "state": identity.status.state.as_str(),
+        "state": identity.status.state.code(),
         "message": identity.status.detail,
         "since": rfc3339(identity.status.since),
         "workload_api": admin.endpoint.to_string(),

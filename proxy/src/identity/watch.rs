@@ -29,6 +29,9 @@ const WARN_AT: f64 = 0.35;
 /// Now somebody has to act.
 const ALARM_AT: f64 = 0.15;
 
+/// What agents, SPIRE's too, begin an answer with when they cannot find out which process asks.
+const NOT_ATTESTED: &str = "could not resolve caller information";
+
 /// What the watch needs to know.
 pub struct IdentityWatch {
     /// Where the Workload API listens.
@@ -98,7 +101,7 @@ impl IdentityWatch {
                     Ok(Some(message)) => {
                         *delivered = true;
                         if let Err(ended) = self.take_svids(message, separate_bundles) {
-                            warn!(error = ended.detail, code = ended.state.as_str(), "The agent's answer is discarded");
+                            warn!(error = ended.detail, code = ended.state.code(), "The agent's answer is discarded");
                             self.note(&ended);
                         }
                     }
@@ -179,15 +182,15 @@ impl IdentityWatch {
         match (have, ended.redacts) {
             (true, false) => warn!(
                 error = ended.detail,
-                code = ended.state.as_str(),
+                code = ended.state.code(),
                 "The Workload API is away; the SVID that we have goes on to serve until it expires"
             ),
             (true, true) => error!(
                 error = ended.detail,
-                code = ended.state.as_str(),
+                code = ended.state.code(),
                 "The agent has taken our identity back; there will be no new connections"
             ),
-            (false, _) => warn!(error = ended.detail, code = ended.state.as_str(), "No identity yet"),
+            (false, _) => warn!(error = ended.detail, code = ended.state.code(), "No identity yet"),
         }
         let status = Status { state: ended.state, detail: ended.detail.clone(), since: UnixTime::now() };
         self.current.replace_identity(|old| {
@@ -219,6 +222,12 @@ impl IdentityWatch {
     fn refused(&self, status: &GrpcStatus, delivered: bool) -> Ended {
         let pid = std::process::id();
         match status.code() {
+            Code::PermissionDenied if status.message().starts_with(NOT_ATTESTED) => Ended {
+                state: IdentityState::NotAttested,
+                detail: format!("the agent cannot tell which process asks it: {}", status.message()),
+                redacts: true,
+                retry: true,
+            },
             Code::PermissionDenied => Ended {
                 state: IdentityState::NotIssued,
                 detail: format!(
@@ -313,7 +322,7 @@ fn next_alarm(svid: &Svid, now: UnixTime) -> Option<(Duration, Level)> {
 
 fn speak_up(svid: &Svid, level: Level, status: &Status) {
     let left = time::human(Duration::from_secs(svid.seconds_left(UnixTime::now())));
-    let state = status.state.as_str();
+    let state = status.state.code();
     match level {
         Level::Warn => {
             warn!(spiffe_id = %svid.id, left, identity_state = state, error = status.detail, "The SVID has not been renewed in time");

@@ -144,7 +144,7 @@ fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal>
     if identity.valid_svid(UnixTime::now()).is_some() {
         return Ok(());
     }
-    let (state, why) = (identity.status.state.as_str(), &identity.status.detail);
+    let (state, why) = (identity.status.state.code(), &identity.status.detail);
     let detail = format!("there is no valid SVID to connect to `{}` with ({state}: {why})", spec.name);
     Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::NO_IDENTITY, detail))
 }

@@ -133,7 +133,7 @@ fn http_settings_need_http() {
         problems(&text),
         [
             "7: headers can only be set with `protocol: http`",
-            "8: it only means something with `protocol: http`"
+            "8: `forward_protocol` only means something with `protocol: http`"
         ]
     );
 }

@@ -103,6 +103,7 @@ impl<'w> Console<'w> {
     /// Says why a command failed.
     pub(super) fn report(&mut self, error: &CliError) {
         // When stderr is gone there is nobody left to tell; the exit code says it too.
-        drop(writeln!(self.err(), "Error: {error}"));
+        let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
+        drop(writeln!(self.err(), "Error{code}: {error}"));
     }
 }

@@ -69,6 +69,14 @@ impl CliError {
         move |status| Self::While { doing, status }
     }
 
+    /// The stable name of what keeps the server from running. Other commands fail in SPIRE's words alone, which scripts know.
+    pub(super) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Server(error) => Some(error.code()),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

@@ -1,0 +1,216 @@
+//! `docs/troubleshooting.md`: each code that a binary can print has its heading, each heading is such a code, and what the
+//! page shows as printed is what the binaries print.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
+
+/// States that are named by a code and are no failure.
+const FINE: [&str; 1] = ["current"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The crates whose errors reach people: all but those for tests and benchmarks.
+fn crates() -> Vec<PathBuf> {
+    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = workspace.split("members = [").nth(1).unwrap().split(']').next().unwrap();
+    let members = members.split('"').skip(1).step_by(2);
+    let ours = members.filter(|member| !member.starts_with("tests/") && !member.starts_with("benches"));
+    ours.map(|member| root().join(member)).collect()
+}
+
+/// The program's own sources, without its tests.
+fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "tests") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path, text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()));
+        }
+    }
+}
+
+/// The strings in a piece of source that are codes: words of small letters with underscores.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_word = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    text.split('"').skip(1).step_by(2).filter(is_word)
+}
+
+/// The codes in a file: what functions of the name `code` answer, the constants of the proxy's list, and what log lines
+/// say. The compiler holds that such a function knows each variant, for none has an arm for the rest that answers a word.
+fn codes_of<'t>(path: &Path, text: &'t str) -> Vec<&'t str> {
+    let mut codes = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let indent = line.len() - line.trim_start().len();
+        if line.contains("fn code(") && line.contains("&'static str") && line.ends_with('{') {
+            let end = format!("{}}}", &line[..indent]);
+            for line in lines.by_ref().take_while(|line| **line != end) {
+                let is_rest = line.trim_start().starts_with("_ =>") && words(line).next().is_some();
+                assert!(!is_rest, "{}: a code for whatever comes: {line}", path.display());
+                codes.extend(words(line));
+            }
+        } else if line.contains("code = \"") {
+            codes.extend(line.split("code = ").skip(1).flat_map(|said| words(said).take(1)));
+        } else if path.ends_with("record/codes.rs") && line.contains(" = \"") {
+            codes.extend(words(line));
+        }
+    }
+    codes
+}
+
+/// Each code, and where it comes from.
+fn codes() -> BTreeMap<String, BTreeSet<PathBuf>> {
+    let mut all = BTreeMap::<_, BTreeSet<_>>::new();
+    for dir in crates() {
+        let mut files = Vec::new();
+        sources(&dir.join("src"), &mut files);
+        for (path, text) in files {
+            for code in codes_of(&path, &text).into_iter().filter(|code| !FINE.contains(code)) {
+                all.entry(code.to_owned()).or_default().insert(path.clone());
+            }
+        }
+    }
+    all
+}
+
+fn headings() -> Vec<&'static str> {
+    let headings = PAGE.lines().filter_map(|line| line.strip_prefix("### "));
+    headings.map(|heading| heading.trim_matches('`')).collect()
+}
+
+#[test]
+fn every_code_has_its_heading_and_every_heading_is_a_code() {
+    let codes = codes();
+    assert!(codes.len() > 120, "{} codes: are they written otherwise by now?", codes.len());
+    let headings = headings();
+    let missing: Vec<_> = codes.iter().filter(|(code, _)| !headings.contains(&code.as_str())).collect();
+    assert!(missing.is_empty(), "codes without a heading in docs/troubleshooting.md: {missing:#?}");
+    let stale: Vec<_> = headings.iter().filter(|heading| !codes.contains_key(**heading)).collect();
+    assert!(stale.is_empty(), "headings in docs/troubleshooting.md that nothing prints: {stale:?}");
+    let mut once = BTreeSet::new();
+    let twice: Vec<_> = headings.iter().filter(|heading| !once.insert(**heading)).collect();
+    assert!(twice.is_empty(), "headings twice in docs/troubleshooting.md: {twice:?}");
+}
+
+/// The section of a code.
+fn section(code: &str) -> &'static str {
+    let begin = PAGE.find(&format!("### `{code}`\n")).unwrap_or_else(|| panic!("no `{code}`"));
+    let section = &PAGE[begin..];
+    section[4..].find("\n#").map_or(section, |end| &section[..end + 4])
+}
+
+/// Each of the first headings shows the very words, in which its code stands.
+#[test]
+fn the_first_headings_show_what_is_printed() {
+    let first = PAGE.split("\n## ").nth(1).unwrap();
+    let codes: Vec<_> = first.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert!(codes.len() >= 10, "{codes:?}");
+    for code in codes.iter().map(|code| code.trim_matches('`')) {
+        let section = section(code);
+        let block = section.split("```").nth(1).unwrap_or_else(|| panic!("`{code}` shows nothing"));
+        assert!(block.contains(code), "`{code}` is not in {block}");
+    }
+}
+
+mod printed {
+    //! What the page shows of these codes is provoked with the built binaries and compared.
+
+    use std::os::unix::net::UnixListener;
+
+    use anyhow::{Context as _, Result};
+    use svidecar_stack::{Binaries, Launch, Stack, StackOptions};
+
+    use super::section;
+
+    /// The directory of the Workload API's socket on the page.
+    const SHOWN: &str = "/run/svidecar";
+
+    /// What the proxy says in a line with these words, without the time, and with the page's directory and process.
+    async fn said(launch: &Launch, words: &str, dir: &std::path::Path) -> Result<String> {
+        let mut process = launch.start("svidecar")?;
+        let line = process.log.wait_for(&[words]).await?;
+        let pid = process.pid().context("it has ended")?;
+        process.kill().await?;
+        Ok(as_shown(&line, dir).replace(&format!("--pid {pid}"), "--pid 4242"))
+    }
+
+    fn as_shown(line: &str, dir: &std::path::Path) -> String {
+        let text = line.find(" WARN ").or(line.find("Error")).map_or(line, |at| line[at..].trim_start());
+        text.replace(dir.to_str().unwrap(), SHOWN)
+    }
+
+    fn proxy(dir: &std::path::Path) -> Result<Launch> {
+        Ok(Launch::new(Binaries::beside_this_program(None)?.proxy())
+            .args(["run", "--admin-listen", "off", "--workload-api"])
+            .arg(format!("unix://{}/api.sock", dir.display())))
+    }
+
+    fn assert_shown(code: &str, line: &str) {
+        assert!(
+            section(code).contains(line),
+            "docs/troubleshooting.md does not show under `{code}`:\n{line}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_and_one_that_nobody_serves() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let line = said(&proxy(dir.path())?, "code=\"socket_missing\"", dir.path()).await?;
+        assert_shown("socket_missing", &line);
+        drop(UnixListener::bind(dir.path().join("api.sock"))?);
+        let line = said(&proxy(dir.path())?, "code=\"socket_refused\"", dir.path()).await?;
+        assert_shown("socket_refused", &line);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_and_settings_that_are_wrong() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let port = taken.local_addr()?.port().to_string();
+        let config = dir.path().join("proxy.yaml");
+        let text = "outbound:\n  - name: orders\n    listen: 127.0.0.1:9001\n    protocol: http\n    upstream:\n      \
+                    endpoints: [\"orders.internal:8443\"]\n      server_id: [spiffe://demo.org/orders]\n";
+        std::fs::write(&config, text.replace("9001", &port))?;
+        let launch = proxy(dir.path())?.arg("--config").arg(&config);
+        let error = String::from_utf8(launch.output().await?.stderr)?;
+        assert_shown("cannot_listen", as_shown(error.trim(), dir.path()).replace(&port, "9001").trim());
+
+        std::fs::write(&config, format!("{text}      tunel: hbone\n"))?;
+        let error = String::from_utf8(launch.output().await?.stderr)?;
+        let error = error.replace(&format!("{}/", dir.path().display()), "");
+        assert_shown("invalid_configuration", error.trim());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_process_without_an_entry() -> Result<()> {
+        let stack = Stack::start(StackOptions::default()).await?;
+        let socket = stack.agent_socket();
+        let dir = std::path::Path::new(&socket).parent().context("no directory")?;
+        let launch = Launch::new(stack.binaries.proxy()).args([
+            "run",
+            "--admin-listen",
+            "off",
+            "--workload-api",
+            &format!("unix://{socket}"),
+        ]);
+        let line = said(&launch, "code=\"no_identity_issued\"", dir).await?;
+        assert_shown("no_identity_issued", &line);
+        Ok(())
+    }
+}
