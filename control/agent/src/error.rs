@@ -201,7 +201,7 @@ pub enum AgentError {
     },
     /// The server is another one than the agent joined, and nothing says that it may be believed.
     #[error(
-        "the server at {server} is not the one that this agent joined: {seen}. {why}. If the server was replaced, make \
+        "the server at {server} is not the one that this agent joined: {seen}; {why}. If the server was replaced, make \
          a token with `svidecar-server token generate` there and put the whole TOKEN.HASH into join_token_file (it is read \
          again by itself) or join_token, or remove data_dir and start with it; if not, somebody else answers at that address"
     )]

@@ -57,6 +57,7 @@ pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown
         waiting: Vec::new(),
         looked_up: None,
         posted: false,
+        told: None,
         backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
     };
     loop {
@@ -100,6 +101,8 @@ struct Sync {
     looked_up: Option<Instant>,
     /// Whether the server was told our version.
     posted: bool,
+    /// The code of the trouble that the log was told last.
+    told: Option<&'static str>,
     backoff: Backoff,
 }
 
@@ -152,6 +155,7 @@ impl Sync {
     /// The server said something: whatever was wrong is over.
     async fn connected(&mut self, mode: SyncMode) {
         self.backoff.reset();
+        self.told = None;
         let mut came_back = false;
         self.manager.status.send_modify(|status| {
             came_back = !status.connected;
@@ -201,7 +205,6 @@ impl Sync {
         let wait = self.backoff.next_wait(rand::random());
         self.waiting.clear();
         if let Some(error) = error {
-            let was_connected = self.manager.status.borrow().connected;
             self.manager.status.send_modify(|status| {
                 status.connected = false;
                 status.problem = Some(error.to_string());
@@ -209,7 +212,9 @@ impl Sync {
             metrics::gauge!("svidecar_agent_server_connected").set(0.0);
             let identity = self.manager.link.identity();
             let left = identity.not_after.duration_since(std::time::SystemTime::now()).unwrap_or_default();
-            if was_connected || self.backoff.tries().is_power_of_two() {
+            // Another trouble is news, and one that stays is told now and then.
+            let is_new = self.told.replace(error.code()) != Some(error.code());
+            if is_new || self.backoff.tries().is_power_of_two() {
                 tracing::warn!(
                     %error, code = error.code(), tries = self.backoff.tries(), retry_in_s = wait.as_secs_f32(),
                     svid_left_s = left.as_secs(),

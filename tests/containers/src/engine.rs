@@ -7,7 +7,7 @@ use svidecar_stack::{Binaries, Launch};
 
 use crate::PATIENCE;
 
-/// The tag of the images that `tests/run` builds.
+/// The tag of the images that `tests/run` builds. The variable SVIDECAR_TAG names others.
 const TAG: &str = "test";
 
 /// Which Compose.
@@ -24,6 +24,7 @@ pub enum Compose {
 pub struct Engine {
     docker: PathBuf,
     tools: PathBuf,
+    tag: String,
 }
 
 impl Engine {
@@ -36,9 +37,11 @@ impl Engine {
         let missing = match in_path("docker") {
             None => "docker",
             Some(docker) => {
-                let engine = Self { docker, tools: binaries.tools() };
+                let tag = std::env::var_os("SVIDECAR_TAG").and_then(|tag| tag.into_string().ok());
+                let tag = tag.unwrap_or_else(|| TAG.to_owned());
+                let engine = Self { docker, tools: binaries.tools(), tag };
                 if engine.docker(&["version"]).output().await?.status.success() {
-                    let image = format!("svidecar/proxy:{TAG}");
+                    let image = engine.image("proxy");
                     engine
                         .docker(&["image", "inspect", &image])
                         .text()
@@ -78,13 +81,13 @@ impl Engine {
     /// One of our images: `server`, `agent`, `proxy` or `demo`.
     #[must_use]
     pub fn image(&self, name: &str) -> String {
-        format!("svidecar/{name}:{TAG}")
+        format!("svidecar/{name}:{}", self.tag)
     }
 
     /// The tag that our images have.
     #[must_use]
-    pub const fn tag(&self) -> &'static str {
-        TAG
+    pub fn tag(&self) -> &str {
+        &self.tag
     }
 }
 

@@ -17,14 +17,19 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use crate::identity;
+
 /// Serves until SIGTERM.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(listen: SocketAddr) -> Result<ExitCode> {
+pub async fn serve(listen: SocketAddr, sidecar: Option<SocketAddr>) -> Result<ExitCode> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     println!("app listening on {}", listener.local_addr()?);
+    if let Some(sidecar) = sidecar {
+        identity::introduce(sidecar).await?;
+    }
     let connections = TaskTracker::new();
     loop {
         let stream = tokio::select! {
@@ -35,7 +40,9 @@ pub async fn serve(listen: SocketAddr) -> Result<ExitCode> {
             .timer(TokioTimer::new())
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(async |request| Ok::<_, Infallible>(answer(&request))),
+                service_fn(
+                    move |request| async move { Ok::<_, Infallible>(answer(&request, sidecar).await) },
+                ),
             )
             .with_upgrades();
         connections.spawn(async move {
@@ -46,7 +53,7 @@ pub async fn serve(listen: SocketAddr) -> Result<ExitCode> {
 }
 
 /// The answer to one request; its body is not read.
-fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, sidecar: Option<SocketAddr>) -> Response<Full<Bytes>> {
     let (method, path) = (request.method(), request.uri().path());
     match request.headers().get("x-robot-id") {
         Some(robot) => {
@@ -63,6 +70,10 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
                 request.headers().get("x-spiffe-id").map(|id| String::from_utf8_lossy(id.as_bytes()));
             reply(StatusCode::OK, &json!({"message": "hello from a plain HTTP app", "caller": caller}))
         }
+        (&Method::GET, "/api/whoami") if let Some(sidecar) = sidecar => match identity::ask(sidecar).await {
+            Ok(status) => reply(StatusCode::OK, &status),
+            Err(error) => reply(StatusCode::BAD_GATEWAY, &json!({"error": format!("{error:#}")})),
+        },
         (_, "/api/echo") => {
             let (method, path) = (request.method().as_str(), request.uri().to_string());
             reply(

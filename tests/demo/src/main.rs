@@ -5,6 +5,7 @@
 mod app;
 mod client;
 mod conduct;
+mod identity;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -22,11 +23,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
-    /// A plain HTTP app: GET /api/hello, /api/echo (the headers it saw, as JSON), /health
+    /// A plain HTTP app: GET /api/hello, /api/echo (the headers it saw, as JSON), /api/whoami, /health
     App {
         /// Where to listen; port 0 takes a free one, which it prints
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// The sidecar that started us, if one did: whom to ask who we are
+        #[arg(long, value_name = "URL", env = "SVIDECAR_ADMIN", value_parser = identity::address)]
+        sidecar: Option<SocketAddr>,
     },
     /// A plain HTTP client: one GET, or a steady stream of them
     Client {
@@ -62,7 +66,7 @@ enum Part {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().part {
-        Part::App { listen } => block_on(app::serve(listen)),
+        Part::App { listen, sidecar } => block_on(app::serve(listen, sidecar)),
         Part::Client { address, path, header, repeat: false } => {
             block_on(client::once(address, &path, &header))
         }
