@@ -83,3 +83,18 @@ fn workloads_survive_a_restart() {
     assert!(again.entries[0].1.is_some() && again.entries[1].1.is_none());
     assert_eq!(again.bundles[0].trust_domain.as_str(), "partner.org");
 }
+
+#[test]
+fn a_token_that_is_being_used_survives_a_restart_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), trust_domain());
+    assert!(store.load_joining().unwrap().is_none());
+    let joining = Joining { token_digest: "ab".to_owned(), key: key() };
+    store.save_joining(&joining).unwrap();
+    assert_eq!(mode(&dir.path().join("joining.json")), 0o600);
+    let again = store.load_joining().unwrap().unwrap();
+    assert_eq!(again.token_digest, "ab");
+    assert_eq!(again.key.spki_der(), joining.key.spki_der());
+    store.forget_joining().unwrap();
+    assert!(store.load_joining().unwrap().is_none());
+}

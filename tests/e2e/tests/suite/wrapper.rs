@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
+use svidecar_e2e::{Tool, need};
 use svidecar_stack::{Launch, Process, Stack, StackOptions};
 
 /// An app that says what it was told, and ends with 7 when it is asked to.
@@ -110,6 +111,9 @@ async fn an_agent_that_cannot_begin_starts_nothing() -> Result<()> {
 /// The agent's environment, with the token in it, is closed to processes of its own user.
 #[tokio::test]
 async fn the_agents_own_memory_and_environment_are_closed() -> Result<()> {
+    // Only root can be another user, and make namespaces.
+    let test = "the_agents_own_memory_and_environment_are_closed";
+    let Some(_) = need(Tool::Namespaces, test)? else { return Ok(()) };
     let stack = Stack::start(StackOptions::default()).await?;
     let (launch, _) = agent(&stack, false).await?;
     let all = launch.args(["sh", "-c", "stat -c 'app: %u' /proc/$PPID/environ"]).user(54321);
@@ -122,6 +126,8 @@ async fn the_agents_own_memory_and_environment_are_closed() -> Result<()> {
 
 #[tokio::test]
 async fn pid_1_buries_orphans_whether_agent_or_sidecar() -> Result<()> {
+    let test = "pid_1_buries_orphans_whether_agent_or_sidecar";
+    let Some(_) = need(Tool::Namespaces, test)? else { return Ok(()) };
     let stack = Stack::start(StackOptions::default()).await?;
     let sidecar_alone = sidecar(&stack, &format!("workload_api: unix://{}\n", stack.agent_socket())).await?;
     let launch = Launch::new("unshare").args(AS_PID_1).args(&sidecar_alone).args(["sh", "-c", ORPHANS]);
