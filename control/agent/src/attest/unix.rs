@@ -5,7 +5,10 @@
 
 use std::{fs::File, io};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Group, Uid, User},
+};
 
 use super::{
     Attestation, Caller,
@@ -53,7 +56,10 @@ fn accounts(status: &ProcessStatus, selectors: &mut Vec<Selector>, notes: &mut V
     push(selectors, "uid", status.uid);
     match User::from_uid(Uid::from_raw(status.uid)) {
         Ok(Some(user)) => push(selectors, "user", user.name),
-        Ok(None) => notes.push(format!("no unix:user selector: uid {} has no name here", status.uid)),
+        // Without /etc/passwd, as in an image from scratch, nobody has a name.
+        Ok(None) | Err(Errno::ENOENT) => {
+            notes.push(format!("no unix:user selector: uid {} has no name here", status.uid));
+        }
         Err(error) => {
             notes.push(format!("no unix:user selector: looking up uid {} failed: {error}", status.uid))
         }
@@ -69,7 +75,9 @@ fn accounts(status: &ProcessStatus, selectors: &mut Vec<Selector>, notes: &mut V
 fn group(gid: u32, name: &str, selectors: &mut Vec<Selector>, notes: &mut Vec<String>) {
     match Group::from_gid(Gid::from_raw(gid)) {
         Ok(Some(group)) => push(selectors, name, group.name),
-        Ok(None) => notes.push(format!("no unix:{name} selector: gid {gid} has no name here")),
+        Ok(None) | Err(Errno::ENOENT) => {
+            notes.push(format!("no unix:{name} selector: gid {gid} has no name here"));
+        }
         Err(error) => notes.push(format!("no unix:{name} selector: looking up gid {gid} failed: {error}")),
     }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attestation;
 mod faults;
 mod lost;
 mod platform;
