@@ -94,12 +94,13 @@ impl TokenSource {
         Self { token: settings.join_token.clone(), file: settings.join_token_file.clone() }
     }
 
-    /// The token of now; none if none is named.
+    /// The token of now; none if none is named, or the setting is empty, as platforms give a secret that is not set.
     ///
     /// # Errors
     /// As [`JoinToken::read`].
     pub fn read(&self) -> Result<Option<JoinToken>, AgentError> {
-        match (&self.token, &self.file) {
+        let given = self.token.as_ref().filter(|token| !token.expose().trim().is_empty());
+        match (given, &self.file) {
             (Some(token), _) => JoinToken::parse(token.expose()).map(Some),
             (None, Some(path)) => JoinToken::read(path).map(Some),
             (None, None) => Ok(None),
@@ -172,6 +173,19 @@ mod tests {
         let pinned = JoinToken::parse(&format!("secret.{}", "ab".repeat(32))).unwrap();
         assert_eq!(pinned.pin(), Some(&[0xab; 32]));
         assert_eq!(pinned.secret.as_str(), "secret");
+    }
+
+    #[test]
+    fn an_empty_secret_is_none_and_a_file_is_read_each_time() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let token = Some(Secret::from(" \n".to_owned()));
+        let source = TokenSource { token: token.clone(), file: None };
+        assert!(source.read().unwrap().is_none());
+        let source = TokenSource { token, file: Some(file.path().to_owned()) };
+        for secret in ["one", "another"] {
+            std::fs::write(file.path(), secret).unwrap();
+            assert_eq!(source.read().unwrap().unwrap().digest(), JoinToken::parse(secret).unwrap().digest());
+        }
     }
 
     #[test]
