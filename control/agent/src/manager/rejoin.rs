@@ -116,6 +116,7 @@ impl Manager {
         .await?;
         *written = Some(Written::new(Arc::clone(&svid), Some(Arc::clone(&bundle))));
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = joined;
+        metrics::gauge!("svidecar_agent_insecure_bootstrap").set(0.0);
         self.cache().replace_authority(bundle, SystemTime::now() + GRACE);
         self.tokens().retain(|_| false);
         self.link.set_identity(svid);

@@ -94,6 +94,31 @@ async fn an_agent_that_starts_and_finds_its_server_replaced_joins_anew() {
     agent.stop().await;
 }
 
+/// The token is bound to the key of the first try; a restart goes on with that key.
+#[tokio::test]
+async fn a_lost_answer_costs_no_token() {
+    let (bed, settings, file, agent) = bed().await;
+    bed.world.lost_answers.store(usize::MAX, Ordering::Relaxed);
+    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    problem(&agent, "the answer was lost").await;
+    agent.stop().await;
+    bed.world.lost_answers.store(0, Ordering::Relaxed);
+    let agent = bed.start(settings.clone());
+    agent.ready().await;
+    soon(async {
+        loop {
+            let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            if status.agent_id.ends_with(NEW_TOKEN) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    agent.stop().await;
+    assert!(!settings.data_dir.join("joining.json").exists());
+}
+
 /// Whoever can answer at the server's address cannot write a token's hash: nothing of the new token reaches them.
 #[tokio::test]
 async fn a_token_that_does_not_name_the_server_goes_nowhere() {

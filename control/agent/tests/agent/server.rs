@@ -86,6 +86,8 @@ pub struct World {
     /// The agent's certificate in use and the one that was signed last, by SHA-256.
     serials: Mutex<Serials>,
     pub attestations: AtomicUsize,
+    /// How many of the next answers to attestations are lost, after the token was bound.
+    pub lost_answers: AtomicUsize,
     pub renewals: watch::Sender<usize>,
     pub syncs: AtomicUsize,
     sequence: AtomicU64,
@@ -118,6 +120,7 @@ impl World {
             evicted: Mutex::new(false),
             serials: Mutex::default(),
             attestations: AtomicUsize::new(0),
+            lost_answers: AtomicUsize::new(0),
             renewals: watch::channel(0).0,
             syncs: AtomicUsize::new(0),
             sequence: AtomicU64::new(1),

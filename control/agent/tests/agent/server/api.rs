@@ -71,6 +71,10 @@ service! {
                 ));
             }
             *used_by = Some(key);
+            let lost = self.0.lost_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            if lost.is_ok() {
+                return Err(Status::unavailable("the answer was lost"));
+            }
             let id = SpiffeId::new(&trust_domain(), &format!("/spire/agent/join_token/{token}")).unwrap();
             let svid = self.0.sign_agent(id, &csr, true);
             let result = agent::attest_agent_response::Result { svid: Some(svid), reattestable: false };
