@@ -30,7 +30,7 @@ pub const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How often [`Session::probe`] wants to be called. A peer that says nothing from one look to the one after the next is gone: its
 /// network was cut, and nobody closed the connection.
-pub const PROBE_EVERY: Duration = Duration::from_secs(10);
+pub const PROBE_EVERY: Duration = Duration::from_secs(8);
 
 /// What our PING says when it asks for a sign of life.
 const ARE_YOU_THERE: [u8; 8] = *b"are you?";

@@ -120,7 +120,7 @@ impl Project {
         self.docker(&["logs", "--follow", &container]).start(service)
     }
 
-    /// Tells of the events of a service's container, such as `start` and `die`, from now on.
+    /// Tells of each `start` and each `die` of a service's container, from now on.
     ///
     /// # Errors
     /// When there is none.
@@ -129,8 +129,10 @@ impl Project {
         let filter = format!("container={container}");
         // From a moment that has passed, so that nothing is missed while the client connects.
         let now = self.docker(&["info", "--format", "{{.SystemTime}}"]).text().await?;
-        self.docker(&["events", "--since", now.trim(), "--filter", &filter, "--format", "{{.Action}}"])
-            .start("events")
+        // Health checks have events too.
+        let kinds = ["--filter", "event=start", "--filter", "event=die"];
+        let events = ["events", "--since", now.trim(), "--filter", &filter, "--format", "{{.Action}}"];
+        self.docker(&events).args(kinds).start("events")
     }
 
     /// The container of a service, running or not.
