@@ -6,6 +6,7 @@
 
 mod attestation;
 mod faults;
+mod labels;
 mod lost;
 mod platform;
 mod story;
