@@ -12,7 +12,8 @@ async fn labels_tell_containers_apart() {
     let client = project.log("demo-client").await.unwrap();
     assert!(client.contains(r#""caller":"spiffe://demo.org/robot/unit-7""#), "{client}");
     let bootstrap = project.log("bootstrap").await.unwrap();
-    let created = "creating entry for spiffe://demo.org/robot/unit-7 (docker:label:org.svidecar.workload:demo-client)";
+    let created =
+        "creating entry for spiffe://demo.org/robot/unit-7 (docker:label:org.svidecar.workload:demo-client)";
     assert!(bootstrap.contains(created), "{bootstrap}");
 
     // The same image, user and configuration, but another label: nobody.
