@@ -6,7 +6,6 @@
 
 mod attestation;
 mod faults;
-mod labels;
 mod lost;
 mod platform;
 mod story;
