@@ -11,12 +11,12 @@ use std::{
 use svidecar_containers::{Compose, Project, socket_and_group};
 use tokio::net::{UnixListener, UnixStream};
 
-/// A sidecar beside the stack, of a user that no entry names, with this label.
-async fn labelled(project: &mut Project, name: &str, workload: &str) -> String {
+/// A sidecar beside the stack, with this user and label.
+async fn sidecar(project: &mut Project, name: &str, user: &str, workload: &str) -> String {
     let api = format!("{}_workload-api:/run/svidecar:ro", project.name());
     let config = format!("{}:/etc/svidecar:ro", svidecar_containers::compose_dir().join("config").display());
     let (label, image) = (format!("org.svidecar.workload={workload}"), project.engine().image("proxy"));
-    let args = ["--user", "65532", "--label", &label, "--volume", &api, "--volume", &config];
+    let args = ["--user", user, "--label", &label, "--volume", &api, "--volume", &config];
     let env = ["--env", "SVIDECAR_PROXY_CONFIG=/etc/svidecar/demo-client.yaml", &image];
     project.guest(name, &[&args[..], &env].concat()).await.unwrap()
 }
@@ -52,7 +52,7 @@ async fn labels_are_attested_across_containers() {
     }
 
     let agent = project.follow("agent").await.unwrap();
-    labelled(&mut project, "other", "other").await;
+    sidecar(&mut project, "other", "65532", "other").await;
     let refused =
         agent.log.wait_for(&["no identity issued", "docker:label:org.svidecar.workload:other"]).await;
     let refused = refused.unwrap();
@@ -108,18 +108,28 @@ async fn an_engine_that_is_away_refuses_nobody() {
     let relay = Relay::start(socket_and_group().unwrap().0);
     let mut project = project.env("DOCKER_SOCKET", relay.socket().to_str().unwrap());
     project.up().await.unwrap();
+    let by_user = "spiffe://demo.org/workload/by-user";
+    let entry = ["/svidecar-server", "entry", "create", "-parentID", "spiffe://demo.org/node"];
+    let entry = [&entry[..], &["-spiffeID", by_user, "-selector", "unix:uid:1003"]].concat();
+    project.exec("server", &entry).await.unwrap();
 
     relay.set_open(false);
     let agent = project.follow("agent").await.unwrap();
-    let new = labelled(&mut project, "new", "demo-client").await;
+    let new = sidecar(&mut project, "new", "65532", "demo-client").await;
     let said = agent.log.wait_for(&["the API of the Docker Engine does not answer"]).await.unwrap();
     assert!(said.contains("engine_unavailable"), "{said}");
     let told = project.docker(&["logs", "--follow", &new]).start("new").unwrap();
     told.log.wait_for(&["the identity cannot be decided: the API of the Docker Engine"]).await.unwrap();
     project.compose(&["restart", "demo-client-sidecar"]).text().await.unwrap();
     project.ready("demo-client-sidecar").await.unwrap();
+    // Of two identities this one has the one that needs no engine.
+    let both = sidecar(&mut project, "both", "1003", "demo-client").await;
+    let both = project.docker(&["logs", "--follow", &both]).start("both").unwrap();
+    both.log.wait_for(&["Obtained SVID", by_user]).await.unwrap();
 
     relay.set_open(true);
+    // The other one belongs to the older entry, which makes it the first.
+    both.log.wait_for(&["robot/unit-7 in place of another identity"]).await.unwrap();
     project.docker(&["exec", &new, "/svidecar", "wait", "--timeout", "1m"]).text().await.unwrap();
     let log = project.log("agent").await.unwrap();
     assert_eq!(log.matches("the API of the Docker Engine does not answer").count(), 1, "{log}");
