@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use svidecar_e2e::{Tool, need};
-use svidecar_stack::{Launch, Process, Stack, StackOptions};
+use svidecar_stack::{Launch, Process, Stack, StackOptions, binaries};
 
 /// An app that says what it was told, and ends with 7 when it is asked to.
 const APP: &str = r#"trap 'echo "app: told to stop"; kill $!; exit 7' TERM
@@ -32,11 +32,10 @@ async fn agent(stack: &Stack, unshare: bool) -> Result<(Launch, String)> {
     )?;
     let text = stack.server_cli(&["token", "generate", "-spiffeID", Stack::NODE]).text().await?;
     let token = text.lines().find_map(|line| line.strip_prefix("Token: ")).context("no token")?;
-    let launch = if unshare {
-        Launch::new("unshare").args(AS_PID_1).arg(stack.binaries.agent())
-    } else {
-        Launch::new(stack.binaries.agent())
-    };
+    // Where every user can run it.
+    let program = binaries::place(&stack.binaries.agent(), &stack.dir().join("bin"))?;
+    let launch =
+        if unshare { Launch::new("unshare").args(AS_PID_1).arg(program) } else { Launch::new(program) };
     let launch = launch
         .args(["run", "--config", "wrapper.yaml", "--"])
         .env("SVIDECAR_AGENT_JOIN_TOKEN", token)
