@@ -127,12 +127,31 @@ impl EngineError {
     }
 }
 
-/// How an engine was when it was last asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Unknown,
-    Answers,
-    Away,
+/// The operator is told at most this often that an engine is away: it may answer about one container and fail at the next.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// How an engine was when it was last asked, and what the operator was told.
+#[derive(Default)]
+struct Health {
+    answers: Option<bool>,
+    told: Option<bool>,
+    told_away_at: Option<Instant>,
+}
+
+impl Health {
+    /// Takes note, and says whether it is to be told.
+    fn note(&mut self, answers: bool, now: Instant) -> bool {
+        self.answers = Some(answers);
+        let is_soon = self.told_away_at.is_some_and(|at| now.duration_since(at) < TELL_AGAIN);
+        if self.told == Some(answers) || (!answers && is_soon) {
+            return false;
+        }
+        self.told = Some(answers);
+        if !answers {
+            self.told_away_at = Some(now);
+        }
+        true
+    }
 }
 
 /// See the module.
@@ -173,7 +192,7 @@ impl Engine {
             patience,
             remembered: None,
             at_once: Semaphore::new(AT_ONCE),
-            health: Mutex::new(Health::Unknown),
+            health: Mutex::default(),
         }
     }
 
@@ -242,7 +261,7 @@ impl Engine {
             .await
             .map_err(|_| late())?
             .map_err(|_| late())?;
-        let is_away = *self.health() == Health::Away;
+        let is_away = self.health().answers == Some(false);
         let mut pause = self.patience.pause;
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
@@ -320,18 +339,17 @@ impl Engine {
 
     /// Tells the operator what changed, and not what each caller met.
     fn tell(&self, error: Option<&EngineError>) {
-        let now = if error.is_some() { Health::Away } else { Health::Answers };
-        let before = std::mem::replace(&mut *self.health(), now);
+        let is_news = self.health().note(error.is_none(), Instant::now());
         metrics::gauge!("svidecar_agent_engine_up", "engine" => self.name.clone())
             .set(f64::from(u8::from(error.is_none())));
         let socket = self.socket.display();
         match error {
-            Some(error) if before != now => tracing::warn!(
+            Some(error) if is_news => tracing::warn!(
                 engine = self.name, %socket, %error, code = "engine_unavailable",
                 "the API of {} does not answer, so callers in its containers have no docker selectors: {}",
                 self.name, error.advice()
             ),
-            None if before != now => {
+            None if is_news => {
                 tracing::info!(engine = self.name, %socket, "the API of {} answers", self.name);
             }
             _ => {}

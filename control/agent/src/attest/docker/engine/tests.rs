@@ -176,3 +176,22 @@ async fn what_is_remembered_is_bounded() {
     assert!(engine.inspect(&id()).await.unwrap().is_some());
     assert!(engine.remembered().unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_is_told_of_changes_and_not_too_often() {
+    let (mut health, start) = (Health::default(), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let told = [
+        (0, true),
+        (1, true),
+        (2, false),
+        (3, false),
+        (4, true),
+        (5, false),
+        (6, true),
+        (62, false),
+        (63, true),
+    ]
+    .map(|(seconds, answers)| health.note(answers, at(seconds)));
+    assert_eq!(told, [true, false, true, false, true, false, false, true, true]);
+}
