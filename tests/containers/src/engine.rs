@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Binaries, Launch};
+use tokio::sync::OnceCell;
 
 use crate::PATIENCE;
 
@@ -82,6 +83,29 @@ impl Engine {
     #[must_use]
     pub fn image(&self, name: &str) -> String {
         format!("svidecar/{name}:{}", self.tag)
+    }
+
+    /// Images of nginx and of PostgreSQL, made from Debian's packages; the skip is written down as by [`Self::need`].
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub async fn example_images(&self, test: &str) -> Result<Option<(String, String)>> {
+        static MADE: OnceCell<(String, String)> = OnceCell::const_new();
+        if in_path("apt-get").is_none() || in_path("dpkg-deb").is_none() {
+            skip(&Binaries::beside_this_program(None)?, test, "apt-get")?;
+            return Ok(None);
+        }
+        let made = MADE.get_or_try_init(|| async {
+            let script = Launch::new(compose_dir().join("examples/rootfs")).env("SVIDECAR_TAG", TAG);
+            let said = script.patience(PATIENCE).text().await?;
+            let image = |name: &str| {
+                let value =
+                    said.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+                value.map(str::to_owned).with_context(|| format!("no {name} in {said}"))
+            };
+            anyhow::Ok((image("NGINX_IMAGE")?, image("POSTGRES_IMAGE")?))
+        });
+        made.await.cloned().map(Some)
     }
 
     /// The tag that our images have.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attestation;
+mod examples;
 mod faults;
 mod lost;
 mod platform;
