@@ -115,8 +115,8 @@ async fn the_wrong_identity_is_refused() {
     let said = String::from_utf8_lossy(&refused.stdout);
     assert!(!refused.status.success(), "{said}");
     assert!(said.contains("request failed (status 403 Forbidden)"), "{said}");
-    let log = project.log("demo-server-sidecar").await.unwrap();
-    assert!(log.contains(r#""peer":"spiffe://demo.org/workload/other""#), "{log}");
-    assert!(log.contains(r#""decision":"deny""#), "{log}");
+    let sidecar = project.follow("demo-server-sidecar").await.unwrap();
+    let denied = [r#""peer":"spiffe://demo.org/workload/other""#, r#""decision":"deny""#];
+    sidecar.log.wait_for(&denied).await.unwrap();
     assert!(!project.log("demo-server").await.unwrap().contains("other"), "the app has not seen it");
 }
