@@ -63,5 +63,5 @@ install: ## the three binaries into PREFIX/bin (default /usr/local)
 	install -m 0755 $(foreach binary,$(BINARIES),$(TARGET)/release/$(binary)) $(DESTDIR)$(PREFIX)/bin
 
 clean: ## removes all that was built, fetched or started: target, and the stack with its volumes and images
-	@if docker version >/dev/null 2>&1; then compose/stack clean; fi
+	-@if docker version >/dev/null 2>&1; then compose/stack clean; fi
 	cargo clean
