@@ -144,7 +144,7 @@ impl DockerAttestor {
             Err(error) => Ok(Place::Unclear(error.to_string())),
             Ok(containers) if containers.is_empty() => self.place_by_mounts(caller),
             Ok(containers) => {
-                Ok(Place::Containers(containers.into_iter().map(believe_roots_service).collect()))
+                Ok(Place::Containers(judge(containers, roots_up_to(&text, Path::new(CGROUP_ROOT)))))
             }
         }
     }
@@ -246,7 +246,7 @@ impl DockerAttestor {
                 "container {id} is named by a cgroup below {path}, which root does not own or which cannot be seen from here, so that it may be made up"
             )),
             (Delegation::Foreign, _) => Err(format!(
-                "container {id} is named by a cgroup inside a scope or a system container, so that it may be made up"
+                "container {id} is named by a cgroup that others than root may have made (in a scope, a service, a system container or a user's cgroup), so that it may be made up"
             )),
         }
     }
@@ -264,14 +264,38 @@ fn is_root_of(found: &Inspected, upper_dir: Option<&str>) -> bool {
     upper_dir.is_some() && found.upper_dir.as_deref() == upper_dir
 }
 
-/// podman runs containers of units (quadlets) below the unit's service. Only root can make cgroups there, unless the
-/// service was given to a user.
-fn believe_roots_service(container: Container) -> Container {
-    let Delegation::Service(path) = &container.delegation else { return container };
-    let is_roots = !path.split('/').any(|name| name == "..")
-        && fs::metadata(Path::new(CGROUP_ROOT).join(path.trim_start_matches('/')))
-            .is_ok_and(|cgroup| cgroup.uid() == 0);
-    if is_roots { Container { delegation: Delegation::None, ..container } } else { container }
+/// Whether all cgroups above the outermost container are root's, in every hierarchy, as far as they can be seen.
+/// `None` where some cannot: from a cgroup namespace of the agent's own, or without the file system.
+fn roots_up_to(text: &str, cgroups: &Path) -> Option<bool> {
+    let mut all_seen = true;
+    for (controllers, parents) in locator::parents(text) {
+        if parents.split('/').any(|name| name == "..") {
+            all_seen = false;
+            continue;
+        }
+        let hierarchy = cgroups.join(controllers.trim_start_matches("name="));
+        for cgroup in Path::new(parents.trim_start_matches('/')).ancestors() {
+            match fs::metadata(hierarchy.join(cgroup)) {
+                Ok(metadata) if metadata.uid() == 0 && metadata.mode() & 0o022 == 0 => {}
+                Ok(_) => return Some(false),
+                Err(_) => all_seen = false,
+            }
+        }
+    }
+    all_seen.then_some(true)
+}
+
+/// A quadlet's service is believed if it is seen to be root's; anybody else's name is not, if it is seen that root does
+/// not own what it is in. What is inside of the outermost container decides nothing.
+fn judge(mut containers: Vec<Container>, is_roots: Option<bool>) -> Vec<Container> {
+    if let Some(outermost) = containers.first_mut() {
+        match (&outermost.delegation, is_roots) {
+            (Delegation::Service(_), Some(true)) => outermost.delegation = Delegation::None,
+            (Delegation::None, Some(false)) => outermost.delegation = Delegation::Foreign,
+            _ => {}
+        }
+    }
+    containers
 }
 
 impl Own {

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-pub use cgroup::containers;
+pub use cgroup::{containers, parents};
 pub use mounts::{Mounted, mounted};
 
 /// A container's ID: 64 lower-case hex digits, so it is safe in a path or a log.
@@ -63,9 +63,9 @@ pub enum Delegation {
     None,
     /// This user: it is below the user's slice.
     User(u32),
-    /// The service with this cgroup, if root is not its owner.
+    /// The service with this cgroup, directly above the container, if root is not its owner.
     Service(Arc<str>),
-    /// Whoever lives in a scope or a system container that root handed over.
+    /// Whoever root handed a scope, a system container or something in a service to.
     Foreign,
 }
 

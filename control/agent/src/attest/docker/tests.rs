@@ -173,16 +173,39 @@ async fn cgroups_that_others_can_make_prove_nothing() {
 }
 
 #[test]
-fn a_service_is_believed_if_root_owns_its_cgroup() {
-    let of = |path: &str| {
-        believe_roots_service(container(1, Runtime::Podman, Delegation::Service(path.into()))).delegation
+fn a_cgroup_is_believed_if_root_owns_all_above_it() {
+    let root = tempfile::tempdir().unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    fs::create_dir_all(root.path().join("system.slice/nginx.service")).unwrap();
+    fs::create_dir_all(root.path().join("memory/batch")).unwrap();
+    let id = id(1);
+    let service = format!("0::/system.slice/nginx.service/libpod-payload-{}\n", id.as_str());
+    let batch = format!("4:memory:/batch/{}\n", id.as_str());
+    let hidden = format!("0::/../{}\n", id.as_str());
+    let gone = format!("0::/no/such/{}\n", id.as_str());
+    let roots = |text: &str| roots_up_to(text, root.path());
+    assert_eq!(roots(&gone), if is_root { None } else { Some(false) });
+    assert_eq!(roots(&hidden), None);
+    for text in [&service, &batch] {
+        assert_eq!(roots(text), Some(is_root), "{text}");
+        // One that cannot be seen proves nothing, and one that is another's disproves.
+        assert_eq!(roots(&format!("{text}{hidden}")), if is_root { None } else { Some(false) });
+    }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(root.path().join("memory/batch"), open).unwrap();
+    assert_eq!(roots(&format!("{hidden}{batch}")), Some(false));
+
+    let judged = |delegation: Delegation, is_roots| {
+        judge(vec![container(1, Runtime::Podman, delegation)], is_roots).remove(0).delegation
     };
-    for path in ["/no/such.service", "/../../etc/ssh.service", "/.."] {
-        assert_eq!(of(path), Delegation::Service(path.into()), "{path}");
-    }
-    if fs::metadata(CGROUP_ROOT).is_ok_and(|root| root.uid() == 0) {
-        assert_eq!(of("/"), Delegation::None);
-    }
+    let service = Delegation::Service("/system.slice/nginx.service".into());
+    assert_eq!(judged(service.clone(), Some(true)), Delegation::None);
+    assert_eq!(judged(service.clone(), Some(false)), service);
+    assert_eq!(judged(service.clone(), None), service);
+    assert_eq!(judged(Delegation::None, Some(false)), Delegation::Foreign);
+    assert_eq!(judged(Delegation::None, None), Delegation::None);
+    assert_eq!(judged(Delegation::User(1000), Some(false)), Delegation::User(1000));
+    assert_eq!(judged(Delegation::Foreign, Some(true)), Delegation::Foreign);
 }
 
 #[tokio::test]
