@@ -7,11 +7,13 @@
 mod url;
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use svidecar_authority::{
+    CertificateDer,
     bundle::{Bundle, BundleSet, root_hash},
     pem::MAX_PEM_BYTES,
 };
@@ -45,18 +47,25 @@ impl Source {
     /// # Errors
     /// [`AgentError::NoBootstrap`] when there is nothing to go by.
     pub fn choose(settings: &AgentSettings, token: &JoinToken) -> Result<Self, AgentError> {
-        let format = settings.trust_bundle_format;
-        if let Some(path) = &settings.trust_bundle_path {
-            return Ok(Self::File(path.clone(), format));
-        }
-        if let Some(url) = &settings.trust_bundle_url {
-            return Ok(Self::Url(url.clone(), format));
-        }
-        match token.pin() {
-            Some(pin) => Ok(Self::Pin(hex::encode(pin))),
+        match Self::verified(Self::written_down(settings), token) {
+            Some(source) => Ok(source),
             None if settings.insecure_bootstrap => Ok(Self::Anyone),
             None => Err(AgentError::NoBootstrap),
         }
+    }
+
+    /// What an operator wrote down of the server.
+    #[must_use]
+    pub fn written_down(settings: &AgentSettings) -> Option<Self> {
+        let format = settings.trust_bundle_format;
+        let file = settings.trust_bundle_path.clone().map(|path| Self::File(path, format));
+        file.or_else(|| settings.trust_bundle_url.clone().map(|url| Self::Url(url, format)))
+    }
+
+    /// The same choice without anyone: what was written down, else the token's pin; none if there is neither.
+    #[must_use]
+    pub fn verified(written_down: Option<Self>, token: &JoinToken) -> Option<Self> {
+        written_down.or_else(|| token.pin().map(|pin| Self::Pin(hex::encode(pin))))
     }
 
     /// Checks what can be checked without the network.
@@ -77,22 +86,68 @@ impl Source {
     }
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pin(_) => f.write_str("the join token that this agent has"),
+            Self::File(path, _) => write!(f, "the trust bundle {}", path.display()),
+            Self::Url(url, _) => write!(f, "the trust bundle {url}"),
+            Self::Anyone => f.write_str("insecure_bootstrap"),
+        }
+    }
+}
+
 /// Meets the server: a channel to it, and the trust domain's bundle as it says.
 ///
 /// # Errors
 /// When the server cannot be reached or is not the one that `source` describes.
 pub async fn meet(address: &Address, source: &Source) -> Result<(Channel, Bundle), AgentError> {
-    let first = match source {
-        Source::Pin(pin) => pinned_root(address, pin).await?,
-        Source::File(path, format) => read_file(path, *format, &address.trust_domain)?,
-        Source::Url(url, format) => url::fetch(url, *format, &address.trust_domain).await?,
-        Source::Anyone => {
-            let channel = dial(address, &Trust::Anyone).await?;
-            let bundle = get_bundle(address, channel.clone()).await?;
-            return Ok((channel, bundle));
-        }
-    };
-    let channel = dial(address, &Trust::Bundle(Arc::new(BundleSet::of(first)))).await?;
+    match named(address, source).await? {
+        Some(first) => verify(address, first).await,
+        None => ask(address, &Trust::Anyone).await,
+    }
+}
+
+/// Meets a server that took the place of the one whose roots are `known`. Only another root can prove that it did: a
+/// server that has none but these is the one of before, whoever stands in front of it. None when `source` names no other.
+///
+/// # Errors
+/// As [`meet`].
+pub async fn meet_another(
+    address: &Address,
+    source: &Source,
+    known: &Bundle,
+) -> Result<Option<(Channel, Bundle)>, AgentError> {
+    let is_known = |root: &CertificateDer<'_>| known.x509_authorities.iter().any(|one| one == root);
+    if let Source::Pin(pin) = source
+        && known.x509_authorities.iter().any(|root| root_hash(root) == *pin)
+    {
+        return Ok(None);
+    }
+    let Some(mut first) = named(address, source).await? else { return Ok(None) };
+    first.x509_authorities.retain(|root| !is_known(root));
+    if first.x509_authorities.is_empty() {
+        return Ok(None);
+    }
+    verify(address, first).await.map(Some)
+}
+
+/// The roots that `source` names; none for anyone.
+async fn named(address: &Address, source: &Source) -> Result<Option<Bundle>, AgentError> {
+    match source {
+        Source::Pin(pin) => pinned_root(address, pin).await.map(Some),
+        Source::File(path, format) => read_file(path, *format, &address.trust_domain).map(Some),
+        Source::Url(url, format) => url::fetch(url, *format, &address.trust_domain).await.map(Some),
+        Source::Anyone => Ok(None),
+    }
+}
+
+async fn verify(address: &Address, first: Bundle) -> Result<(Channel, Bundle), AgentError> {
+    ask(address, &Trust::Bundle(Arc::new(BundleSet::of(first)))).await
+}
+
+async fn ask(address: &Address, trust: &Trust) -> Result<(Channel, Bundle), AgentError> {
+    let channel = dial(address, trust).await?;
     let bundle = get_bundle(address, channel.clone()).await?;
     Ok((channel, bundle))
 }

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     attest::node::TokenSource,
+    bootstrap::Source,
     cache::{Applied, Bundles, Cache, Change, Update},
     entry::Entry,
     error::AgentError,
@@ -46,6 +47,8 @@ pub struct Options {
     pub miss_lookup_timeout: Duration,
     /// Where a join token for a server that was replaced would be.
     pub token: TokenSource,
+    /// The trust bundle that an operator wrote down, which goes before the token's pin.
+    pub written_down: Option<Source>,
 }
 
 /// What makes the agent itself.

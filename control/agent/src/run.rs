@@ -29,6 +29,7 @@ use tonic_health::ServingStatus;
 
 use crate::{
     attest::{DockerAttestor, UnixAttestor, WorkloadAttestor, node::TokenSource},
+    bootstrap::Source,
     cache::Cache,
     endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
@@ -53,7 +54,7 @@ pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
         return Ok(());
     }
     let token = TokenSource::of(settings).read()?.ok_or(AgentError::NoJoinToken)?;
-    crate::bootstrap::Source::choose(settings, &token)?.check(&settings.trust_domain)
+    Source::choose(settings, &token)?.check(&settings.trust_domain)
 }
 
 /// Runs until `stop` resolves, or until the agent cannot go on. `serving` is called once the sockets are there.
@@ -251,6 +252,7 @@ fn start(
         sync_interval: settings.sync_interval.get(),
         miss_lookup_timeout: settings.miss_lookup_timeout.get(),
         token: TokenSource::of(settings),
+        written_down: Source::written_down(settings),
     };
     let link = Link::new(address(settings), agent.identity, bundles);
     let own = Own { link, store, joined: agent.state.joined };

@@ -1,9 +1,10 @@
 //! Joins a server that took the place of the one that this agent knew.
 //!
-//! Owns when an agent may believe a server that its bundle does not verify: only when a join token names a root that
-//! this server has, and the agent has not used this token before. Only an operator of the new server could write such a
-//! token, and only one of this agent could place it. Nothing is sent to a server that was not verified so, and what the
-//! agent had goes when the new is on disk, not before.
+//! Owns when an agent may believe a server that its bundle does not verify: only when there is a join token that it has
+//! not used before, and the trust bundle of its settings, or without one the token, names a root that this server has and
+//! that the agent does not know. Only an operator could place these. A root that it knows is no word of another server:
+//! whoever answers in between must not make it join its own server again, and lose what it is there. Nothing is sent
+//! to a server that was not verified so, and what the agent had goes when the new is on disk, not before.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -31,7 +32,8 @@ impl Manager {
     /// Joins the server that answers now. `seen` is why our bundle does not verify it.
     ///
     /// # Errors
-    /// [`AgentError::ServerReplaced`] with what the operator can do; others when the server does not answer or refuses.
+    /// [`AgentError::ServerReplaced`] with what the operator can do; [`AgentError::Untrusted`] when nothing says that the
+    /// server was replaced; others when the server does not answer or refuses.
     pub(crate) async fn rejoin(&self, seen: &str) -> Result<(), AgentError> {
         let address = self.link.address();
         let replaced = |why: String| AgentError::ServerReplaced {
@@ -40,10 +42,31 @@ impl Manager {
             why,
         };
         let token = self.new_token().map_err(replaced)?;
-        let pin = token.pin().ok_or_else(|| replaced(NO_PIN.to_owned()))?;
-        let (channel, bundle) = match bootstrap::meet(address, &Source::Pin(hex::encode(pin))).await {
-            Err(error @ AgentError::PinMismatch { .. }) => return Err(replaced(error.to_string())),
-            outcome => outcome?,
+        let source = Source::verified(self.options.written_down.clone(), &token);
+        let source = source.ok_or_else(|| replaced(NO_PIN.to_owned()))?;
+        let known = self.bundles().get(&address.trust_domain).cloned();
+        let known = known.unwrap_or_else(|| Arc::new(Bundle::empty(address.trust_domain.clone())));
+        let (channel, bundle) = match bootstrap::meet_another(address, &source, &known).await {
+            Ok(Some(met)) => met,
+            Ok(None) => {
+                return Err(AgentError::Untrusted {
+                    server: address.to_string(),
+                    reason: format!(
+                        "{seen}; {source} names the server that this agent knows already, so it joins no other"
+                    ),
+                });
+            }
+            Err(AgentError::Untrusted { reason, .. }) => {
+                return Err(replaced(format!("{source} does not verify it: {reason}")));
+            }
+            Err(
+                error @ (AgentError::PinMismatch { .. }
+                | AgentError::Bootstrap { .. }
+                | AgentError::File { .. }),
+            ) => {
+                return Err(replaced(error.to_string()));
+            }
+            Err(error) => return Err(error),
         };
         let key = self.joining_key(&token).await?;
         let svid = node::attest(address, channel, &token, key, SystemTime::now()).await.map(Arc::new)?;
@@ -62,9 +85,6 @@ impl Manager {
     fn new_token(&self) -> Result<JoinToken, String> {
         let token = self.options.token.read().map_err(|error| error.to_string())?;
         let token = token.ok_or("this agent has no join token")?;
-        if token.pin().is_none() {
-            return Err(NO_PIN.to_owned());
-        }
         match self.joined().token_digest {
             Some(before) if before == token.digest() => {
                 Err("the join token that this agent has is the one that it joined the old server with"
@@ -125,4 +145,5 @@ impl Manager {
     }
 }
 
-const NO_PIN: &str = "the join token that this agent has is not pinned to a root";
+const NO_PIN: &str =
+    "the join token that this agent has is not pinned to a root, and trust_bundle_path is not set";

@@ -3,12 +3,12 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use svidecar_api::svidecar::agent::v1::GetStatusRequest;
-use svidecar_authority::bundle::Bundle;
+use svidecar_authority::{bundle::Bundle, pem};
 use svidecar_config::agent::AgentSettings;
 
 use crate::{
     harness::{Agent, Bed, ids, my_uid, next, soon},
-    server::{TOKEN, World},
+    server::{TOKEN, World, new_ca},
 };
 
 const NEW_TOKEN: &str = "99999999-2222-4333-8444-555555555555";
@@ -117,6 +117,72 @@ async fn a_lost_answer_costs_no_token() {
     .await;
     agent.stop().await;
     assert!(!settings.data_dir.join("joining.json").exists());
+}
+
+/// A second start of a stack leaves a new token of the same server. Whoever answers in between must not make the agent
+/// join its own server again: it would be another agent there, without the entries of the one that it is.
+#[tokio::test]
+async fn an_impostor_does_not_make_the_agent_join_its_own_server_again() {
+    let mut bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let file = bed.dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
+    let mut settings = bed.settings();
+    settings.join_token = None;
+    settings.join_token_file = Some(file.clone());
+    let agent = bed.start(settings);
+    agent.ready().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    bed.stop_server().await;
+    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    // One handshake with somebody else; whatever follows reaches the server.
+    bed.world.impostor.store(1, Ordering::Relaxed);
+    bed.world.create_entry("e2", "/more", &[&my_uid()]);
+    bed.start_server();
+    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 1);
+    let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.agent_id, format!("spiffe://demo.org/spire/agent/join_token/{TOKEN}"));
+
+    bed.stop_server().await;
+    bed.world.impostor.store(usize::MAX, Ordering::Relaxed);
+    bed.start_server();
+    let said = problem(&agent, "names the server that this agent knows already").await;
+    assert!(said.contains("the join token"), "{said}");
+    agent.stop().await;
+}
+
+/// What an operator wrote down goes before what came with the token, here as at the first contact.
+#[tokio::test]
+async fn a_trust_bundle_that_is_written_down_has_to_name_the_new_server() {
+    let (mut bed, mut settings, file, agent) = bed().await;
+    agent.stop().await;
+    bed.stop_server().await;
+    let path = bed.dir.path().join("bundle.pem");
+    let write = |root: &_| std::fs::write(&path, pem::encode_certificates([root])).unwrap();
+    write(new_ca("demo.org").certificate());
+    settings.trust_bundle_path = Some(path.clone());
+    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    bed.start_server();
+    let agent = bed.start(settings);
+    agent.ready().await;
+    problem(&agent, "bundle.pem does not verify it").await;
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 0);
+
+    let root = bed.world.ca.lock().unwrap().certificate().clone();
+    // A token without a pin is enough then.
+    std::fs::write(&file, NEW_TOKEN).unwrap();
+    write(&root);
+    let mut stream = agent.fetch().await.unwrap();
+    soon(async {
+        while Bundle::certificates_from_der(&next(&mut stream).await.svids[0].bundle).unwrap()
+            != [root.clone()]
+        {}
+    })
+    .await;
+    assert_eq!(bed.world.attestations.load(Ordering::Relaxed), 1);
+    agent.stop().await;
 }
 
 /// Whoever can answer at the server's address cannot write a token's hash: nothing of the new token reaches them.
