@@ -49,19 +49,13 @@ pub async fn first_svid(
         None => {}
     }
     let expired = kept_one(state);
-    let token = match TokenSource::of(settings).read()? {
+    let tokens = TokenSource::of(settings);
+    let mut token = match tokens.read()? {
         Some(token) => token,
         None if expired => return Err(AgentError::Expired),
         None => return Err(AgentError::NoJoinToken),
     };
-    let source = Source::choose(settings, &token)?;
-    if source.is_insecure() {
-        tracing::warn!(
-            "insecure_bootstrap is on: whoever answers at {} is taken for the server; \
-             use a token of the form TOKEN.HASH instead",
-            address(settings)
-        );
-    }
+    let mut source = choose(settings, &token)?;
     let key = prepared_key(store, state, source.is_insecure())?;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
@@ -72,7 +66,8 @@ pub async fn first_svid(
             }
             Err(error) => error,
         };
-        if !worth_another_try(&error) {
+        let newer = newer_token(&tokens, &token);
+        if newer.is_none() && !worth_another_try(&error) {
             return Err(error);
         }
         let wait = backoff.next_wait(rand::random());
@@ -82,7 +77,32 @@ pub async fn first_svid(
         );
         status.send_modify(|status| status.problem = Some(error.to_string()));
         tokio::time::sleep(wait).await;
+        // It may have been replaced since: the one before may have no agent any more.
+        if let Some(newer) = newer.or_else(|| newer_token(&tokens, &token)) {
+            source = choose(settings, &newer)?;
+            token = newer;
+            tracing::info!("the join token was replaced; the next try is with the new one");
+        }
     }
+}
+
+/// What the first contact goes by, with a warning if that is nothing.
+fn choose(settings: &AgentSettings, token: &JoinToken) -> Result<Source, AgentError> {
+    let source = Source::choose(settings, token)?;
+    if source.is_insecure() {
+        tracing::warn!(
+            "insecure_bootstrap is on: whoever answers at {} is taken for the server; \
+             use a token of the form TOKEN.HASH instead",
+            address(settings)
+        );
+    }
+    Ok(source)
+}
+
+/// The token that is there now, if it is another than `before`. One that cannot be read is none: it may be in the making.
+fn newer_token(tokens: &TokenSource, before: &JoinToken) -> Option<JoinToken> {
+    let now = tokens.read().ok().flatten()?;
+    (now.digest() != before.digest() || now.pin() != before.pin()).then_some(now)
 }
 
 fn kept_one(state: &Option<AgentState>) -> bool {

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     harness::{Bed, my_uid, next, request, secret, soon},
-    server::{TOKEN, new_ca},
+    server::{TOKEN, World, new_ca},
 };
 
 #[tokio::test]
@@ -105,6 +105,34 @@ async fn an_agent_that_starts_before_its_server_waits_and_says_so() {
     bed.start_server();
     agent.ready().await;
     next(&mut agent.fetch().await.unwrap()).await;
+    agent.stop().await;
+}
+
+/// Whoever runs `bootstrap` again while the agent waits has its first token deleted.
+#[tokio::test]
+async fn an_agent_that_waits_joins_by_the_token_of_the_moment() {
+    const NEWER: &str = "99999999-2222-4333-8444-555555555555";
+    let mut bed = Bed::new(true);
+    bed.world = World::with_token(true, NEWER);
+    let file = bed.dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
+    let mut settings = bed.settings();
+    settings.join_token = None;
+    settings.join_token_file = Some(file.clone());
+    bed.stop_server().await;
+    let agent = bed.start(settings);
+    // It has tried, and waits.
+    soon(async {
+        while !agent.fetch().await.unwrap_err().message().contains("cannot reach the server") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    std::fs::write(&file, format!("{NEWER}.{}", bed.world.pin())).unwrap();
+    bed.start_server();
+    agent.ready().await;
+    let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.agent_id, format!("spiffe://demo.org/spire/agent/join_token/{NEWER}"));
     agent.stop().await;
 }
 
