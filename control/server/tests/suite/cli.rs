@@ -350,6 +350,45 @@ async fn bootstrap_may_run_again_and_again() {
     assert!(third.out.contains("[bootstrap] 1 entry is there already\n"), "{}", third.out);
 }
 
+/// An agent that read the first token and waits has to find it refused: it has no name any more.
+#[tokio::test]
+async fn bootstrap_deletes_the_token_before_and_only_what_is_of_it() {
+    let server = fixture().await;
+    let file = server.path("token");
+    let line = format!("bootstrap -agentID spiffe://demo.org/node --join-token-file {}", file.display());
+    assert!(server.run(&line).await.ok);
+    let first = fs::read_to_string(&file).unwrap();
+    let agent = format!("spiffe://demo.org/spire/agent/join_token/{}", first.split_once('.').unwrap().0);
+    let own = format!("entry create -parentID {agent} -spiffeID spiffe://demo.org/own -selector unix:uid:1");
+    assert!(server.run(&own).await.ok);
+
+    let second = server.run(&line).await;
+    assert!(second.ok, "{}", second.err);
+    let tokens = server.run("token list").await.out;
+    assert!(tokens.starts_with("Found 1 join token:"), "{tokens}");
+    // The new agent's name, and what somebody made for the agent before.
+    assert_eq!(server.run("entry count").await.out, "2 registration entries\n");
+    let kept = server.run(&format!("entry show -parentID {agent}")).await.out;
+    assert!(kept.contains("spiffe://demo.org/own"), "{kept}");
+}
+
+/// `--wait` is an end also where somebody takes the connection and says nothing.
+#[tokio::test]
+async fn bootstrap_does_not_wait_for_a_silent_server_for_ever() {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let line = format!(
+        "bootstrap -agentID spiffe://demo.org/node --join-token-file {} --wait 0s -socketPath {}",
+        directory.path().join("token").display(),
+        socket.display()
+    );
+    let ran = tokio::task::spawn_blocking(move || execute(program(&line), ""));
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(60), ran).await.unwrap().unwrap();
+    assert!(!ran.ok);
+    assert!(ran.err.contains("did not answer"), "{}", ran.err);
+}
+
 #[tokio::test]
 async fn bootstrap_says_which_server_it_waited_for() {
     let server = fixture().await;
