@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,7 +19,11 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, sync::Semaphore, time::Instant};
+use tokio::{
+    net::UnixStream,
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 
 use super::{
     inspect::{self, Inspected},
@@ -29,7 +33,7 @@ use super::{
 /// A container with many mounts and networks has some 50 KiB.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// Questions to one engine at the same time; more wait.
+/// Questions to one engine at the same time, each about another container; more wait.
 const AT_ONCE: usize = 16;
 
 /// Containers that are remembered, and how large an answer may be for that.
@@ -39,7 +43,7 @@ const MAX_REMEMBERED_ANSWER: usize = 64 << 10;
 /// How long an answer is waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// All tries together.
+    /// All tries together; and before them, for a place among the questions.
     pub total: Duration,
     /// One try.
     pub one_try: Duration,
@@ -48,7 +52,7 @@ pub struct Patience {
 }
 
 /// Why an engine did not answer the question.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
     /// No such file.
     #[error("there is no socket at {0}")]
@@ -75,6 +79,9 @@ pub enum EngineError {
     /// Too slow.
     #[error("it did not answer within {:.1} s", .0.as_secs_f32())]
     Late(Duration),
+    /// It was not asked.
+    #[error("it was still asked about {AT_ONCE} other containers after {:.1} s", .0.as_secs_f32())]
+    Crowded(Duration),
     /// An error of the engine, or a refusal of a proxy before it.
     #[error("it answered {status}: {message}")]
     Status {
@@ -94,7 +101,7 @@ impl EngineError {
         match self {
             Self::NoSocket(_) | Self::NobodyListens(_) | Self::Broken(_) | Self::Late(_) => true,
             Self::Status { status, .. } => status.is_server_error(),
-            Self::NotPermitted(_) | Self::Owner { .. } | Self::Unusable(_) => false,
+            Self::NotPermitted(_) | Self::Owner { .. } | Self::Crowded(_) | Self::Unusable(_) => false,
         }
     }
 
@@ -105,7 +112,7 @@ impl EngineError {
                 "start the engine (podman: `systemctl enable --now podman.socket`); if the agent runs in a container, mount the socket into it"
             }
             Self::NotPermitted(_) => "run the agent as root, or in the group that owns the socket",
-            Self::NobodyListens(_) | Self::Broken(_) | Self::Late(_) => {
+            Self::NobodyListens(_) | Self::Broken(_) | Self::Late(_) | Self::Crowded(_) => {
                 "see whether the engine runs and answers"
             }
             Self::Owner { .. } => "the socket was replaced; see what its directory holds",
@@ -154,6 +161,9 @@ impl Health {
     }
 }
 
+/// What an engine said of a container.
+type Answer = Result<Option<Arc<Inspected>>, EngineError>;
+
 /// See the module.
 pub struct Engine {
     /// For sentences, such as `the Docker Engine`.
@@ -164,6 +174,8 @@ pub struct Engine {
     patience: Patience,
     /// None if a container's answer may change while it lives: `podman update` sets variables.
     remembered: Option<Mutex<HashMap<ContainerId, Arc<Inspected>>>>,
+    /// What it is being asked. Whoever waits for an answer holds the question; it ends with the last of them.
+    questions: Mutex<HashMap<ContainerId, Weak<OnceCell<Answer>>>>,
     at_once: Semaphore,
     health: Mutex<Health>,
 }
@@ -191,6 +203,7 @@ impl Engine {
             owner,
             patience,
             remembered: None,
+            questions: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE),
             health: Mutex::default(),
         }
@@ -208,24 +221,48 @@ impl Engine {
         &self.socket
     }
 
-    /// What the engine says of a container; none if it does not know it.
+    /// What the engine says of a container; none if it does not know it. It is asked one question about a container at
+    /// a time, for all who call meanwhile: no container has more than one of the places, however often it calls.
+    /// Cancel safe: the next of those who wait asks.
     ///
     /// # Errors
     /// When it does not answer, or not as an engine does. The operator has been told.
-    pub async fn inspect(&self, id: &ContainerId) -> Result<Option<Arc<Inspected>>, EngineError> {
+    pub async fn inspect(&self, id: &ContainerId) -> Answer {
         let remembered = self.remembered().and_then(|all| all.get(id).cloned());
         if remembered.is_some() {
             return Ok(remembered);
         }
+        let question = self.question(id);
+        question.get_or_init(|| self.inspect_now(id)).await.clone()
+    }
+
+    /// The question about a container that is being asked, or a new one.
+    fn question(&self, id: &ContainerId) -> Arc<OnceCell<Answer>> {
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = questions.get(id).and_then(Weak::upgrade);
+        if let Some(question) = asked.filter(|question| !question.initialized()) {
+            return question;
+        }
+        questions.retain(|_, question| question.strong_count() > 0);
+        let question = Arc::default();
+        questions.insert(id.clone(), Arc::downgrade(&question));
+        question
+    }
+
+    async fn inspect_now(&self, id: &ContainerId) -> Answer {
         let answer = self.ask_patiently(id).await;
         let outcome = match &answer {
             Ok(Some(_)) => "answered",
             Ok(None) => "unknown_container",
+            Err(EngineError::Crowded(_)) => "crowded",
             Err(_) => "failed",
         };
         metrics::counter!("svidecar_agent_engine_requests_total", "engine" => self.name.clone(), "outcome" => outcome)
             .increment(1);
-        self.tell(answer.as_ref().err());
+        // Those who have the places say how the engine is.
+        if !matches!(answer, Err(EngineError::Crowded(_))) {
+            self.tell(answer.as_ref().err());
+        }
         let Some((found, size)) = answer? else { return Ok(None) };
         if size <= MAX_REMEMBERED_ANSWER
             && let Some(mut all) = self.remembered()
@@ -255,12 +292,12 @@ impl Engine {
     /// As often as the time allows; only once if the engine is known to be away, so that callers who need
     /// nothing of it do not wait for it over and over.
     async fn ask_patiently(&self, id: &ContainerId) -> Result<Option<(Arc<Inspected>, usize)>, EngineError> {
-        let give_up = Instant::now() + self.patience.total;
-        let late = || EngineError::Late(self.patience.total);
-        let _permit = tokio::time::timeout_at(give_up, self.at_once.acquire())
-            .await
-            .map_err(|_| late())?
-            .map_err(|_| late())?;
+        let total = self.patience.total;
+        let Ok(Ok(_place)) = tokio::time::timeout(total, self.at_once.acquire()).await else {
+            return Err(EngineError::Crowded(total));
+        };
+        // The engine has all of its time, however long we waited for a place.
+        let give_up = Instant::now() + total;
         let is_away = self.health().answers == Some(false);
         let mut pause = self.patience.pause;
         loop {

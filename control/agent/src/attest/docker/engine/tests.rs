@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixListener,
@@ -89,6 +90,55 @@ async fn podman_is_asked_each_time() {
         assert!(engine.inspect(&id()).await.unwrap().is_some());
     }
     assert_eq!(stand_in.asked(), 3);
+}
+
+/// Else a container that calls often would take all places, and the others' callers had no selectors.
+#[tokio::test]
+async fn a_container_is_asked_about_once_at_a_time() {
+    let unknown = answer("404 Not Found", "{}");
+    let stand_in = StandIn::start(vec![Some(container()), Some(unknown)]);
+    let engine = Engine::podman(&stand_in.socket(), None, patient());
+    let id = id();
+    let answers = join_all((0..3 * AT_ONCE).map(|_| engine.inspect(&id))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
+    assert_eq!(stand_in.asked(), 1);
+    let answers = join_all((0..3 * AT_ONCE).map(|_| engine.inspect(&id))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().is_none()));
+    assert_eq!(stand_in.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_fails_no_other() {
+    let stand_in = StandIn::start(vec![None, Some(container())]);
+    let engine = Engine::docker(&stand_in.socket(), None, patient());
+    let id = id();
+    let mut asking = Box::pin(engine.inspect(&id));
+    let mut waiting = Box::pin(engine.inspect(&id));
+    while stand_in.asked() == 0 {
+        tokio::select! {
+            biased;
+            _ = &mut asking => panic!("nobody answered"),
+            _ = &mut waiting => panic!("nobody answered"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(asking);
+    assert!(waiting.await.unwrap().is_some());
+    assert_eq!(stand_in.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_place_is_no_failure_of_the_engine() {
+    let stand_in = StandIn::start(vec![Some(container())]);
+    let engine = Engine::podman(&stand_in.socket(), None, patient());
+    assert!(engine.inspect(&id()).await.unwrap().is_some());
+    let places = engine.at_once.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+    let error = engine.inspect(&id()).await.unwrap_err();
+    assert!(matches!(error, EngineError::Crowded(_)), "{error}");
+    assert_eq!(engine.health().answers, Some(true));
+    drop(places);
+    assert!(engine.inspect(&id()).await.unwrap().is_some());
+    assert_eq!(stand_in.asked(), 2);
 }
 
 #[tokio::test]
