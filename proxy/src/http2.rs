@@ -19,6 +19,7 @@ pub mod settings;
 mod stream;
 mod streams;
 mod tunnel;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use session::{LAST_WORDS, PROBE_EVERY, Phase, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;
 pub use tunnel::Tunnel;
+pub use watch::Watch;
 
 /// Which end of a connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

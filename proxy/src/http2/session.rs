@@ -49,7 +49,7 @@ pub(super) struct Inner {
     life: Life,
 }
 
-/// What is known of the peer since the last look.
+/// What is known of the peer since the last look, or since it was asked for something after nothing ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// It said something.
@@ -129,7 +129,13 @@ impl Session {
     /// # Errors
     /// Nothing was sent; the request may go another way.
     pub fn open(&self, head: &RequestHead, end: bool) -> Result<Stream, OpenError> {
-        let key = self.0.borrow_mut().connection.open(head, end)?;
+        let mut inner = self.0.borrow_mut();
+        let is_first = inner.connection.streams.open_count() == 0;
+        let key = inner.connection.open(head, end)?;
+        if is_first && inner.life == Life::Heard {
+            inner.life = Life::Quiet;
+        }
+        drop(inner);
         Ok(Stream::new(self.clone(), key))
     }
 
@@ -203,8 +209,15 @@ impl Session {
         self.0.borrow_mut().connection.reset_stalled()
     }
 
-    /// Asks a peer that has said nothing since the last call whether it is there, and ends the connection with one that did not
-    /// answer; called each [`PROBE_EVERY`] while streams run, toward peers that take it well (servers of gRPC do not).
+    /// Whether the peer said something after it was asked for what runs, or ran last.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.0.borrow().life == Life::Heard
+    }
+
+    /// Asks a peer that has said nothing since the last call, or since the first stream was opened, whether it is there, and
+    /// ends the connection with one that did not answer; called each [`PROBE_EVERY`] while streams run ([`super::Watch`]),
+    /// toward peers that take it well (servers of gRPC do not).
     pub fn probe(&self) {
         let mut inner = self.0.borrow_mut();
         inner.life = match inner.life {

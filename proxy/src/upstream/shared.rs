@@ -19,7 +19,7 @@ use crate::{
     connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
     drain::Direction,
     http2::{
-        LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel,
+        LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, Watch,
         settings::LONG_FRAME,
     },
     io::Stream,
@@ -202,7 +202,7 @@ async fn drive(
     };
     let (mut was, mut is_told, mut is_settled) = (None, false, false);
     // Other servers may take PINGs without data for an attack.
-    let look_every = if shared.is_svidecar { PROBE_EVERY } else { TEND_EVERY };
+    let mut watch = Watch::new(if shared.is_svidecar { PROBE_EVERY } else { TEND_EVERY });
     let mut tended = Instant::now();
     let end = poll_fn(|cx: &mut Context<'_>| {
         loop {
@@ -214,12 +214,15 @@ async fn drive(
                 settled.notify_waiters();
             }
             let is_idle = session.active_streams() == 0;
+            if is_idle {
+                watch.rest(session);
+            }
             if was.replace((is_idle, is_told)) != Some((is_idle, is_told)) {
-                lifeline.set_timer(Instant::now().checked_add(match is_idle {
-                    false => look_every,
-                    true if is_told || session.is_closed() => LAST_WORDS,
-                    true => facts.spec.idle_timeout,
-                }));
+                lifeline.set_timer(match is_idle {
+                    false => watch.due(),
+                    true if is_told || session.is_closed() => Instant::now().checked_add(LAST_WORDS),
+                    true => Instant::now().checked_add(facts.spec.idle_timeout),
+                });
             }
             let over = lifeline.poll_over(cx, judge);
             let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
@@ -234,6 +237,7 @@ async fn drive(
                         tended = Instant::now();
                         session.tend();
                     }
+                    watch.looked();
                     was = None;
                     continue;
                 }
