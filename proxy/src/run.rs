@@ -16,7 +16,7 @@ use svidecar_config::{
     log,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use svidecar_wrapper::{Child, Signals};
+use svidecar_wrapper::{Child, Received, Signals};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -97,19 +97,21 @@ async fn supervise(
             command = when_ready(&proxy, to_start) => app = Some(start_app(command, &proxy)?),
             code = app_end(&mut app) => break Reason::AppEnded(code?),
             interfaces = network_loss(&mut network, &proxy) => {
-                pass_on(&app, Signal::SIGTERM);
+                if let Some(app) = &app {
+                    app.signal(Signal::SIGTERM);
+                }
                 break Reason::NetworkLost(interfaces);
             }
             () = proxy.worker_failed() => return Err(ProxyError::WorkerEnded { index: 0 }),
-            signal = signals.next() => match signal {
+            received = signals.next() => match received.signal {
                 Signal::SIGHUP => {
                     proxy.shared().telemetry.reopen();
                     // A reload that waits already will see the newest files.
                     let _ = reload.try_send(());
                 }
-                signal @ (Signal::SIGUSR1 | Signal::SIGUSR2) => pass_on(&app, signal),
+                Signal::SIGUSR1 | Signal::SIGUSR2 => pass_on(&app, received),
                 signal => {
-                    pass_on(&app, signal);
+                    pass_on(&app, received);
                     break Reason::Signal(signal);
                 }
             },
@@ -219,9 +221,9 @@ async fn app_end(app: &mut Option<Child>) -> Result<u8, ProxyError> {
     }
 }
 
-fn pass_on(app: &Option<Child>, signal: Signal) {
+fn pass_on(app: &Option<Child>, received: Received) {
     if let Some(app) = app {
-        app.pass_on(signal);
+        app.pass_on(received);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, IsTerminal as _},
     process::Command,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use rustix::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 
-use crate::WrapperError;
+use crate::{Received, WrapperError};
 
 /// A shell's convention: killed by signal N exits with 128 + N.
 const SIGNALLED: i32 = 128;
@@ -65,10 +64,11 @@ impl Child {
         }
     }
 
-    /// Passes on a signal that we got, except for the interrupt of a terminal, which the app got as well.
-    pub fn pass_on(&self, signal: Signal) {
-        if signal != Signal::SIGINT || !io::stdin().is_terminal() {
-            self.signal(signal);
+    /// Passes on a signal that we got, except for one of a terminal's keys, which the app got as well: many take a second
+    /// one as the wish to end without finishing.
+    pub fn pass_on(&self, received: Received) {
+        if !received.is_of_keys {
+            self.signal(received.signal);
         }
     }
 

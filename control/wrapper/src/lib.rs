@@ -5,12 +5,13 @@
 //! buries what others left behind. It must never start a command again: that is the job of whatever started us.
 
 mod child;
+mod keyboard;
 mod signals;
 
 use std::{ffi::OsString, io};
 
 pub use child::Child;
-pub use signals::{Signals, is_termination};
+pub use signals::{Received, Signals, is_termination};
 
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]

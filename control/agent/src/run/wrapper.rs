@@ -59,10 +59,10 @@ pub async fn run(settings: AgentSettings, command: &[OsString]) -> Result<u8, Ag
             }
             Ok(()) = &mut served, if app.is_none() => app = Some(start(command, &endpoint)?),
             code = end(&mut app) => break code?,
-            signal = signals.next() => match &app {
+            received = signals.next() => match &app {
                 // How long it may take now is for whoever sent the signal to say, and for the command.
-                Some(app) => app.pass_on(signal),
-                None if is_termination(signal) => break 0,
+                Some(app) => app.pass_on(received),
+                None if is_termination(received.signal) => break 0,
                 None => {}
             },
         }
