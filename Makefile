@@ -64,4 +64,4 @@ install: ## the three binaries into PREFIX/bin (default /usr/local)
 
 clean: ## removes all that was built, fetched or started: target, and the stack with its volumes and images
 	-@if docker version >/dev/null 2>&1; then compose/stack clean; fi
-	cargo clean
+	@if command -v cargo >/dev/null; then cargo clean; else rm -rf "$(TARGET)"; fi
