@@ -21,10 +21,10 @@ pub struct Project {
 }
 
 impl Project {
-    /// The stack of files below `compose/`. Nothing is started. None where no engine answers.
+    /// The stack of files below `compose/`. Nothing is started. None where [`Engine::need`] skips the test, or Compose is missing.
     ///
     /// # Errors
-    /// When the images are not built.
+    /// When the skip cannot be written down, or the engine's socket cannot be looked at.
     pub async fn new(test: &str, version: Compose, files: &[&str]) -> Result<Option<Self>> {
         let Some(engine) = Engine::need(test).await? else { return Ok(None) };
         let Some(compose) = engine.compose(version, test)? else { return Ok(None) };
