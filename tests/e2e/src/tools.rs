@@ -48,7 +48,7 @@ impl Tool {
             Self::H2spec => "h2spec",
             Self::GrpcGo => "grpc-go",
             Self::GoApp => "go-app",
-            Self::Namespaces => "ip",
+            Self::Namespaces => "network namespaces",
         }
     }
 
@@ -56,12 +56,8 @@ impl Tool {
     fn find(self, binaries: &Binaries) -> Option<PathBuf> {
         let tools = binaries.tools();
         let path = match self {
-            Self::Namespaces if !nix::unistd::geteuid().is_root() => return None,
-            Self::Curl | Self::OpenSsl | Self::Nghttp | Self::H2load | Self::Namespaces => {
-                return std::env::split_paths(&std::env::var_os("PATH")?)
-                    .map(|dir| dir.join(self.name()))
-                    .find(|path| path.is_file());
-            }
+            Self::Namespaces => return in_path("ip").filter(|_| can_make_namespaces()),
+            Self::Curl | Self::OpenSsl | Self::Nghttp | Self::H2load => return in_path(self.name()),
             Self::PySpiffe | Self::WebSockets => tools.join("python/bin/python"),
             // The package's own command is a Python script that runs this.
             Self::Envoy => std::fs::read_dir(tools.join("python/lib"))
@@ -73,6 +69,18 @@ impl Tool {
         };
         path.is_file().then_some(path)
     }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// By doing what `ip netns add` does, in a mount namespace that ends with it: root in a container has not always the right to.
+/// `tests/run` asks in the same words.
+fn can_make_namespaces() -> bool {
+    let make = ["--mount", "--net", "mount", "--bind", "/proc/self/ns/net", "/dev/null"];
+    let made = std::process::Command::new("unshare").args(make).output();
+    made.is_ok_and(|made| made.status.success())
 }
 
 /// The tool's path; or nothing, and the skip is written down for `tests/run` to count.
