@@ -53,6 +53,14 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     normal
 }
 
+/// Whether the command line announces a command and has none: `--` is its last word.
+///
+/// A parser gives the same for `run --`, which an image without a CMD comes to, as for `run`.
+#[must_use]
+pub fn ends_with_separator(args: &[OsString]) -> bool {
+    args.iter().position(|arg| arg == "--").is_some_and(|at| at + 1 == args.len())
+}
+
 enum Rewrite {
     AsItIs,
     Flag(String),

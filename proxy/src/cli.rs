@@ -14,9 +14,13 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use svidecar_wrapper::WrapperError;
 
 use self::{console::Console, error::CliError};
-use crate::run::{self, ProxyOptions};
+use crate::{
+    error::ProxyError,
+    run::{self, ProxyOptions},
+};
 
 /// The configuration, or the command line, is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -74,12 +78,18 @@ enum Command {
 
 /// Runs the command that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(svidecar_config::args::normalize(arguments)) {
+    let arguments = svidecar_config::args::normalize(arguments);
+    let without_command = svidecar_config::args::ends_with_separator(&arguments);
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let mut console = Console::default();
-    execute(cli.command, &mut console).unwrap_or_else(|error| {
+    let outcome = match cli.command {
+        Command::Run(_) if without_command => Err(ProxyError::App(WrapperError::NoCommand).into()),
+        command => execute(command, &mut console),
+    };
+    outcome.unwrap_or_else(|error| {
         console.report(&error);
         error.exit_code()
     })

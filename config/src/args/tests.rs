@@ -158,3 +158,12 @@ fn what_is_not_text_stays() {
     let odd = OsString::from_vec(vec![b'-', b'a', 0xff]);
     assert_eq!(normalize(["p".into(), odd.clone()]), ["p".into(), odd]);
 }
+
+#[test]
+fn a_separator_without_a_command_is_told_from_none() {
+    let ends = |line: &str| ends_with_separator(&normalize(line.split_whitespace().map(OsString::from)));
+    assert!(ends("a run --") && ends("a run -config a.yaml --"));
+    for line in ["a run", "a run -- app", "a run -- app --", "a run -- --"] {
+        assert!(!ends(line), "{line}");
+    }
+}

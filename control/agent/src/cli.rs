@@ -15,6 +15,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use svidecar_wrapper::WrapperError;
 
 use self::{console::Console, error::CliError};
 
@@ -69,12 +70,18 @@ enum Command {
 /// Runs the command that `arguments` (the program's name first) ask for. Exits with 0 when it did what was
 /// asked, with 1 when not, as SPIRE's do; `run -- COMMAND` with the command's own code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(svidecar_config::args::normalize(arguments)) {
+    let arguments = svidecar_config::args::normalize(arguments);
+    let without_command = svidecar_config::args::ends_with_separator(&arguments);
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let mut console = Console::default();
-    execute(cli.command, &mut console).unwrap_or_else(|error| {
+    let outcome = match cli.command {
+        Command::Run(_) if without_command => Err(CliError::Command(WrapperError::NoCommand)),
+        command => execute(command, &mut console),
+    };
+    outcome.unwrap_or_else(|error| {
         console.report(&error);
         ExitCode::FAILURE
     })

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use svidecar_api::transport::{ConnectError, EndpointError};
 use svidecar_config::{diagnostic::Diagnostics, log::LogError};
+use svidecar_wrapper::WrapperError;
 use tonic::Status;
 
 use crate::error::AgentError;
@@ -56,6 +57,9 @@ pub enum CliError {
     /// What the agent sent is not an SVID or bundle.
     #[error(transparent)]
     Authority(#[from] svidecar_authority::AuthorityError),
+    /// The command behind `--` cannot be run, which shows before there is a log.
+    #[error("{0} ({code})", code = .0.code())]
+    Command(WrapperError),
     /// What would stop the agent.
     #[error(transparent)]
     Agent(#[from] AgentError),

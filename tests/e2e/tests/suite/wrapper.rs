@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use svidecar_e2e::{Tool, need};
-use svidecar_stack::{Launch, Process, Stack, StackOptions, binaries};
+use svidecar_stack::{Binaries, Launch, Process, Stack, StackOptions, binaries};
 
 /// An app that says what it was told, and ends with 7 when it is asked to.
 const APP: &str = r#"trap 'echo "app: told to stop"; kill $!; exit 7' TERM
@@ -104,6 +104,19 @@ async fn an_agent_that_cannot_begin_starts_nothing() -> Result<()> {
     let mut all = launch.args(["/nonexistent/app"]).start("all")?;
     assert_eq!(exit_code(&mut all).await?, 1);
     assert!(!all.log.lines_with("cannot start /nonexistent/app").is_empty(), "{}", all.log.tail(40));
+    Ok(())
+}
+
+/// As an image without a CMD comes to it.
+#[tokio::test]
+async fn without_a_command_nothing_starts() -> Result<()> {
+    let binaries = Binaries::beside_this_program(None)?;
+    for (program, code) in [(binaries.agent(), 1), (binaries.proxy(), 64)] {
+        let mut launched =
+            Launch::new(program).args(["run", "--config", "/nonexistent", "--"]).start("run")?;
+        assert_eq!(exit_code(&mut launched).await?, code);
+        assert_eq!(launched.log.lines_with("no_command").len(), 1, "{}", launched.log.text());
+    }
     Ok(())
 }
 
