@@ -30,7 +30,7 @@ pub struct DockerAttestorSettings {
     /// IDs of the users whose own (rootless) engines are believed. Such an engine says whatever its user wants:
     /// who is in this list can give itself every `docker:` selector.
     pub rootless_users: Vec<u32>,
-    /// How long a caller waits for the engine's answer, all tries together.
+    /// How long a caller waits for the engine's answer, all tries together; before that as long for its turn, if 16 other containers are asked about.
     pub timeout: HumanDuration,
 }
 
