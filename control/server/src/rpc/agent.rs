@@ -235,15 +235,13 @@ impl AgentService {
             at: state.clock.unix(),
         };
         let key = user.key_fingerprint.clone();
-        let consumed = match state.store.consume_token(token, user).await {
-            Ok(consumed) => consumed,
-            Err(error) => {
-                telemetry::attested(error.code());
-                let token = glimpse(token);
-                tracing::warn!(token, %peer, key, code = error.code(), %error, "refused a join token");
-                return Err(token_refused(&error));
-            }
+        let refused = |error: StoreError| {
+            telemetry::attested(error.code());
+            let token = glimpse(token);
+            tracing::warn!(token, %peer, key, code = error.code(), %error, "refused a join token");
+            token_refused(&error)
         };
+        let consumed = state.store.consume_token(token, user).await.map_err(refused)?;
 
         let svid = self.sign(&id, &csr)?;
         let expires_at = svid::seconds(svid.not_after);
@@ -253,23 +251,24 @@ impl AgentService {
                 state.store.renew_agent(&id, svid.serial.clone(), expires_at).await.map(|_| ())
             }
             _ => {
-                state
-                    .store
-                    .put_agent(AgentRecord {
-                        id: id.clone(),
-                        attestation_type: JOIN_TOKEN.to_owned(),
-                        serial: svid.serial.clone(),
-                        expires_at,
-                        new_serial: String::new(),
-                        new_expires_at: 0,
-                        can_reattest: false,
-                        agent_version: String::new(),
-                        selectors: Vec::new(),
-                    })
-                    .await
+                let agent = AgentRecord {
+                    id: id.clone(),
+                    attestation_type: JOIN_TOKEN.to_owned(),
+                    serial: svid.serial.clone(),
+                    expires_at,
+                    new_serial: String::new(),
+                    new_expires_at: 0,
+                    can_reattest: false,
+                    agent_version: String::new(),
+                    selectors: Vec::new(),
+                };
+                state.store.put_agent(agent, Some(token)).await
             }
         };
-        stored.map_err(|error| status::store("failed to create attested agent", &error))?;
+        stored.map_err(|error| match error {
+            StoreError::TokenUnknown => refused(error),
+            error => status::store("failed to create attested agent", &error),
+        })?;
         telemetry::attested("ok");
         let first_use = consumed == Consumed::First;
         tracing::info!(spiffe_id = %id, %peer, key, serial = svid.serial, first_use, reusable, "agent attested");

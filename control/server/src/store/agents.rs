@@ -6,7 +6,7 @@ use svidecar_id::SpiffeId;
 use super::{
     AgentRecord, EventKind, Match, Page, PageRequest, Selector, Store, StoreError, entries,
     entry_filter::{self, Conditions},
-    events,
+    events, tokens,
 };
 
 const COLUMNS: &str =
@@ -50,14 +50,19 @@ impl AgentFilter {
 }
 
 impl Store {
-    /// Stores an agent that attested, new or again, with its selectors.
+    /// Stores an agent that attested, new or again, with its selectors. A join token that it attested by has to be there
+    /// still: once one is deleted, nobody becomes an agent by it any more.
     ///
     /// # Errors
-    /// [`StoreError::AgentBanned`]: attesting does not lift a ban.
-    pub async fn put_agent(&self, agent: AgentRecord) -> Result<(), StoreError> {
+    /// [`StoreError::AgentBanned`]: attesting does not lift a ban. [`StoreError::TokenUnknown`].
+    pub async fn put_agent(&self, agent: AgentRecord, token: Option<&str>) -> Result<(), StoreError> {
+        let token = token.map(str::to_owned);
         self.write(move |connection| {
             if find(connection, &agent.id)?.is_some_and(|known| known.is_banned()) {
                 return Err(StoreError::AgentBanned { id: agent.id.to_string() });
+            }
+            if let Some(token) = token {
+                tokens::find(connection, &token)?.ok_or(StoreError::TokenUnknown)?;
             }
             put(connection, &agent)
         })

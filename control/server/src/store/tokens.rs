@@ -131,7 +131,7 @@ pub enum Consumed {
 
 const COLUMNS: &str = "token, expires_at, reusable, used_by, used_from, used_at";
 
-fn find(connection: &Connection, token: &str) -> Result<Option<TokenRecord>, StoreError> {
+pub(super) fn find(connection: &Connection, token: &str) -> Result<Option<TokenRecord>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM join_tokens WHERE token = ?");
     Ok(connection.prepare_cached(&sql)?.query_row([token], record).optional()?)
 }

@@ -4,7 +4,7 @@ use super::*;
 async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen() {
     let f = fixture().await;
     let first = agent("/spire/agent/1");
-    f.store.put_agent(first.clone()).await.unwrap();
+    f.store.put_agent(first.clone(), None).await.unwrap();
     let renewed = f.store.renew_agent(&first.id, "2002".to_owned(), NOW + 7200).await.unwrap();
     assert_eq!((renewed.serial.as_str(), renewed.new_serial.as_str()), ("1001", "2002"));
     let unchanged = f.store.activate_agent_serial(&first.id, "1001".to_owned()).await.unwrap();
@@ -18,10 +18,10 @@ async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen() {
 async fn a_ban_holds_until_the_agent_is_deleted() {
     let f = fixture().await;
     let agent = agent("/spire/agent/1");
-    f.store.put_agent(agent.clone()).await.unwrap();
+    f.store.put_agent(agent.clone(), None).await.unwrap();
     assert!(f.store.ban_agent(&agent.id).await.unwrap().is_banned());
     for refused in [
-        f.store.put_agent(agent.clone()).await.unwrap_err(),
+        f.store.put_agent(agent.clone(), None).await.unwrap_err(),
         f.store.renew_agent(&agent.id, "3".to_owned(), 1).await.unwrap_err(),
     ] {
         assert_eq!(refused.code(), "agent_banned");
@@ -29,14 +29,14 @@ async fn a_ban_holds_until_the_agent_is_deleted() {
     assert!(f.store.activate_agent_serial(&agent.id, String::new()).await.unwrap().is_banned());
     assert!(f.store.prune_agents(NOW * 2, true).await.unwrap().is_empty());
     f.store.delete_agent(&agent.id).await.unwrap();
-    f.store.put_agent(agent).await.unwrap();
+    f.store.put_agent(agent, None).await.unwrap();
 }
 
 #[tokio::test]
 async fn deleting_an_agent_takes_its_alias_and_nothing_else() {
     let f = fixture().await;
     let agent = agent("/spire/agent/join_token/t");
-    f.store.put_agent(agent.clone()).await.unwrap();
+    f.store.put_agent(agent.clone(), None).await.unwrap();
     let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
     let selector = Selector::new("spiffe_id", agent.id.as_str());
     let alias = EntryRecord::new(id("/node-1"), agent.id.clone(), vec![selector]);
@@ -59,7 +59,7 @@ async fn listing_filters_and_pruning() {
         ..agent("/spire/agent/3")
     };
     for agent in [&one, &two, &three] {
-        f.store.put_agent(agent.clone()).await.unwrap();
+        f.store.put_agent(agent.clone(), None).await.unwrap();
     }
     f.store.ban_agent(&two.id).await.unwrap();
     let of = AgentFilter::default;

@@ -9,7 +9,7 @@ async fn every_change_is_in_the_log_once_and_in_order() {
     let f = fixture().await;
     let mut changes = f.store.changes();
     let entry = f.add(entry("/a", &["u:1"])).await;
-    f.store.put_agent(agent("/spire/agent/1")).await.unwrap();
+    f.store.put_agent(agent("/spire/agent/1"), None).await.unwrap();
     f.store.set_bundle(bundle("b.org")).await.unwrap();
     f.store.set_bundle(bundle("b.org")).await.unwrap();
     f.store.delete_entry(&entry.id).await.unwrap();

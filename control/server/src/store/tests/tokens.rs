@@ -85,3 +85,21 @@ async fn tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret() {
     assert!(f.store.delete_token(&token.id()).await.unwrap() == *token);
     assert_eq!(f.store.consume_token("secret", by("a", NOW)).await.unwrap_err().code(), "token_unknown");
 }
+
+/// Whoever deletes a token may take it that the agents that are there then are all.
+#[tokio::test]
+async fn nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use() {
+    let f = with_token(NOW + 600).await;
+    let joining = agent("/spire/agent/join_token/secret");
+    f.store.consume_token("secret", by("a", NOW)).await.unwrap();
+    let token = f.store.get_token("secret").await.unwrap().unwrap();
+    f.store.delete_token(&token.id()).await.unwrap();
+    let refused = f.store.put_agent(joining.clone(), Some("secret")).await.unwrap_err();
+    assert_eq!(refused.code(), "token_unknown");
+    assert!(f.store.get_agent(&joining.id).await.unwrap().is_none());
+
+    let f = with_token(NOW + 600).await;
+    f.store.consume_token("secret", by("a", NOW)).await.unwrap();
+    f.store.put_agent(joining.clone(), Some("secret")).await.unwrap();
+    assert!(f.store.get_agent(&joining.id).await.unwrap().is_some());
+}
