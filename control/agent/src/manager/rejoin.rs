@@ -145,5 +145,4 @@ impl Manager {
     }
 }
 
-const NO_PIN: &str =
-    "the join token that this agent has is not pinned to a root, and trust_bundle_path is not set";
+const NO_PIN: &str = "the join token that this agent has is not pinned to a root, and neither trust_bundle_path nor trust_bundle_url is set";

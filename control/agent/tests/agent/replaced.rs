@@ -13,9 +13,9 @@ use crate::{
 
 const NEW_TOKEN: &str = "99999999-2222-4333-8444-555555555555";
 
-/// An agent that has joined, with its token in a file, whose server then lost everything.
-async fn bed() -> (Bed, AgentSettings, PathBuf, Agent) {
-    let mut bed = Bed::new(true);
+/// An agent that has joined, with its token in a file.
+async fn joined() -> (Bed, AgentSettings, PathBuf, Agent) {
+    let bed = Bed::new(true);
     bed.world.create_entry("e1", "/mine", &[&my_uid()]);
     let file = bed.dir.path().join("token");
     std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
@@ -24,6 +24,12 @@ async fn bed() -> (Bed, AgentSettings, PathBuf, Agent) {
     settings.join_token_file = Some(file.clone());
     let agent = bed.start(settings.clone());
     agent.ready().await;
+    (bed, settings, file, agent)
+}
+
+/// The same, and then its server lost everything.
+async fn bed() -> (Bed, AgentSettings, PathBuf, Agent) {
+    let (mut bed, settings, file, agent) = joined().await;
     next(&mut agent.fetch().await.unwrap()).await;
     bed.stop_server().await;
     bed.world = World::with_token(true, NEW_TOKEN);
@@ -123,15 +129,7 @@ async fn a_lost_answer_costs_no_token() {
 /// join its own server again: it would be another agent there, without the entries of the one that it is.
 #[tokio::test]
 async fn an_impostor_does_not_make_the_agent_join_its_own_server_again() {
-    let mut bed = Bed::new(true);
-    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
-    let file = bed.dir.path().join("token");
-    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
-    let mut settings = bed.settings();
-    settings.join_token = None;
-    settings.join_token_file = Some(file.clone());
-    let agent = bed.start(settings);
-    agent.ready().await;
+    let (mut bed, _, file, agent) = joined().await;
     let mut stream = agent.fetch().await.unwrap();
     next(&mut stream).await;
     bed.stop_server().await;
