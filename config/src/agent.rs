@@ -189,7 +189,7 @@ impl AgentSettings {
             problems.add("join_token_file", "`join_token` is set as well; keep one of them");
         }
         if self.join_token.as_ref().is_some_and(|token| token.expose().trim().is_empty()) {
-            problems.add("join_token", "it is empty");
+            problems.add_with_help("join_token", "it is empty", "`svidecar-server token generate` makes one");
         }
         let trusts = [
             ("trust_bundle_path", self.trust_bundle_path.is_some()),

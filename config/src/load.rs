@@ -33,10 +33,7 @@ pub(crate) use self::{
     keys::child as child_key,
     schema::{Schemas, Shape},
 };
-use self::{
-    layer::Layers,
-    origin::{Finding, Origins},
-};
+use self::{layer::Layers, origin::Origins};
 use crate::{diagnostic::Diagnostics, problems::Problems};
 
 /// The settings of one program.
@@ -139,7 +136,7 @@ impl<T: Settings> Loader<T> {
         value.resolve_paths(base);
         let mut problems = Problems::default();
         value.validate(&mut problems);
-        layers.report(problems.into_vec().into_iter().map(Finding::from));
+        layers.report_problems(problems);
         layers.finish()?;
         Ok(Loaded { value, origins: layers.into_origins(), file })
     }

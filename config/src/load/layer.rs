@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
+    problems::Problems,
     yaml::{Node, Position},
 };
 
@@ -184,6 +185,11 @@ impl<'s> Layers<'s> {
         }
         self.finish()?;
         Err(Diagnostic::new("the settings cannot be read").into())
+    }
+
+    /// Adds what a validation found.
+    pub(super) fn report_problems(&mut self, problems: Problems) {
+        self.findings.extend(problems.into_vec().into_iter().map(|problem| self.origins.locate(problem)));
     }
 
     /// All that is wrong.

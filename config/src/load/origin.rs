@@ -101,12 +101,6 @@ impl Finding {
     }
 }
 
-impl From<Problem> for Finding {
-    fn from(problem: Problem) -> Self {
-        Self { key: problem.key, origin: None, message: problem.message, help: problem.help }
-    }
-}
-
 /// Which layer won, and where in it a value stands.
 #[derive(Debug, Clone)]
 pub(super) struct Origins {
@@ -176,10 +170,21 @@ impl Origins {
         }
     }
 
+    /// What a validation found wrong, and where that is: a line or a variable, or else the key itself.
+    pub(super) fn locate(&self, problem: Problem) -> Finding {
+        let Problem { key, message, help } = problem;
+        let origin = self.nearest(&key);
+        let message = match origin {
+            Origin::File { .. } | Origin::Environment(_) => message,
+            Origin::CommandLine | Origin::Default => format!("`{key}`: {message}"),
+        };
+        Finding { key, origin: Some(origin), message, help }
+    }
+
     /// Places what a validation found.
     pub(super) fn place(&self, problems: Problems) -> Result<(), Diagnostics> {
-        let findings = problems.into_vec().into_iter().map(Finding::from);
-        Diagnostics::check(findings.map(|finding| self.diagnose(finding)).collect())
+        let found = problems.into_vec().into_iter().map(|problem| self.diagnose(self.locate(problem)));
+        Diagnostics::check(found.collect())
     }
 
     /// Every value in `value` with its origin.

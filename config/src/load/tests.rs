@@ -342,6 +342,24 @@ fn wrong_flags_say_so() {
 }
 
 #[test]
+fn what_a_check_finds_wrong_with_a_flag_names_its_key() {
+    let error = Loader::<crate::agent::AgentSettings>::new("SVIDECAR_AGENT")
+        .flags(vec![
+            ("trust_domain".into(), json!("demo.org")),
+            ("server_address".into(), json!("127.0.0.1")),
+            ("data_dir".into(), json!("/d")),
+            ("join_token".into(), json!("")),
+        ])
+        .load()
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "command line: `join_token`: it is empty\n    help: `svidecar-server token generate` makes one"
+    );
+}
+
+#[test]
 fn unreadable_files_are_named() {
     let error = Loader::<ServerSettings>::new("SVIDECAR_SERVER")
         .file("/nonexistent/s.yaml")
@@ -368,7 +386,7 @@ fn further_checks_are_placed_like_our_own() {
         .unwrap_err();
     assert_eq!(
         input.relative(error),
-        "f.yaml: too long for it\n    help: write 10m\nf.yaml:3:9: 1h is too short"
+        "f.yaml: `default_x509_svid_ttl`: too long for it\n    help: write 10m\nf.yaml:3:9: 1h is too short"
     );
 }
 
