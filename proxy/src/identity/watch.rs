@@ -231,8 +231,8 @@ impl IdentityWatch {
             Code::PermissionDenied => Ended {
                 state: IdentityState::NotIssued,
                 detail: format!(
-                    "the agent has no registration entry for this process ({}); `svidecar-agent why --pid {pid}` shows \
-                     its selectors and the closest entries",
+                    "the agent has no registration entry for this process ({}); `svidecar-agent why --pid {pid}` (from a \
+                     container: with the PID in the agent's log) shows its selectors and the closest entries",
                     status.message()
                 ),
                 redacts: true,
