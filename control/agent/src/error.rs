@@ -221,6 +221,13 @@ pub enum AgentError {
         /// Its answer.
         status: Box<tonic::Status>,
     },
+    /// The server does not accept the join token. Who used it before us is in its log, not in its answer.
+    #[error(
+        "the server refused the join token: {}; its log says why, and who used it; make another with \
+         `svidecar-server token generate`",
+        .0.message()
+    )]
+    TokenRefused(Box<tonic::Status>),
     /// The server did not answer in time.
     #[error("the server did not answer {what} within {} s", after.as_secs_f32())]
     Late {
@@ -293,6 +300,7 @@ impl AgentError {
             Self::Untrusted { .. } => "server_untrusted",
             Self::ServerReplaced { .. } => "server_replaced",
             Self::Refused { .. } => "server_refused",
+            Self::TokenRefused(_) => "token_refused",
             Self::Late { .. } => "server_late",
             Self::BadAnswer { .. } => "server_answer",
             Self::Evicted { .. } => "agent_evicted",

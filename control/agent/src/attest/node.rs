@@ -17,7 +17,7 @@ use svidecar_api::spire::api::{
 };
 use svidecar_authority::{csr, key::PrivateKey, x509::sha256};
 use svidecar_config::{agent::AgentSettings, secret::Secret};
-use tonic::transport::Channel;
+use tonic::{Code, Status, transport::Channel};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -111,7 +111,7 @@ impl TokenSource {
 /// Attests by join token: gives the agent's SVID for `key`.
 ///
 /// # Errors
-/// [`AgentError::Refused`] when the server does not accept the token; others when it cannot be asked.
+/// [`AgentError::TokenRefused`] when the server does not accept the token; others when it cannot be asked.
 pub async fn attest(
     address: &Address,
     channel: Channel,
@@ -140,7 +140,10 @@ pub async fn attest(
         answer
     };
     let answer = match tokio::time::timeout(CALL_TIMEOUT, exchange).await {
-        Ok(answer) => answer.map_err(|status| call_error(address, what, status))?,
+        Ok(answer) => answer.map_err(|status| match call_error(address, what, status) {
+            AgentError::Refused { status, .. } if is_about_token(&status) => AgentError::TokenRefused(status),
+            error => error,
+        })?,
         Err(_) => return Err(AgentError::Late { what, after: CALL_TIMEOUT }),
     };
     let bad = |reason: String| AgentError::BadAnswer { what, reason };
@@ -159,6 +162,11 @@ pub async fn attest(
         }
         None => Err(bad("it is empty".into())),
     }
+}
+
+/// By the words that SPIRE's server and ours have for it: the code is the same for a CSR that it does not like.
+fn is_about_token(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument && status.message().contains("join token")
 }
 
 #[cfg(test)]

@@ -130,6 +130,10 @@ pub fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> A
             X509Error::UntrustedRoot(_) | X509Error::BadSignature { .. } => {
                 AgentError::Untrusted { server, reason }
             }
+            X509Error::IdNotAllowed { .. } => AgentError::Unreachable {
+                server,
+                reason: format!("{reason}; correct trust_domain or server_address"),
+            },
             _ => AgentError::Unreachable { server, reason },
         };
     }

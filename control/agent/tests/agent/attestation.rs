@@ -8,6 +8,7 @@ use svidecar_api::{
     workload::X509svidRequest,
 };
 use svidecar_authority::pem;
+use svidecar_id::TrustDomain;
 use tonic::Code;
 
 use crate::{
@@ -91,7 +92,25 @@ async fn a_token_that_another_key_used_ends_the_agent_with_the_servers_words() {
     let mut settings = bed.settings();
     settings.data_dir = bed.dir.path().join("other");
     let error = bed.start(settings).ended().await;
+    assert!(matches!(error, AgentError::TokenRefused(_)), "{error}");
     assert!(error.to_string().contains("has already been used"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_trust_domain_is_named_with_the_settings_to_correct() {
+    let bed = Bed::new(true);
+    let mut settings = bed.settings();
+    settings.trust_domain = TrustDomain::parse("other.org").unwrap();
+    let agent = bed.start(settings);
+    let refused = loop {
+        let refused = agent.fetch().await.unwrap_err();
+        if refused.message().contains("spiffe://demo.org/spire/server") {
+            break refused;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(refused.message().contains("correct trust_domain or server_address"), "{}", refused.message());
+    agent.stop().await;
 }
 
 #[tokio::test]
