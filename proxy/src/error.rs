@@ -1,5 +1,5 @@
 //! What can stop the proxy as a whole. What goes wrong with one connection or one request is in
-//! [`handshake`](crate::handshake) and [`refusal`](crate::refusal).
+//! [`handshake`](crate::runtime::handshake) and [`refusal`](crate::message::refusal).
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -7,13 +7,13 @@
 //! needs.
 
 pub mod caller;
-pub mod convert;
 pub mod downstream;
 pub mod either;
 pub mod exchange;
 pub mod flow;
-pub mod hops;
 pub mod http1;
 pub mod http2;
+pub mod inbound;
+pub mod outbound;
 pub mod request;
 pub mod tcp;

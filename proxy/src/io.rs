@@ -4,10 +4,11 @@
 //! Knows no protocol above the bytes. An idle connection owns no buffer: storage is taken from the thread's pool when
 //! bytes arrive and goes back when the last of them has left.
 
+pub mod address;
 pub mod buffer;
 pub mod socket;
-pub mod stream;
 pub mod tls;
+pub mod transport;
 
 use std::{
     future::poll_fn,
@@ -15,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-pub use self::{buffer::Buffer, socket::Socket, stream::Stream, tls::TlsStream};
+pub use self::{buffer::Buffer, socket::Socket, tls::TlsStream, transport::Stream};
 
 /// What is handed on in one go where much is on its way, in bytes: seven full TLS records, which leave in one system call and
 /// fit with what they need besides into storage of 128 KiB.

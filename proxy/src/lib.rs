@@ -1,43 +1,24 @@
 //! The data plane of svidecar: mutual TLS by SPIFFE, authorization, identity headers, forwarding.
 //!
-//! A request's way is the list of modules: [`accept`] → [`handshake`] → [`peer`] → [`decide`] → [`forward`] → [`record`];
-//! [`inbound`] and [`outbound`] walk it. What changes while the proxy runs is one [`snapshot`], made of an
-//! [`identity`] and a [`plan`]. [`workers`] move data; [`run`] is everything else.
+//! Ten rooms and one table. The codecs, which know nothing of svidecar: [`io`] moves bytes, [`message`] is what HTTP says,
+//! [`http1`] and [`http2`] are how it is written. [`record`] writes down what became of each exchange. [`plan`] is what is
+//! in force: settings, policies, identity. [`runtime`] has the threads and the life of a connection, [`upstream`] the
+//! ways to the other side, [`admit`] says who may pass, [`forward`] walks a request from top to bottom, and
+//! [`control`] is everything else: start, reload, admin, command line.
+//!
+//! Each room imports only from rooms before it in this list.
 
-pub mod accept;
-pub mod admin;
-pub mod cli;
-pub mod connections;
-pub mod decide;
-pub mod drain;
+pub mod admit;
+pub mod control;
 pub mod error;
 pub mod forward;
-pub mod handshake;
-pub mod headers;
 pub mod http1;
 pub mod http2;
-pub mod identity;
-pub mod inbound;
 pub mod io;
-pub mod listeners;
 pub mod message;
-pub mod net;
-pub mod network;
-pub mod outbound;
-pub mod peer;
 pub mod plan;
-pub mod proxy;
-pub mod ready;
 pub mod record;
-pub mod refusal;
-pub mod reload;
-pub mod run;
-pub mod shared;
-pub mod snapshot;
-pub mod sockets;
-pub mod throttle;
+pub mod runtime;
 pub mod upstream;
-pub mod worker;
-pub mod workers;
 
 pub use record::codes;

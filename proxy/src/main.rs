@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    svidecar::cli::main(std::env::args_os())
+    svidecar::control::cli::main(std::env::args_os())
 }

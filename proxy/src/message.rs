@@ -6,8 +6,12 @@
 
 pub mod authority;
 pub mod body;
+pub mod convert;
 pub mod fields;
 pub mod head;
+pub mod hops;
+pub mod identity;
+pub mod refusal;
 pub mod summary;
 
 pub use authority::is_authority;

@@ -4,6 +4,9 @@
 //! Built whole or not at all. What did not change is taken over from the plan before, so that a change of one
 //! listener does not touch the connections of another.
 
+pub mod identity;
+pub mod snapshot;
+
 use std::{
     fs,
     io::Read,
@@ -31,10 +34,10 @@ use svidecar_config::{
 
 use crate::{
     error::ProxyError,
-    handshake::Offers,
-    headers::IdentityHeaders,
     io::tls::Alpn,
-    snapshot::Current,
+    message::identity::IdentityHeaders,
+    plan::snapshot::Current,
+    runtime::handshake::Offers,
     upstream::{BytesChoice, HttpChoice, UpstreamSpec, UpstreamTls},
 };
 

@@ -23,9 +23,8 @@ use self::{channel::Ready, endpoint::Endpoint, facts::ConnectionFacts};
 use crate::{
     codes,
     io::Stream,
-    message::{RequestHead, Version},
-    refusal::Refusal,
-    worker::Worker,
+    message::{RequestHead, Version, refusal::Refusal},
+    runtime::worker::Worker,
 };
 
 /// An endpoint that failed is passed over for this long while another one works.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::ValueEnum;
-use svidecar::decide;
+use svidecar::admit::decide;
 use svidecar::message::Summary;
 use svidecar_config::policy::{Policy, Protocol};
 use svidecar_id::SpiffeId;

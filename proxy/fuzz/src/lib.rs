@@ -12,7 +12,7 @@ pub use http2::{frames, hpack};
 
 /// The header with which proxies tell about their clients: what is read is what is written.
 pub fn xfcc(data: &[u8]) {
-    use svidecar::headers::xfcc::{Element, parse};
+    use svidecar::message::identity::xfcc::{Element, parse};
 
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(elements) = parse(text) else { return };

@@ -5,12 +5,13 @@ use std::{rc::Rc, time::Duration};
 
 use super::exchange::Exchange;
 use crate::{
-    connections::{Event, Fate},
     http1::Limits,
-    message::Fields,
-    refusal::Refusal,
+    message::{Fields, refusal::Refusal},
+    runtime::{
+        connections::{Event, Fate},
+        worker::Worker,
+    },
     upstream::{Upstream, facts::ConnectionFacts},
-    worker::Worker,
 };
 
 /// How long a connection of a caller may wait.

@@ -4,10 +4,10 @@ use std::task::{Context, Poll};
 
 use super::{caller::Caller, exchange::Exchange};
 use crate::{
-    connections::Ending,
     http1::Framing,
     http2::ErrorCode,
     message::{BodySink, BodySource, ResponseHead},
+    runtime::connections::Ending,
 };
 
 /// The side of an exchange that asked.

@@ -16,10 +16,10 @@ use super::{
     http2::{self, Spare},
 };
 use crate::{
-    connections::Lifeline,
     http2::{PREFACE, Session, Settings},
     io::{Buffer, ByteStream, Stream},
     message::RequestHead,
+    runtime::connections::Lifeline,
 };
 
 /// Most bytes to be read before they are looked at.

@@ -10,13 +10,11 @@ use std::{
 
 use super::tcp::{Broken, Tunnel};
 use crate::{
-    connections::Ending,
-    decide::InFlight,
-    message::{RequestHead, ResponseHead},
+    admit::flights::InFlight,
+    message::{RequestHead, ResponseHead, refusal::Refusal},
     record::{self, Origin},
-    refusal::Refusal,
+    runtime::{connections::Ending, worker::Worker},
     upstream::facts::ConnectionFacts,
-    worker::Worker,
 };
 
 /// One request with its response.

@@ -13,21 +13,20 @@ use tokio::time::Instant;
 
 use super::{
     caller::Caller,
-    convert,
     downstream::Downstream,
     exchange::{Exchange, note_tunnel},
-    hops,
     request::{self, Next},
     tcp::Tunnel,
 };
 use crate::{
     codes,
-    connections::{Ending, Fate, Lifeline, Over},
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Stream},
-    message::{BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version},
-    refusal::Refusal,
+    message::{
+        BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version, convert, hops, refusal::Refusal,
+    },
+    runtime::connections::{Ending, Fate, Lifeline, Over},
 };
 
 /// How much of what a client still sends is read after the last answer, so that closing does not reset the answer away

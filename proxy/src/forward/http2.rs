@@ -14,13 +14,14 @@ use tracing::debug;
 use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request};
 use crate::{
     codes,
-    connections::{Ending, Lifeline, Over},
-    drain::Direction,
     http1::Framing,
     http2::{ErrorCode, LAST_WORDS, Phase, Role, Session, Settings, Stream, TEND_EVERY},
     io,
-    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
-    refusal::Refusal,
+    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, refusal::Refusal},
+    runtime::{
+        connections::{Ending, Lifeline, Over},
+        drain::Direction,
+    },
 };
 
 /// Exchanges that are kept of a connection for its later requests.

@@ -18,16 +18,14 @@ use super::{
     downstream::Downstream,
     exchange::Exchange,
     flow::{Flow, FlowError},
-    hops,
 };
 use crate::{
     codes,
-    connections::Ending,
     http1::Framing,
     http2::ErrorCode,
     io,
-    message::{BodyError, RequestHead, Version},
-    refusal::Refusal,
+    message::{BodyError, RequestHead, Version, hops, refusal::Refusal},
+    runtime::connections::Ending,
     upstream::{
         channel::{Channel, NoResponse, Ready},
         facts::ConnectionFacts,

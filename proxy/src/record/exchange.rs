@@ -11,8 +11,7 @@ use svidecar_id::SpiffeId;
 use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
 use crate::{
     codes,
-    message::{Fields, RequestHead, ResponseHead, Summary, Version},
-    refusal::Refusal,
+    message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal},
 };
 
 /// What the records of one connection have in common. Made once per connection, and again when its listener changes.

@@ -13,12 +13,11 @@ use super::{
     pool::{Connection, Pool},
 };
 use crate::{
-    forward::convert,
     http1::{Framing, HeadError, framing},
     http2::{ErrorCode, Session, Stream, StreamError},
     io,
-    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version},
-    worker::Worker,
+    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version, convert},
+    runtime::worker::Worker,
 };
 
 /// A connection that can take a request.

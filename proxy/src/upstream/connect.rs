@@ -18,12 +18,14 @@ use tracing::{debug, warn};
 
 use crate::{
     codes,
-    handshake::{self, HandshakeFailure, Remedy},
     io::{Socket, Stream, tls::Alpn},
-    peer::Peer,
-    refusal::Refusal,
-    shared::Shared,
-    throttle::Leave,
+    message::refusal::Refusal,
+    runtime::{
+        handshake::{self, HandshakeFailure, Remedy},
+        peer::Peer,
+        shared::Shared,
+        throttle::Leave,
+    },
     upstream::{UpstreamSpec, UpstreamTls, resolve::Resolver},
 };
 

@@ -25,8 +25,8 @@ use crate::{
     codes,
     http1::{self, Connection},
     io::{Stream, tls::Alpn},
-    refusal::Refusal,
-    worker::Worker,
+    message::refusal::Refusal,
+    runtime::worker::Worker,
 };
 
 /// Connections that are asked for one tunnel: the second when the first says that it did not look at the wish.

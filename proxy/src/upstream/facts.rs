@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::UpstreamSpec;
-use crate::{connections::time_to_leave, peer::Peer, snapshot::Snapshot, worker::Worker};
+use crate::{
+    plan::snapshot::Snapshot,
+    runtime::{connections::time_to_leave, peer::Peer, worker::Worker},
+};
 
 /// What is known of one upstream connection.
 pub struct ConnectionFacts {

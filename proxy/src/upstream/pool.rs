@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::facts::ConnectionFacts;
-use crate::{http1, io::Stream, worker::Worker};
+use crate::{http1, io::Stream, runtime::worker::Worker};
 
 /// Connections that are kept of one endpoint; the oldest goes first.
 const MAX_IDLE: usize = 256;

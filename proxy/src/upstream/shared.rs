@@ -16,17 +16,20 @@ use tracing::{debug, info};
 use super::{connect::Offer, facts::ConnectionFacts, pool::Pool};
 use crate::{
     codes,
-    connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
-    drain::Direction,
     http2::{
         LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, Watch,
         settings::LONG_FRAME,
     },
     io::Stream,
-    message::{RequestHead, ResponseHead},
-    refusal::ERROR_HEADER,
-    refusal::Refusal,
-    worker::Worker,
+    message::{
+        RequestHead, ResponseHead,
+        refusal::{ERROR_HEADER, Refusal},
+    },
+    runtime::{
+        connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
+        drain::Direction,
+        worker::Worker,
+    },
 };
 
 /// The longest code of another proxy that we repeat, in bytes.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
-use svidecar::connections::LOSER_GRACE;
+use svidecar::runtime::connections::LOSER_GRACE;
 use svidecar_authority::{time, tls::NoIdentity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

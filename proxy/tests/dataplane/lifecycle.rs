@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use svidecar::drain::Direction;
+use svidecar::runtime::drain::Direction;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -241,7 +241,7 @@ async fn a_drain_finishes_what_runs() {
         async move { drain.run(Duration::from_secs(20)).await }
     });
     soon("the drain to begin", async {
-        drain.subscribe().wait_for(|phase| *phase != svidecar::drain::Phase::Running).await.unwrap();
+        drain.subscribe().wait_for(|phase| *phase != svidecar::runtime::drain::Phase::Running).await.unwrap();
     })
     .await;
     soon("new connections to be refused", async { while TcpStream::connect(address).await.is_ok() {} }).await;

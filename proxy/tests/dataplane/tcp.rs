@@ -1,6 +1,6 @@
 //! Bytes of any protocol.
 
-use svidecar::connections::LOSER_GRACE;
+use svidecar::runtime::connections::LOSER_GRACE;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use rustls_pki_types::UnixTime;
-use svidecar::{drain::Direction, proxy::Proxy, ready::Readiness, run::LOG_DEADLINE};
+use svidecar::{
+    control::{proxy::Proxy, ready::Readiness, run::LOG_DEADLINE},
+    runtime::drain::Direction,
+};
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
 use tokio::sync::mpsc;
 

@@ -4,12 +4,12 @@ use std::hint::black_box;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustls_pki_types::CertificateDer;
-use svidecar::forward::hops;
-use svidecar::headers::{IdentityHeaders, PeerFacts, PeerHeaders, xfcc};
 use svidecar::http1::{Framing, Limits, parse, write};
 use svidecar::io::Buffer;
+use svidecar::message::hops;
+use svidecar::message::identity::{IdentityHeaders, PeerFacts, PeerHeaders, xfcc};
 use svidecar::message::{RequestHead, ResponseHead};
-use svidecar::{decide, http1};
+use svidecar::{admit::normalize, http1};
 use svidecar_config::proxy::IdentityHeaderSettings;
 
 use super::{CLIENT_ID, SERVER_ID, id};
@@ -49,7 +49,7 @@ pub fn pass_request(times: usize) -> Result<()> {
     let (mut head, mut out) = (RequestHead::default(), Buffer::new());
     for _ in 0..times {
         read(&mut head)?;
-        decide::normalize(&mut head).ok().context("the target was refused")?;
+        normalize::normalize(&mut head).ok().context("the target was refused")?;
         hops::clean_request(&mut head);
         headers.rewrite(&mut head.fields, Some(&peer));
         let framing = Framing::of_request(&head).map_err(refused)?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use svidecar::decide;
+use svidecar::admit::decide;
 use svidecar::message::{Summary, Version};
 use svidecar::record::{Decided, Direction, HttpFacts, Record, Telemetry};
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};

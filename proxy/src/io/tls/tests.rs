@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::authority::Authority;
 use super::*;
-use crate::io::{self as bytes};
+use crate::io as bytes;
 
 /// Real time, only so that a test that hangs says so.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

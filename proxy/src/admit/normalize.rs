@@ -1,0 +1,140 @@
+//! The target and the host of a request, in the one form that the policy sees and the app gets.
+//!
+//! Owns what is refused because two programs might read it differently. Must never let through what it changed only
+//! for the decision: what is decided about is what is forwarded.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use svidecar_config::normalize::normalize_path;
+
+use crate::{
+    codes,
+    message::{RequestHead, Version, is_authority, refusal::Refusal},
+};
+
+/// Brings the target into its normal form.
+///
+/// # Errors
+/// 400 for a path or a host that two programs might read differently, 405 for CONNECT, which has no path.
+pub fn normalize(head: &mut RequestHead) -> Result<(), Refusal> {
+    if head.method == "CONNECT" {
+        let detail = "CONNECT is not served here";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, detail));
+    }
+    check_host(head)
+        .map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, detail).closing())?;
+    let is_options = head.method == "OPTIONS";
+    if head.path().is_empty() {
+        // `http://host` and `http://host?query` (RFC 9112 §3.2.1 and §3.2.4).
+        head.target.insert(0, if is_options && head.target.is_empty() { '*' } else { '/' });
+    }
+    let path = head.path();
+    if path == "*" && is_options {
+        return Ok(());
+    }
+    let end = path.len();
+    let normalized = normalize_path(path).map_err(|rejection| {
+        let detail = format!("the path of the request is ambiguous: {rejection}");
+        Refusal::new(StatusCode::BAD_REQUEST, codes::AMBIGUOUS_PATH, detail)
+    })?;
+    if let Cow::Owned(normalized) = normalized {
+        head.target.replace_range(..end, &normalized);
+    }
+    Ok(())
+}
+
+/// A request names one host, once: of two, the policy might read the first and the app the last. An authority in the
+/// target wins and replaces the field (RFC 9112 §3.2; RFC 9113 §8.3.1).
+fn check_host(head: &RequestHead) -> Result<(), &'static str> {
+    let mut fields = head.fields.get_all("host");
+    let first = fields.next();
+    if first.is_some() && fields.next().is_some() {
+        return Err("the request has more than one Host field");
+    }
+    if !head.authority.is_empty() {
+        let fine = is_authority(head.authority.as_bytes());
+        return if fine { Ok(()) } else { Err("the authority of the request's target is not a host") };
+    }
+    match first {
+        Some(host) if is_authority(host) => Ok(()),
+        Some(_) => Err("the Host field of the request is not a host"),
+        None if head.version == Version::Http11 => {
+            Err("the request has no Host field, which HTTP/1.1 demands")
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(version: Version, method: &str, authority: &str, target: &str, hosts: &[&str]) -> RequestHead {
+        RequestHead {
+            version,
+            method: method.into(),
+            authority: authority.into(),
+            target: target.into(),
+            fields: hosts.iter().map(|host| ("Host", *host)).collect(),
+            ..RequestHead::default()
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        for (version, authority, hosts, fine) in [
+            (Version::Http11, "", &["orders.internal"][..], true),
+            (Version::Http11, "", &["orders.internal:8080"], true),
+            (Version::Http11, "", &["orders_1.internal:"], true),
+            (Version::Http11, "", &["[::1]:8080"], true),
+            (Version::Http11, "", &["[fe80::1%25eth0]"], true),
+            (Version::Http11, "orders.internal", &["other"], true),
+            (Version::Http2, "orders.internal", &[], true),
+            (Version::Http2, "", &[], true),
+            (Version::Http10, "", &[], true),
+            (Version::Http11, "", &[], false),
+            (Version::Http11, "", &["orders.internal", "evil.example"], false),
+            (Version::Http11, "orders.internal", &["a", "b"], false),
+            (Version::Http11, "user@orders.internal", &[], false),
+            (Version::Http2, "orders.internal/evil", &[], false),
+            (Version::Http11, "", &["orders.internal/evil"], false),
+            (Version::Http11, "", &["evil@orders.internal"], false),
+            (Version::Http11, "", &["orders.internal:80:80"], false),
+            (Version::Http11, "", &["orders.internal:8080x"], false),
+            (Version::Http11, "", &["[::1"], false),
+            (Version::Http11, "", &["[]"], false),
+            (Version::Http11, "", &["[::1]x"], false),
+            (Version::Http11, "", &["a%2eb"], false),
+            (Version::Http11, "", &["a, b"], false),
+            (Version::Http11, "", &["a,b"], false),
+            (Version::Http11, "", &["a\u{e9}"], false),
+            (Version::Http11, "", &[":80"], false),
+            (Version::Http11, "", &[""], false),
+        ] {
+            let outcome = normalize(&mut head(version, "GET", authority, "/a", hosts));
+            assert_eq!(outcome.is_ok(), fine, "{version:?} {authority} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn the_target_gets_its_normal_form() {
+        for (method, target, normal) in [
+            ("GET", "/a/./%61?x=%2F..", Some("/a/a?x=%2F..")),
+            ("GET", "/a", Some("/a")),
+            ("GET", "", Some("/")),
+            ("GET", "?x", Some("/?x")),
+            ("OPTIONS", "*", Some("*")),
+            ("OPTIONS", "", Some("*")),
+            ("GET", "*", None),
+            ("GET", "/a%2fb", None),
+            ("GET", "/../a", None),
+            ("GET", "a", None),
+            ("CONNECT", "", None),
+        ] {
+            let mut head = head(Version::Http11, method, "demo", target, &[]);
+            let outcome = normalize(&mut head);
+            assert_eq!(outcome.is_ok().then_some(head.target.as_str()), normal, "{method} {target}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The workload's identity for local apps that speak HTTP and JSON and no gRPC. Private keys are never given out.
+
+use http::StatusCode;
+use prost_types::{Struct, Value as ProtoValue, value::Kind};
+use rustls_pki_types::UnixTime;
+use serde_json::{Map, Number, Value, json};
+use svidecar_authority::{
+    bundle::Bundle,
+    pem,
+    time::rfc3339,
+    x509::{inspect::CertInfo, verify::verify_peer},
+};
+
+use super::{Admin, Answer, pages::certificate};
+use crate::plan::identity::{
+    Svid,
+    client::{self, ClientError},
+};
+
+/// Audiences of one token.
+const MAX_AUDIENCES: usize = 16;
+
+/// What there is when the Workload API has given nothing (yet): the same shape on every page.
+fn not_enabled(admin: &Admin) -> Answer {
+    let snapshot = admin.shared.current.load();
+    let status = &snapshot.identity.status;
+    let body = json!({
+        "enabled": false,
+        "state": status.state.code(),
+        "message": status.detail,
+        "workload_api": admin.endpoint.to_string(),
+    });
+    Answer::json(StatusCode::SERVICE_UNAVAILABLE, &body)
+}
+
+fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Answer) -> Answer {
+    let snapshot = admin.shared.current.load();
+    let now = UnixTime::now();
+    match snapshot.identity.valid_svid(now) {
+        Some(svid) => page(svid, now),
+        None => not_enabled(admin),
+    }
+}
+
+pub(super) fn status(admin: &Admin) -> Answer {
+    let snapshot = admin.shared.current.load();
+    let identity = &snapshot.identity;
+    let now = UnixTime::now();
+    let svid = identity.valid_svid(now);
+    let trusted: Vec<_> = identity.bundles.iter().map(|bundle| bundle.trust_domain.to_string()).collect();
+    let body = json!({
+        "enabled": svid.is_some(),
+        "state": identity.status.state.code(),
+        "message": identity.status.detail,
+        "since": rfc3339(identity.status.since),
+        "workload_api": admin.endpoint.to_string(),
+        "spiffe_id": svid.map(|svid| svid.id.as_str()),
+        "trust_domain": svid.map(|svid| svid.id.trust_domain_str()),
+        "expires_at": svid.map(|svid| rfc3339(svid.leaf.not_after)),
+        "seconds_left": svid.map(|svid| svid.seconds_left(now)),
+        "trusted_domains": trusted,
+    });
+    Answer::json(StatusCode::OK, &body)
+}
+
+pub(super) fn workload(admin: &Admin) -> Answer {
+    let snapshot = admin.shared.current.load();
+    let identities: Vec<Value> = snapshot
+        .identity
+        .all
+        .iter()
+        .map(|svid| json!({ "spiffe_id": svid.id, "hint": svid.hint, "expires_at": rfc3339(svid.leaf.not_after) }))
+        .collect();
+    let body = json!({
+        "enabled": !identities.is_empty(),
+        "message": snapshot.identity.status.detail,
+        "pid": std::process::id(),
+        "uid": nix::unistd::getuid().as_raw(),
+        "gid": nix::unistd::getgid().as_raw(),
+        "identities": identities,
+    });
+    Answer::json(StatusCode::OK, &body)
+}
+
+pub(super) fn svid(admin: &Admin) -> Answer {
+    with_svid(admin, |svid, now| {
+        let mut body = json!({
+            "enabled": true,
+            "spiffe_id": svid.id,
+            "hint": svid.hint,
+            "seconds_left": svid.seconds_left(now),
+            "chain_length": svid.chain.len(),
+        });
+        if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), certificate(&svid.leaf)) {
+            body.extend(fields);
+        }
+        Answer::json(StatusCode::OK, &body)
+    })
+}
+
+pub(super) fn chain(admin: &Admin) -> Answer {
+    with_svid(admin, |svid, _| {
+        Answer::of_type("application/pem-certificate-chain", pem::encode_certificates(&svid.chain))
+    })
+}
+
+pub(super) fn trust_bundle(admin: &Admin) -> Answer {
+    let snapshot = admin.shared.current.load();
+    if snapshot.identity.bundles.is_empty() {
+        return not_enabled(admin);
+    }
+    let domains: Map<String, Value> = snapshot
+        .identity
+        .bundles
+        .iter()
+        .map(|bundle| (bundle.trust_domain.to_string(), Value::String(bundle.to_pem())))
+        .collect();
+    Answer::json(StatusCode::OK, &json!({ "enabled": true, "trust_domains": domains }))
+}
+
+/// The document of our own trust domain (SPIFFE Trust Domain and Bundle §4), with the token keys that the agent knows.
+pub(super) async fn bundle(admin: &Admin) -> Answer {
+    let own = {
+        let snapshot = admin.shared.current.load();
+        let svid = snapshot.identity.valid_svid(UnixTime::now());
+        svid.and_then(|svid| snapshot.identity.bundles.get(&svid.id.trust_domain()).cloned())
+    };
+    let Some(own) = own else { return not_enabled(admin) };
+    let mut document = Bundle::clone(&own);
+    if let Ok(mut keys) = client::fetch_jwt_bundles(&admin.endpoint).await
+        && let Some(keys) = keys.remove(own.trust_domain.id().as_str())
+    {
+        document.jwt_authorities = Bundle::jwt_keys_from_jwks(&keys).unwrap_or_default();
+    }
+    match document.to_spiffe_json() {
+        Ok(text) => Answer::of_type("application/json", text),
+        Err(error) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error.code(), &error.to_string()),
+    }
+}
+
+pub(super) async fn jwt(admin: &Admin, query: &str) -> Answer {
+    let audience: Vec<String> = parameters(query)
+        .filter(|(name, value)| name == "audience" && !value.is_empty())
+        .map(|(_, value)| value)
+        .take(MAX_AUDIENCES)
+        .collect();
+    if audience.is_empty() {
+        let message = "name whom the token is for: /spiffe/svid/jwt?audience=NAME";
+        return Answer::error(StatusCode::BAD_REQUEST, "no_audience", message);
+    }
+    let Some(id) = own_id(admin) else { return not_enabled(admin) };
+    match client::fetch_jwt(&admin.endpoint, audience, id).await {
+        Ok(answer) => {
+            let tokens: Vec<Value> = answer
+                .svids
+                .into_iter()
+                .map(|svid| json!({ "spiffe_id": svid.spiffe_id, "hint": svid.hint, "token": svid.svid }))
+                .collect();
+            Answer::json(StatusCode::OK, &json!({ "enabled": true, "svids": tokens }))
+        }
+        Err(error) => Answer::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
+    }
+}
+
+pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Answer {
+    let field = |name: &str| body.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    let (Some(token), Some(audience)) = (field("token"), field("audience")) else {
+        let message = "expected {\"token\": \"…\", \"audience\": \"…\"}";
+        return Answer::error(StatusCode::BAD_REQUEST, "bad_body", message);
+    };
+    match client::validate_jwt(&admin.endpoint, audience, token).await {
+        Ok(answer) => {
+            let claims = answer.claims.map(|claims| Value::Object(json_object(claims)));
+            let body = json!({ "valid": true, "spiffe_id": answer.spiffe_id, "claims": claims });
+            Answer::json(StatusCode::OK, &body)
+        }
+        Err(ClientError::Status(status)) if status.code() == tonic::Code::InvalidArgument => {
+            Answer::json(StatusCode::OK, &json!({ "valid": false, "message": status.message() }))
+        }
+        Err(error) => Answer::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
+    }
+}
+
+pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Answer {
+    let chain =
+        body.get("certificate").and_then(Value::as_str).map(|text| pem::certificates(text.as_bytes()));
+    let Some(Ok(chain)) = chain else {
+        let message = "expected {\"certificate\": \"PEM of the leaf and its intermediates\"}";
+        return Answer::error(StatusCode::BAD_REQUEST, "bad_body", message);
+    };
+    let snapshot = admin.shared.current.load();
+    let leaf = chain.first().and_then(|leaf| CertInfo::parse(leaf).ok()).map(|leaf| certificate(&leaf));
+    let body = match verify_peer(&chain, &snapshot.identity.bundles, UnixTime::now()) {
+        Ok(peer) => json!({ "valid": true, "spiffe_id": peer.id, "certificate": leaf }),
+        Err(error) => json!({
+            "valid": false,
+            "code": error.code(),
+            "message": error.to_string(),
+            "certificate": leaf,
+        }),
+    };
+    Answer::json(StatusCode::OK, &body)
+}
+
+fn own_id(admin: &Admin) -> Option<String> {
+    let snapshot = admin.shared.current.load();
+    snapshot.identity.valid_svid(UnixTime::now()).map(|svid| svid.id.to_string())
+}
+
+/// Names and values of a query, percent-decoded; what does not decode is left as it is.
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((decode(name), decode(value)))
+    })
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut rest = bytes.clone();
+                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+                match (digit(rest.next()), digit(rest.next())) {
+                    (Some(high), Some(low)) => {
+                        bytes = rest;
+                        u8::try_from(high * 16 + low).unwrap_or(b'%')
+                    }
+                    _ => b'%',
+                }
+            }
+            byte => byte,
+        };
+        decoded.push(byte);
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// protobuf's own mapping of `google.protobuf.Struct` to JSON.
+fn json_object(object: Struct) -> Map<String, Value> {
+    object.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect()
+}
+
+fn json_value(value: ProtoValue) -> Value {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(value)) => Value::Bool(value),
+        Some(Kind::StringValue(value)) => Value::String(value),
+        Some(Kind::StructValue(value)) => Value::Object(json_object(value)),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(json_value).collect(),
+        Some(Kind::NumberValue(number)) => json_number(number),
+    }
+}
+
+/// Whole numbers, such as `exp`, are written as such.
+fn json_number(number: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "the next line checks that nothing was lost")]
+    let whole = number as i64;
+    #[expect(clippy::cast_precision_loss, reason = "equality is what is asked")]
+    if whole as f64 == number {
+        return Value::from(whole);
+    }
+    Number::from_f64(number).map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let pairs: Vec<_> = parameters("audience=spiffe%3A%2F%2Fdemo.org%2Fa&x=1+2&bad=%zz&flag").collect();
+        let expected = [("audience", "spiffe://demo.org/a"), ("x", "1 2"), ("bad", "%zz")];
+        assert_eq!(pairs.len(), 3);
+        for ((name, value), expected) in pairs.iter().zip(expected) {
+            assert_eq!((name.as_str(), value.as_str()), expected);
+        }
+    }
+
+    #[test]
+    fn expiry_stays_a_whole_number() {
+        assert_eq!(json_number(1_700_000_000.0).to_string(), "1700000000");
+        assert_eq!(json_number(0.5).to_string(), "0.5");
+        assert_eq!(json_number(f64::NAN), Value::Null);
+    }
+}

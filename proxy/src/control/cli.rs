@@ -1,0 +1,126 @@
+//! The command line of `svidecar`.
+//!
+//! Owns the spelling of commands and flags, what they print, and the exit codes. A command that asks a running
+//! proxy is a client of its admin listener; a command about files reads them as `run` does. It must never decide
+//! anything that the data path decides differently.
+
+mod admin;
+mod console;
+mod error;
+mod policy;
+mod settings;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
+use svidecar_wrapper::WrapperError;
+
+use self::{console::Console, error::CliError};
+use crate::{
+    control::run::{self, ProxyOptions},
+    error::ProxyError,
+};
+
+/// The configuration, or the command line, is wrong (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// What `--help` says after the list of commands.
+const EXAMPLES: &str = "\
+Examples:
+  svidecar run --config proxy.yaml               run beside a workload that is started elsewhere
+  svidecar run --config proxy.yaml -- ./app -v   wait until ready, start the app, end with it
+  svidecar check --config proxy.yaml             check settings and policies, run the policies' tests
+  svidecar wait --timeout 1m                     wait until the running proxy is ready
+  svidecar status                                what is missing, and why
+  svidecar policy test policies/*.yaml           run the tests inside policies
+  svidecar policy explain --policy orders.yaml --peer spiffe://demo.org/shop GET /orders/7
+
+Exit codes:
+  0   done; `policy explain`: allowed; `run -- COMMAND`: the command ended with 0
+  1   not done; not ready; a test failed; `policy explain`: denied
+  64  the command line, the settings or a policy are wrong
+  `run -- COMMAND` ends with the command's own code, or 128 and the signal that ended it.
+
+Settings also come from variables (SVIDECAR_PROXY_LOG__LEVEL=debug), and SPIFFE_ENDPOINT_SOCKET and
+SPIFFE_TRUST_DOMAIN are understood.";
+
+/// Gives an unmodified app an identity, mutual TLS and authorization
+#[derive(Debug, Parser)]
+#[command(name = "svidecar", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the proxy, and with `-- COMMAND` the app beside it
+    Run(settings::RunArgs),
+    /// Checks settings and policies just as `run` does, and starts nothing
+    Check(settings::CheckArgs),
+    /// Waits until the running proxy is ready
+    Wait(admin::WaitArgs),
+    /// Says how the running proxy is; ends with 1 when it is not ready
+    Status(admin::StatusArgs),
+    /// Tests and explains policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Prints settings, where they come from, and their schema
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    /// Prints a completion script, for example for `/etc/bash_completion.d`
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = svidecar_config::args::normalize(arguments);
+    let without_command = svidecar_config::args::ends_with_separator(&arguments);
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let mut console = Console::default();
+    let outcome = match cli.command {
+        Command::Run(_) if without_command => Err(ProxyError::App(WrapperError::NoCommand).into()),
+        command => execute(command, &mut console),
+    };
+    outcome.unwrap_or_else(|error| {
+        console.report(&error);
+        error.exit_code()
+    })
+}
+
+fn execute(command: Command, console: &mut Console) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Run(args) => Ok(run::run(ProxyOptions::from(args))?),
+        Command::Check(args) => settings::check(&args, console),
+        Command::Wait(args) => client(admin::wait(&args, console)),
+        Command::Status(args) => client(admin::status(&args, console)),
+        Command::Policy(command) => policy::execute(&command, console),
+        Command::Config(command) => settings::config(&command, console),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "svidecar", console);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs a command that asks a running proxy.
+fn client(command: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Help and version go to stdout and are no failure; the rest is the user's mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let printed = error.print().is_ok();
+    if wanted && printed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
+}
+
+#[cfg(test)]
+mod tests;

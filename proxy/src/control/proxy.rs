@@ -1,0 +1,151 @@
+//! A running proxy: the parts, started in the order in which they need each other.
+//!
+//! Knows no signals and no command line; those are `run`'s.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use svidecar_api::transport::Endpoint;
+use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    control::{
+        admin::{self, Admin},
+        ready,
+        reload::Reloader,
+        run::LOG_DEADLINE,
+    },
+    error::ProxyError,
+    plan::{
+        Plan, TlsSource,
+        identity::{material::Choice, watch::IdentityWatch},
+        snapshot::Current,
+    },
+    record::Telemetry,
+    runtime::{
+        drain::{Direction, Phase},
+        listeners::Listeners,
+        shared::Shared,
+        workers::{self, Workers},
+    },
+};
+
+/// A running proxy.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Arc<Workers>,
+    addresses: Vec<(Direction, String, ListenAddress)>,
+    admin: Option<SocketAddr>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    /// Starts everything: settings and policies are compiled and all addresses bound before the first task runs. Each
+    /// message of `reload_requests` asks for a reload.
+    ///
+    /// # Errors
+    /// What keeps it from starting; nothing is left behind.
+    pub async fn start(
+        loader: Loader<ProxySettings>,
+        settings: ProxySettings,
+        reload_requests: mpsc::Receiver<()>,
+    ) -> Result<Self, ProxyError> {
+        let endpoint = Endpoint::parse(&settings.workload_api)
+            .map_err(|error| ProxyError::WorkloadApi(error.to_string()))?;
+        let choice = Choice {
+            spiffe_id: settings.identity.spiffe_id.clone(),
+            hint: settings.identity.hint.clone(),
+            trust_domain: settings.trust_domain.clone(),
+        };
+        let count = workers::count(settings.workers);
+        let source = TlsSource::default();
+        let plan = Arc::new(Plan::compile(settings, &source, None)?);
+        let mut listeners = Listeners::default();
+        let opened = listeners.open_new(&plan, count)?;
+        let admin_socket = admin::bind(&plan.settings.admin).await?;
+        let telemetry = Telemetry::start(&plan.settings.access_log)
+            .map_err(|source| ProxyError::System { what: "open the access log", source })?;
+
+        let current = Current::new(Arc::clone(&plan), &plan.settings.workload_api);
+        source.attach(&current);
+        let shared = Shared::new(Arc::clone(&current), telemetry);
+        let workers = Arc::new(Workers::start(count, &shared)?);
+        listeners.take_over(opened, &plan, &workers).await?;
+        let addresses: Vec<_> = listeners
+            .all()
+            .map(|(direction, name, address)| (direction, name.to_owned(), address.clone()))
+            .collect();
+
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let updates = shared.telemetry.state().svid_updates.clone();
+        let identity = IdentityWatch { endpoint: endpoint.clone(), choice, current, updates };
+        tasks.spawn(identity.run(stop.clone()));
+        tasks.spawn(ready::announce(Arc::clone(&shared), stop.clone()));
+        let reloader = Reloader {
+            loader,
+            source,
+            shared: Arc::clone(&shared),
+            workers: Arc::clone(&workers),
+            listeners,
+        };
+        tasks.spawn(reloader.run(reload_requests, stop.clone()));
+        let admin = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+        match admin_socket {
+            Some(socket) => {
+                let admin = Admin {
+                    shared: Arc::clone(&shared),
+                    workers: Arc::clone(&workers),
+                    endpoint,
+                    tasks: tasks.clone(),
+                };
+                tasks.spawn(admin.run(socket, stop.clone()));
+            }
+            None => info!("The admin listener is off"),
+        }
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers = count,
+            admin = admin.map(tracing::field::display),
+            "svidecar is up"
+        );
+        Ok(Self { shared, workers, addresses, admin, tasks, stop })
+    }
+
+    /// What all threads share.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Where the listener of that name listened when the proxy started.
+    #[must_use]
+    pub fn address(&self, direction: Direction, name: &str) -> Option<&ListenAddress> {
+        let mut all = self.addresses.iter();
+        all.find(|(its, other, _)| *its == direction && other == name).map(|(_, _, address)| address)
+    }
+
+    /// Where the admin listens.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Waits for a worker to fail, which should never happen.
+    pub async fn worker_failed(&self) {
+        self.workers.failed().await;
+    }
+
+    /// Ends everything at once; drain first. Blocks until the workers have ended.
+    pub fn stop(self) {
+        if self.shared.drain.phase() == Phase::Running {
+            warn!("Stopping without a drain");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.workers.stop();
+        self.shared.telemetry.close(LOG_DEADLINE);
+    }
+}

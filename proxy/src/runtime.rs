@@ -1,0 +1,15 @@
+//! The threads that move data, and the life of a connection on them: accepted, shaken hands, told what happens, drained.
+//!
+//! Knows no HTTP and no upstream; what is to be done with a connection is handed in.
+
+pub mod accept;
+pub mod connections;
+pub mod drain;
+pub mod handshake;
+pub mod listeners;
+pub mod peer;
+pub mod shared;
+pub mod sockets;
+pub mod throttle;
+pub mod worker;
+pub mod workers;

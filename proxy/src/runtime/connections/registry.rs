@@ -1,0 +1,176 @@
+//! The live connections of one worker, and the one task that wakes them.
+//!
+//! Holds wakers and moments, nothing of what a connection is. Events are not sent but seen: a connection compares the
+//! version and the phase that it knows with those in here.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::runtime::drain::Phase;
+
+/// Timers may be late by this much, so that many of them cost one look.
+const GRAIN: Duration = Duration::from_millis(20);
+
+/// The live connections of a worker.
+pub struct Registry {
+    /// Of the snapshot in force.
+    version: Arc<AtomicU64>,
+    phase: Cell<Phase>,
+    /// The moment of the last look at the timers: what lies before it is past.
+    clock: Cell<Instant>,
+    /// When to look next; never later than the first timer.
+    next: Cell<Option<Instant>>,
+    follower: RefCell<Option<Waker>>,
+    places: RefCell<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    all: Vec<Place>,
+    free: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Place {
+    waker: Option<Waker>,
+    wake_at: Option<Instant>,
+}
+
+impl Registry {
+    /// Without connections, with the snapshot's version and the phase of now.
+    #[must_use]
+    pub fn new(version: Arc<AtomicU64>, phase: Phase) -> Rc<Self> {
+        Rc::new(Self {
+            version,
+            phase: Cell::new(phase),
+            clock: Cell::new(Instant::now()),
+            next: Cell::new(None),
+            follower: RefCell::default(),
+            places: RefCell::default(),
+        })
+    }
+
+    /// Follows the snapshot's version, the drain's phase and the timers, and wakes whom they concern. Runs until the
+    /// proxy itself is gone; then there is nobody left to serve for, and everything is cut.
+    pub async fn follow(&self, mut version: watch::Receiver<u64>, mut phase: watch::Receiver<Phase>) {
+        loop {
+            version.mark_unchanged();
+            self.phase.set(*phase.borrow_and_update());
+            self.wake_all();
+            let changed = loop {
+                tokio::select! {
+                    changed = version.changed() => break changed,
+                    changed = phase.changed() => break changed,
+                    () = self.next_timer() => self.wake_due(),
+                }
+            };
+            if changed.is_err() {
+                self.phase.set(Phase::Force);
+                self.wake_all();
+                return;
+            }
+        }
+    }
+
+    /// The version of the snapshot in force.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(super) fn clock(&self) -> Instant {
+        self.clock.get()
+    }
+
+    pub(super) fn enter(&self) -> usize {
+        let mut places = self.places.borrow_mut();
+        places.free.pop().unwrap_or_else(|| {
+            places.all.push(Place::default());
+            places.all.len() - 1
+        })
+    }
+
+    pub(super) fn leave(&self, at: usize) {
+        let mut places = self.places.borrow_mut();
+        if let Some(place) = places.all.get_mut(at) {
+            *place = Place::default();
+            places.free.push(at);
+        }
+    }
+
+    /// Wakes the task of `cx` when something happens, and at `moment` or shortly after.
+    pub(super) fn wait(&self, at: usize, cx: &Context<'_>, moment: Option<Instant>) {
+        if let Some(place) = self.places.borrow_mut().all.get_mut(at) {
+            place.wake_at = moment;
+            match &mut place.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => place.waker = Some(cx.waker().clone()),
+            }
+        }
+        let Some(moment) = moment else { return };
+        if self.next.get().is_none_or(|next| moment < next) {
+            self.next.set(Some(moment));
+            if let Some(follower) = self.follower.take() {
+                follower.wake();
+            }
+        }
+    }
+
+    /// Waits for the moment of the next look, which may be moved forward meanwhile.
+    async fn next_timer(&self) {
+        let mut sleep = None;
+        let mut armed = None;
+        let mut sleep = pin!(poll_fn(move |cx| {
+            self.follower.replace(Some(cx.waker().clone()));
+            let Some(next) = self.next.get() else { return Poll::Pending };
+            if armed != Some(next) {
+                armed = Some(next);
+                sleep = Some(Box::pin(tokio::time::sleep_until(next.max(self.clock.get() + GRAIN))));
+            }
+            sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx))
+        }));
+        sleep.as_mut().await;
+    }
+
+    fn wake_due(&self) {
+        let now = Instant::now();
+        self.clock.set(now);
+        let mut places = self.places.borrow_mut();
+        let mut next: Option<Instant> = None;
+        for place in &mut places.all {
+            let Some(at) = place.wake_at else { continue };
+            if at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
+            }
+            place.wake_at = None;
+            if let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+        }
+        self.next.set(next);
+    }
+
+    fn wake_all(&self) {
+        for place in &mut self.places.borrow_mut().all {
+            if let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}

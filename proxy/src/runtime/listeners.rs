@@ -1,0 +1,157 @@
+//! The listeners that are open, and how they follow the plan: one is opened or closed only when its own address
+//! changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use svidecar_config::address::ListenAddress;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    error::ProxyError,
+    plan::Plan,
+    runtime::{
+        accept::Listener,
+        drain::Direction,
+        sockets::{self, BoundListener, ListenSocket, SocketFile},
+        workers::Workers,
+    },
+};
+
+type Key = (Direction, Arc<str>);
+
+/// Listeners by direction and name.
+#[derive(Default)]
+pub struct Listeners {
+    open: HashMap<Key, Open>,
+}
+
+/// A listener that is open.
+struct Open {
+    /// What the settings say; port 0 stays 0.
+    wanted: ListenAddress,
+    /// Permits that the limit was made of.
+    permits: usize,
+    /// Where it really listens.
+    address: ListenAddress,
+    limit: Arc<Semaphore>,
+    stop: CancellationToken,
+    _file: Option<SocketFile>,
+}
+
+/// Listeners that are bound and not yet in use.
+pub struct Opened(Vec<(Key, Wanted, BoundListener)>);
+
+struct Wanted {
+    address: ListenAddress,
+    max_connections: u32,
+}
+
+impl Listeners {
+    /// Binds what the plan wants and is not open yet. Changes nothing else.
+    ///
+    /// # Errors
+    /// The first address that cannot be had.
+    pub fn open_new(&self, plan: &Plan, workers: usize) -> Result<Opened, ProxyError> {
+        let mut opened = Vec::new();
+        for (key, wanted) in wanted(plan) {
+            if self.open.get(&key).is_some_and(|open| open.wanted == wanted.address) {
+                continue;
+            }
+            let bound = sockets::bind(&key.1, &wanted.address, workers)?;
+            opened.push((key, wanted, bound));
+        }
+        Ok(Opened(opened))
+    }
+
+    /// Puts new listeners to work and stops those that the plan no longer has.
+    ///
+    /// # Errors
+    /// [`ProxyError::WorkerEnded`] when a worker is gone.
+    pub async fn take_over(
+        &mut self,
+        opened: Opened,
+        plan: &Plan,
+        workers: &Workers,
+    ) -> Result<(), ProxyError> {
+        let keep: Vec<Key> = wanted(plan).map(|(key, _)| key).collect();
+        self.open.retain(|key, open| {
+            let stays = keep.contains(key);
+            if !stays {
+                info!(listener = %key.1, direction = key.0.as_str(), address = %open.address, "Stopped listening");
+                open.stop.cancel();
+            }
+            stays
+        });
+        for (key, wanted) in wanted(plan) {
+            if let Some(open) = self.open.get_mut(&key).filter(|open| open.wanted == wanted.address) {
+                open.set_limit(wanted.max_connections as usize);
+            }
+        }
+        for (key, wanted, bound) in opened.0 {
+            let (direction, name) = key.clone();
+            info!(listener = %name, direction = direction.as_str(), address = %bound.address, "Listening");
+            let stop = CancellationToken::new();
+            let limit = Arc::new(Semaphore::new(wanted.max_connections as usize));
+            let BoundListener { address, sockets, file } = bound;
+            let open = Open {
+                wanted: wanted.address,
+                permits: wanted.max_connections as usize,
+                address,
+                limit: Arc::clone(&limit),
+                stop: stop.clone(),
+                _file: file,
+            };
+            if let Some(old) = self.open.insert(key, open) {
+                old.stop.cancel();
+            }
+            let part = |socket: ListenSocket| Listener {
+                name: Arc::clone(&name),
+                direction,
+                socket,
+                limit: Arc::clone(&limit),
+                stop: stop.clone(),
+            };
+            workers.listen(sockets.into_iter().map(part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a listener really listens.
+    #[must_use]
+    pub fn address(&self, direction: Direction, name: &str) -> Option<ListenAddress> {
+        self.open.get(&(direction, Arc::from(name))).map(|open| open.address.clone())
+    }
+
+    /// All listeners, for the admin.
+    pub fn all(&self) -> impl Iterator<Item = (Direction, &str, &ListenAddress)> {
+        self.open.iter().map(|((direction, name), open)| (*direction, &**name, &open.address))
+    }
+}
+
+impl Open {
+    /// Connections over a smaller limit live on; only new ones wait.
+    fn set_limit(&mut self, wanted: usize) {
+        self.limit.add_permits(wanted.saturating_sub(self.permits));
+        // Permits in use cannot be taken back now; the next change sees how many there still are.
+        let forgotten = self.limit.forget_permits(self.permits.saturating_sub(wanted));
+        self.permits = wanted.max(self.permits.saturating_sub(forgotten));
+    }
+}
+
+fn wanted(plan: &Plan) -> impl Iterator<Item = (Key, Wanted)> {
+    let inbound = plan.inbound.iter().map(|listener| {
+        let limits = &listener.settings.limits;
+        let wanted =
+            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
+        ((Direction::Inbound, Arc::clone(&listener.name)), wanted)
+    });
+    let outbound = plan.outbound.iter().map(|listener| {
+        let limits = &listener.settings.limits;
+        let wanted =
+            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
+        ((Direction::Outbound, Arc::clone(&listener.name)), wanted)
+    });
+    inbound.chain(outbound)
+}
