@@ -16,4 +16,7 @@ pub mod http2;
 pub mod inbound;
 pub mod outbound;
 pub mod request;
+mod service;
 pub mod tcp;
+
+pub use service::service;

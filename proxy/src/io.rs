@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-pub use self::{buffer::Buffer, socket::Socket, tls::TlsStream, transport::Stream};
+pub use self::{buffer::Buffer, socket::Socket, tls::TlsStream, transport::Transport};
 
 /// What is handed on in one go where much is on its way, in bytes: seven full TLS records, which leave in one system call and
 /// fit with what they need besides into storage of 128 KiB.

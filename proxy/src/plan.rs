@@ -6,43 +6,30 @@
 
 pub mod identity;
 pub mod snapshot;
+pub mod status;
+pub mod tls;
+pub mod upstream;
 
 use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, Weak},
+    sync::Arc,
     time::Duration,
 };
 
-use rustls_pki_types::UnixTime;
-use svidecar_authority::{
-    AuthorityError,
-    bundle::BundleSet,
-    tls::{Authorizer, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, authorize},
-    x509::X509Error,
-};
+use svidecar_authority::AuthorityError;
 use svidecar_config::{
     diagnostic::{Diagnostic, Diagnostics},
-    pattern::IdPattern,
     policy::{Policy, Protocol},
-    proxy::{
-        ForwardProtocol, InboundSettings, ListenerProtocol, OnPeerExpiry, OutboundSettings, ProxySettings,
-        UpstreamTunnel,
-    },
+    proxy::{InboundSettings, ListenerProtocol, OnPeerExpiry, OutboundSettings, ProxySettings},
 };
 
-use crate::{
-    error::ProxyError,
-    io::tls::Alpn,
-    message::identity::IdentityHeaders,
-    plan::snapshot::Current,
-    runtime::handshake::Offers,
-    upstream::{BytesChoice, HttpChoice, UpstreamSpec, UpstreamTls},
+use self::{
+    tls::{Offers, TlsSource},
+    upstream::UpstreamSpec,
 };
-
-/// Toward the app: shorter than any app's own keep-alive, so that it never closes a connection under our request.
-const APP_IDLE: Duration = Duration::from_secs(3);
+use crate::{error::ProxyError, message::identity::IdentityHeaders};
 
 /// The longest policy; the parser says so when it gets one byte more.
 const MAX_POLICY_BYTES: u64 = 4 * 1024 * 1024;
@@ -84,71 +71,6 @@ pub struct Outbound {
     pub upstream: Arc<UpstreamSpec>,
 }
 
-/// Where handshakes find the identity of the moment. Weak, because the snapshot holds the plan that holds this.
-#[derive(Clone, Default)]
-pub struct TlsSource(Arc<OnceLock<Weak<Current>>>);
-
-impl TlsSource {
-    /// Ties the source to the snapshot, once.
-    pub fn attach(&self, current: &Arc<Current>) {
-        // A second attach would be of the same snapshot.
-        let _ = self.0.set(Arc::downgrade(current));
-    }
-
-    fn current(&self) -> Option<Arc<Current>> {
-        self.0.get().and_then(Weak::upgrade)
-    }
-
-    /// The identity to present: none before the first SVID, and none after the last has expired.
-    fn identity(&self) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        let current = self.current()?;
-        let snapshot = current.load();
-        snapshot.identity.valid_svid(UnixTime::now()).map(|svid| Arc::clone(&svid.certified_key))
-    }
-
-    fn bundles(&self) -> Arc<BundleSet> {
-        self.current().map(|current| Arc::clone(&current.load().identity.bundles)).unwrap_or_default()
-    }
-
-    fn source(&self) -> Arc<dyn IdentitySource> {
-        let identity = self.clone();
-        Arc::new(move || identity.identity())
-    }
-
-    fn verifier(&self, authorizer: Authorizer) -> SpiffeVerifier {
-        let bundles = self.clone();
-        SpiffeVerifier::new(move || bundles.bundles(), authorizer)
-    }
-
-    /// Whoever is verified may connect; what it may do is the policy's to say, and a denial can be explained.
-    fn offers(&self, protocol: ListenerProtocol) -> Result<Offers, AuthorityError> {
-        let server = |alpn: &[Alpn]| {
-            let names: Vec<_> = alpn.iter().map(|alpn| alpn.name()).collect();
-            ResumingServer::new(self.source(), self.verifier(authorize::any()), &names)
-        };
-        Ok(match protocol {
-            ListenerProtocol::Http => Offers::new(server(Offers::HTTP)?, None),
-            ListenerProtocol::Tcp => Offers::new(server(Offers::TUNNELS)?, Some(server(&[])?)),
-        })
-    }
-
-    fn client(&self, server_ids: &Arc<[IdPattern]>) -> Result<ResumingClient, AuthorityError> {
-        ResumingClient::new(self.source(), self.verifier(expecting(server_ids)))
-    }
-}
-
-/// Accepts servers whose ID fits one of the patterns.
-fn expecting(server_ids: &Arc<[IdPattern]>) -> Authorizer {
-    let patterns = Arc::clone(server_ids);
-    Arc::new(move |peer| {
-        if patterns.iter().any(|pattern| pattern.matches(&peer.id)) {
-            return Ok(());
-        }
-        let expected = patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        Err(X509Error::IdNotAllowed { id: peer.id.clone(), expected })
-    })
-}
-
 impl Plan {
     /// Compiles settings, reading the policies that they name. `before` is the plan in force.
     ///
@@ -188,6 +110,13 @@ impl Plan {
     #[must_use]
     pub fn outbound(&self, name: &str) -> Option<&Arc<Outbound>> {
         self.outbound.iter().find(|listener| &*listener.name == name)
+    }
+
+    /// Whether a listener leads to this upstream.
+    #[must_use]
+    pub fn leads_to(&self, upstream: &Arc<UpstreamSpec>) -> bool {
+        self.inbound.iter().any(|listener| Arc::ptr_eq(&listener.app, upstream))
+            || self.outbound.iter().any(|listener| Arc::ptr_eq(&listener.upstream, upstream))
     }
 
     /// How long a connection may go on after its peer's SVID has ended; `None` for as long as it likes.
@@ -237,7 +166,7 @@ fn compile_inbound(
         Some(same) => (Arc::clone(&same.app), Arc::clone(&same.offers)),
         None => {
             let offers = source.offers(settings.protocol).map_err(tls_error)?;
-            (app_spec(&name, settings), Arc::new(offers))
+            (upstream::app(&name, settings), Arc::new(offers))
         }
     };
     let headers = match unchanged {
@@ -260,25 +189,6 @@ fn compile_headers(settings: &InboundSettings) -> Result<IdentityHeaders, ProxyE
     })
 }
 
-fn app_spec(name: &Arc<str>, settings: &InboundSettings) -> Arc<UpstreamSpec> {
-    Arc::new(UpstreamSpec {
-        name: Arc::clone(name),
-        endpoints: vec![settings.forward.clone()],
-        tls: None,
-        http: match settings.forward_protocol {
-            ForwardProtocol::Auto => HttpChoice::ForGrpcHttp2,
-            ForwardProtocol::Http1 => HttpChoice::Http1,
-            ForwardProtocol::Http2 => HttpChoice::Http2,
-        },
-        bytes: BytesChoice::Auto,
-        connect_timeout: settings.timeouts.connect.get(),
-        handshake_timeout: settings.timeouts.handshake.get(),
-        idle_timeout: APP_IDLE,
-        max_header_bytes: settings.limits.max_header_bytes.as_usize(),
-        max_headers: usize::from(settings.limits.max_headers),
-    })
-}
-
 fn compile_outbound(
     settings: &OutboundSettings,
     source: &TlsSource,
@@ -288,27 +198,7 @@ fn compile_outbound(
         return Ok(Arc::clone(same));
     }
     let name: Arc<str> = settings.name.as_str().into();
-    let server_ids: Arc<[IdPattern]> = settings.upstream.server_id.clone().into();
-    let tls = UpstreamTls {
-        client: source.client(&server_ids).map_err(tls_error)?,
-        server_ids: Arc::clone(&server_ids),
-    };
-    let upstream = Arc::new(UpstreamSpec {
-        name: Arc::clone(&name),
-        endpoints: settings.upstream.endpoints.clone(),
-        tls: Some(tls),
-        http: HttpChoice::AsRequested,
-        bytes: match settings.upstream.tunnel {
-            UpstreamTunnel::Auto => BytesChoice::Auto,
-            UpstreamTunnel::Hbone => BytesChoice::Hbone(settings.upstream.destination.clone()),
-        },
-        connect_timeout: settings.timeouts.connect.get(),
-        handshake_timeout: settings.timeouts.handshake.get(),
-        // Half of what our own inbound side waits, so that it is this side that closes.
-        idle_timeout: settings.timeouts.idle.get() / 2,
-        max_header_bytes: settings.limits.max_header_bytes.as_usize(),
-        max_headers: usize::from(settings.limits.max_headers),
-    });
+    let upstream = upstream::server(&name, settings, source).map_err(tls_error)?;
     Ok(Arc::new(Outbound { name, settings: settings.clone(), upstream }))
 }
 

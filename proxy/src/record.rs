@@ -34,7 +34,7 @@ use svidecar_id::SpiffeId;
 
 use crate::message::Version;
 use clock::WallClock;
-pub use exchange::{Decided, Exchange, Origin};
+pub use exchange::{Decided, Origin, Recording};
 pub use metrics::{CONTENT_TYPE, State};
 use metrics::{Counters, Metrics};
 use writer::{Batch, Writer};

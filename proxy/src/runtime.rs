@@ -6,6 +6,7 @@ pub mod accept;
 pub mod connections;
 pub mod drain;
 pub mod handshake;
+pub mod life;
 pub mod listeners;
 pub mod peer;
 pub mod shared;

@@ -10,20 +10,19 @@ pub mod facts;
 pub mod pool;
 pub mod resolve;
 pub mod shared;
+pub mod upstreams;
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use svidecar_authority::tls::ResumingClient;
-use svidecar_config::{address::Address, pattern::IdPattern, proxy::TunnelDestination};
-use svidecar_id::SpiffeId;
 use tokio::time::Instant;
 
 use self::{channel::Ready, endpoint::Endpoint, facts::ConnectionFacts};
 use crate::{
     codes,
-    io::Stream,
+    io::Transport,
     message::{RequestHead, Version, refusal::Refusal},
+    plan::upstream::{HttpChoice, UpstreamSpec},
     runtime::worker::Worker,
 };
 
@@ -32,69 +31,6 @@ const PENALTY: Duration = Duration::from_secs(1);
 
 /// Endpoints that are tried for one connection.
 const MAX_ATTEMPTS: usize = 3;
-
-/// What an upstream is, as the settings say; the same for all workers.
-pub struct UpstreamSpec {
-    /// The name of the listener that leads here.
-    pub name: Arc<str>,
-    /// At least one.
-    pub endpoints: Vec<Address>,
-    /// mTLS toward the endpoints; `None` toward the app.
-    pub tls: Option<UpstreamTls>,
-    /// Which HTTP to speak.
-    pub http: HttpChoice,
-    /// How bytes of any protocol get there.
-    pub bytes: BytesChoice,
-    /// For the TCP connection.
-    pub connect_timeout: Duration,
-    /// For the TLS handshake.
-    pub handshake_timeout: Duration,
-    /// How long an unused connection stays open; shorter than the other side's own limit.
-    pub idle_timeout: Duration,
-    /// Longest head of a response, in bytes.
-    pub max_header_bytes: usize,
-    /// Most fields in the head of a response.
-    pub max_headers: usize,
-}
-
-/// mTLS toward an upstream.
-pub struct UpstreamTls {
-    /// IDs that the server may have; at least one.
-    pub server_ids: Arc<[IdPattern]>,
-    /// Whatever is offered.
-    pub client: ResumingClient,
-}
-
-impl UpstreamTls {
-    /// Whether a server of this ID is expected.
-    #[must_use]
-    pub fn expects(&self, id: &SpiffeId) -> bool {
-        self.server_ids.iter().any(|pattern| pattern.matches(id))
-    }
-}
-
-/// Which version of HTTP an upstream is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpChoice {
-    /// The version of the request, so that nothing is lost in translation.
-    AsRequested,
-    /// HTTP/2 for gRPC, which cannot do without; HTTP/1.1 for all else.
-    ForGrpcHttp2,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, toward the app without TLS by prior knowledge.
-    Http2,
-}
-
-/// How bytes of any protocol get to an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BytesChoice {
-    /// In streams of a shared connection where a svidecar answers; else over a connection of their own.
-    Auto,
-    /// In streams of a shared connection, whoever answers: CONNECT over HTTP/2, to this destination or to the endpoint
-    /// itself.
-    Hbone(Option<TunnelDestination>),
-}
 
 /// An upstream as one worker uses it.
 pub struct Upstream {
@@ -155,7 +91,7 @@ impl Upstream {
     ///
     /// # Errors
     /// What to answer instead; for TCP only its code and detail matter.
-    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Stream, Rc<ConnectionFacts>), Refusal> {
+    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Transport, Rc<ConnectionFacts>), Refusal> {
         self.first_that_works(async |endpoint| endpoint.bytes(worker).await).await
     }
 

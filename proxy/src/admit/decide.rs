@@ -6,11 +6,7 @@
 use svidecar_config::policy::{Decision, Headers, Policy, Request};
 use svidecar_id::SpiffeId;
 
-use crate::{
-    message::{Fields, Summary},
-    plan::Inbound,
-    runtime::peer::Peer,
-};
+use crate::message::{Fields, Summary};
 
 impl Headers for Fields {
     fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
@@ -37,6 +33,6 @@ pub fn ask<'p>(
 
 /// Decides about a TCP connection.
 #[must_use]
-pub fn connection<'p>(listener: &'p Inbound, peer: &Peer) -> Decision<'p> {
-    listener.policy.decide(&Request { peer: Some(peer.id()), ..Request::default() })
+pub fn connection<'p>(policy: &'p Policy, peer: &SpiffeId) -> Decision<'p> {
+    policy.decide(&Request { peer: Some(peer), ..Request::default() })
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows no signals and no command line; those are `run`'s.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
@@ -15,13 +15,14 @@ use crate::{
         admin::{self, Admin},
         ready,
         reload::Reloader,
-        run::LOG_DEADLINE,
     },
     error::ProxyError,
+    forward,
     plan::{
-        Plan, TlsSource,
+        Plan,
         identity::{material::Choice, watch::IdentityWatch},
         snapshot::Current,
+        tls::TlsSource,
     },
     record::Telemetry,
     runtime::{
@@ -31,6 +32,9 @@ use crate::{
         workers::{self, Workers},
     },
 };
+
+/// How long the last log lines may take.
+pub const LOG_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A running proxy.
 pub struct Proxy {
@@ -72,7 +76,7 @@ impl Proxy {
         let current = Current::new(Arc::clone(&plan), &plan.settings.workload_api);
         source.attach(&current);
         let shared = Shared::new(Arc::clone(&current), telemetry);
-        let workers = Arc::new(Workers::start(count, &shared)?);
+        let workers = Arc::new(Workers::start(count, &shared, forward::service)?);
         listeners.take_over(opened, &plan, &workers).await?;
         let addresses: Vec<_> = listeners
             .all()

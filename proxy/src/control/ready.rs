@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    control::reload::ReloadStatus,
-    plan::snapshot::Snapshot,
+    plan::{snapshot::Snapshot, status::ReloadStatus},
     runtime::{
         drain::{Drain, Phase},
         shared::Shared,

@@ -16,22 +16,9 @@ use tracing::{error, info, warn};
 use self::files::FileWatch;
 use crate::{
     error::ProxyError,
-    plan::{Plan, TlsSource},
+    plan::{Plan, tls::TlsSource},
     runtime::{listeners::Listeners, shared::Shared, workers::Workers},
 };
-
-/// How the last reload went.
-#[derive(Clone, Debug, Default)]
-pub struct ReloadStatus {
-    /// Plans that were taken into force, the first one included.
-    pub generation: u64,
-    /// When the last one was, in seconds since the epoch.
-    pub since: u64,
-    /// Why the newest files are not in force, if they are not.
-    pub error: Option<String>,
-    /// Reloads that failed.
-    pub failures: u64,
-}
 
 /// Reloads on request and when a file changes.
 pub struct Reloader {

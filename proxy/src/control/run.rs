@@ -6,7 +6,6 @@ use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -245,6 +244,3 @@ fn raise_descriptor_limit() {
         warn!("Cannot raise the limit of open files");
     }
 }
-
-/// How long the last log lines may take.
-pub const LOG_DEADLINE: Duration = Duration::from_secs(1);

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     http2::{PREFACE, Session, Settings},
-    io::{Buffer, ByteStream, Stream},
+    io::{Buffer, ByteStream, Transport},
     message::RequestHead,
-    runtime::connections::Lifeline,
+    runtime::connections::Follower,
 };
 
 /// Most bytes to be read before they are looked at.
@@ -28,14 +28,14 @@ const FIRST_READ: usize = 16 * 1024;
 /// Serves requests until the connection ends. `fresh` makes the record of one request.
 pub async fn serve(
     caller: Rc<dyn Caller>,
-    mut stream: Stream,
-    mut lifeline: Lifeline,
+    mut stream: Transport,
+    mut follower: Follower,
     fresh: impl Fn() -> Exchange + Clone + 'static,
 ) {
     let mut read = Buffer::new();
-    let Some(is_http2) = speaks_http2(&*caller, &mut stream, &mut read, &mut lifeline).await else { return };
+    let Some(is_http2) = speaks_http2(&*caller, &mut stream, &mut read, &mut follower).await else { return };
     if !is_http2 {
-        return http1::serve(caller, (stream, read), lifeline, fresh()).await;
+        return http1::serve(caller, (stream, read), follower, fresh()).await;
     }
     let limits = caller.limits();
     let settings = Settings {
@@ -49,17 +49,17 @@ pub async fn serve(
         let (this, spare) = (Rc::clone(&caller), Rc::clone(&spare));
         caller.worker().spawn(http2::request(this, session.clone(), spare, head, stream, fresh.clone()));
     };
-    http2::serve(Rc::clone(&caller), &settings, stream, read, lifeline, accept).await;
+    http2::serve(Rc::clone(&caller), &settings, stream, read, follower, accept).await;
 }
 
 /// Reads until it is clear what the client speaks. `None` when it goes before.
 async fn speaks_http2(
     caller: &dyn Caller,
-    stream: &mut Stream,
+    stream: &mut Transport,
     read: &mut Buffer,
-    lifeline: &mut Lifeline,
+    follower: &mut Follower,
 ) -> Option<bool> {
-    lifeline.set_timer(Instant::now().checked_add(caller.timeouts().idle));
+    follower.set_timer(Instant::now().checked_add(caller.timeouts().idle));
     let told = poll_fn(|cx| {
         loop {
             let bytes = read.filled();
@@ -69,10 +69,10 @@ async fn speaks_http2(
             }
             let filled = stream.poll_fill(cx, read, FIRST_READ);
             if filled.is_pending() {
-                let over = lifeline.poll_over(cx, |event| caller.judge(event, None));
+                let over = follower.poll_over(cx, |event| caller.judge(event, None));
                 // Whoever is inside of a shared connection was told by that.
-                let is_unused = read.is_empty() && !matches!(stream, Stream::Tunnel(_));
-                if over.is_ready() || (is_unused && lifeline.is_finishing()) {
+                let is_unused = read.is_empty() && !matches!(stream, Transport::Tunnel(_));
+                if over.is_ready() || (is_unused && follower.is_finishing()) {
                     return Poll::Ready(None);
                 }
             }
@@ -83,6 +83,6 @@ async fn speaks_http2(
         }
     })
     .await;
-    lifeline.set_timer(None);
+    follower.set_timer(None);
     told
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::tcp::{Broken, Tunnel};
+use super::tcp::{Broken, Relay};
 use crate::{
     admit::flights::InFlight,
     message::{RequestHead, ResponseHead, refusal::Refusal},
@@ -24,7 +24,7 @@ pub struct Exchange {
     /// The head of the response: as it came, and then as it is forwarded.
     pub response: ResponseHead,
     /// What is written down about it, exactly once.
-    pub record: record::Exchange,
+    pub record: record::Recording,
     flight: Option<InFlight>,
     upstream: Option<Rc<ConnectionFacts>>,
     is_answered: bool,
@@ -37,7 +37,7 @@ impl Exchange {
         Self {
             request: RequestHead::default(),
             response: ResponseHead::default(),
-            record: record::Exchange::new(&worker.recorder, origin),
+            record: record::Recording::new(&worker.recorder, origin),
             flight: None,
             upstream: None,
             is_answered: false,
@@ -102,14 +102,14 @@ impl Exchange {
 }
 
 /// Notes where a request or a connection goes.
-pub fn note_upstream(record: &mut record::Exchange, facts: &ConnectionFacts) {
+pub fn note_upstream(record: &mut record::Recording, facts: &ConnectionFacts) {
     record.forwarded_to(&facts.address, facts.server.as_ref().map(|server| server.id()));
 }
 
-/// The tunnel that an exchange was, or became, is over. Recorded at once.
-pub fn note_tunnel(record: &mut record::Exchange, tunnel: &Tunnel, end: Result<(), Broken<Ending>>) {
-    record.received(usize::try_from(tunnel.received()).unwrap_or(usize::MAX));
-    record.sent(usize::try_from(tunnel.sent()).unwrap_or(usize::MAX));
+/// The relay that an exchange was, or became, is over. Recorded at once.
+pub fn note_relay(record: &mut record::Recording, relay: &Relay, end: Result<(), Broken<Ending>>) {
+    record.received(usize::try_from(relay.received()).unwrap_or(usize::MAX));
+    record.sent(usize::try_from(relay.sent()).unwrap_or(usize::MAX));
     match end {
         Ok(()) => record.completed(),
         Err(Broken::Failed(failure)) => record.fail(failure.code, Some(failure.error.to_string())),

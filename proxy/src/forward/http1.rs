@@ -14,19 +14,19 @@ use tokio::time::Instant;
 use super::{
     caller::Caller,
     downstream::Downstream,
-    exchange::{Exchange, note_tunnel},
+    exchange::{Exchange, note_relay},
     request::{self, Next},
-    tcp::Tunnel,
+    tcp::Relay,
 };
 use crate::{
     codes,
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
-    io::{Buffer, ByteStream, Stream},
+    io::{Buffer, ByteStream, Transport},
     message::{
         BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version, convert, hops, refusal::Refusal,
     },
-    runtime::connections::{Ending, Fate, Lifeline, Over},
+    runtime::connections::{Ending, Fate, Follower, Over},
 };
 
 /// How much of what a client still sends is read after the last answer, so that closing does not reset the answer away
@@ -38,8 +38,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's connection, and the request that is on it.
 struct Http1 {
-    connection: Connection<Stream>,
-    lifeline: Lifeline,
+    connection: Connection<Transport>,
+    follower: Follower,
     version: Version,
     framing: Framing,
     /// Another request may follow this one.
@@ -58,12 +58,17 @@ enum Came {
 }
 
 /// Serves requests until the connection ends.
-pub async fn serve(caller: Rc<dyn Caller>, stream: (Stream, Buffer), lifeline: Lifeline, exchange: Exchange) {
+pub async fn serve(
+    caller: Rc<dyn Caller>,
+    stream: (Transport, Buffer),
+    follower: Follower,
+    exchange: Exchange,
+) {
     let caller = &*caller;
     let mut exchange = exchange;
     let mut down = Http1 {
         connection: Connection::resume(stream.0, stream.1, caller.limits()),
-        lifeline,
+        follower,
         version: Version::Http11,
         framing: Framing::None,
         persists: true,
@@ -102,22 +107,22 @@ impl Http1 {
             if waits != Some(has_begun) {
                 waits = Some(has_begun);
                 let timeout = if has_begun { timeouts.head } else { timeouts.idle };
-                self.lifeline.set_timer(Instant::now().checked_add(timeout));
+                self.follower.set_timer(Instant::now().checked_add(timeout));
             }
-            match self.lifeline.poll_over(cx, |event| caller.judge(event, None)) {
+            match self.follower.poll_over(cx, |event| caller.judge(event, None)) {
                 Poll::Ready(Over::TimedOut) if has_begun => {
                     Poll::Ready(Came::Refused(too_slow(timeouts.head)))
                 }
                 Poll::Ready(_) => Poll::Ready(Came::Nothing),
                 // Nothing is lost: no byte of another request has come.
-                Poll::Pending if self.lifeline.is_finishing() && !has_begun && !self.waits_for_client() => {
+                Poll::Pending if self.follower.is_finishing() && !has_begun && !self.waits_for_client() => {
                     Poll::Ready(Came::Nothing)
                 }
                 Poll::Pending => Poll::Pending,
             }
         })
         .await;
-        self.lifeline.set_timer(None);
+        self.follower.set_timer(None);
         match came {
             Came::Request => self.begin(exchange),
             other => other,
@@ -141,20 +146,20 @@ impl Http1 {
     /// Between two svidecars it is the client who closes a connection that waits: it knows when it has begun another
     /// request. It was told by the connection that both share.
     const fn waits_for_client(&self) -> bool {
-        matches!(self.connection.stream(), Stream::Tunnel(_))
+        matches!(self.connection.stream(), Transport::Tunnel(_))
     }
 
     /// Closes so that the last answer arrives.
     async fn close(mut self) {
         let is_clean = self.connection.is_received() && !self.connection.has_buffered();
-        if is_clean && matches!(self.connection.stream(), Stream::Socket(_)) {
+        if is_clean && matches!(self.connection.stream(), Transport::Socket(_)) {
             return;
         }
-        self.lifeline.set_timer(Instant::now().checked_add(LINGER));
-        let (mut connection, mut lifeline) = (self.connection, self.lifeline);
+        self.follower.set_timer(Instant::now().checked_add(LINGER));
+        let (mut connection, mut follower) = (self.connection, self.follower);
         let closing = poll_fn(|cx| connection.poll_shutdown(cx));
         // When it fails, or takes too long, there is nobody to be kind to.
-        if !matches!(in_time(closing, &mut lifeline).await, Some(Ok(()))) || is_clean {
+        if !matches!(in_time(closing, &mut follower).await, Some(Ok(()))) || is_clean {
             return;
         }
         let (mut stream, mut buffer) = connection.into_parts();
@@ -169,30 +174,30 @@ impl Http1 {
             }
             Poll::Ready(())
         });
-        in_time(discarding, &mut lifeline).await;
+        in_time(discarding, &mut follower).await;
     }
 
     /// Carries another protocol from now on. What was decided about the request that asked for it still holds.
-    async fn switch(self, caller: &dyn Caller, upstream: (Stream, Buffer), mut exchange: Exchange) {
-        let mut lifeline = self.lifeline;
-        let mut tunnel = Tunnel::resume(self.connection.into_parts(), upstream);
+    async fn switch(self, caller: &dyn Caller, upstream: (Transport, Buffer), mut exchange: Exchange) {
+        let mut follower = self.follower;
+        let mut relay = Relay::resume(self.connection.into_parts(), upstream);
         let over = |cx: &mut Context<'_>| {
             if exchange.poll_killed(cx).is_ready() {
                 return Poll::Ready(Ending::NoLongerAllowed);
             }
-            lifeline.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
+            follower.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
         };
-        let end = tunnel.run(over).await;
-        note_tunnel(&mut exchange.record, &tunnel, end);
+        let end = relay.run(over).await;
+        note_relay(&mut exchange.record, &relay, end);
     }
 }
 
 /// `None` when the connection is cut before, or its timer fires.
-async fn in_time<T>(work: impl Future<Output = T>, lifeline: &mut Lifeline) -> Option<T> {
+async fn in_time<T>(work: impl Future<Output = T>, follower: &mut Follower) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => lifeline.poll_over(cx, |_| Fate::GoesOn).map(|_| None),
+        Poll::Pending => follower.poll_over(cx, |_| Fate::GoesOn).map(|_| None),
     })
     .await
 }
@@ -224,7 +229,7 @@ impl Downstream for Http1 {
 
     fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, close: bool) {
         let framing = framing.toward(self.version);
-        self.persists &= !close && framing != Framing::UntilClose && !self.lifeline.is_finishing();
+        self.persists &= !close && framing != Framing::UntilClose && !self.follower.is_finishing();
         convert::response_to_http1(head);
         head.version = self.version;
         match (self.version, self.persists) {
@@ -241,7 +246,7 @@ impl Downstream for Http1 {
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {
-        self.lifeline.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
+        self.follower.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
     }
 
     fn abort(&mut self, _: ErrorCode) {

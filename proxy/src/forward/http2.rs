@@ -19,7 +19,7 @@ use crate::{
     io,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, refusal::Refusal},
     runtime::{
-        connections::{Ending, Lifeline, Over},
+        connections::{Ending, Follower, Over},
         drain::Direction,
     },
 };
@@ -31,9 +31,9 @@ const MOST_SPARE: usize = 32;
 pub async fn serve(
     caller: Rc<dyn Caller>,
     settings: &Settings,
-    mut stream: io::Stream,
+    mut stream: io::Transport,
     read: io::Buffer,
-    mut lifeline: Lifeline,
+    mut follower: Follower,
     mut accept: impl FnMut(&Session, RequestHead, Stream),
 ) {
     let session = Session::new(Role::Server, settings);
@@ -54,14 +54,14 @@ pub async fn serve(
             let progress = if phase == Phase::Head { session.progress() } else { 0 };
             let now = (phase, progress, is_told);
             if was.replace(now) != Some(now) {
-                lifeline.set_timer(Instant::now().checked_add(match phase {
+                follower.set_timer(Instant::now().checked_add(match phase {
                     Phase::Head => timeouts.head,
                     Phase::Busy => TEND_EVERY,
                     Phase::Idle if !is_told => timeouts.idle,
                     Phase::Idle | Phase::Closing => LAST_WORDS,
                 }));
             }
-            let is_over = match lifeline.poll_over(cx, |event| caller.judge(event, None)) {
+            let is_over = match follower.poll_over(cx, |event| caller.judge(event, None)) {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
                 Poll::Ready(Over::TimedOut) if phase == Phase::Busy => {
                     session.tend();
@@ -75,7 +75,7 @@ pub async fn serve(
                     return Poll::Ready(Err("the peer did not hear that the connection ends".to_owned()));
                 }
                 Poll::Ready(Over::TimedOut) => true,
-                Poll::Pending => lifeline.is_finishing(),
+                Poll::Pending => follower.is_finishing(),
             };
             if !is_over || is_told {
                 return Poll::Pending;
@@ -107,7 +107,7 @@ pub async fn request(
     fresh: impl FnOnce() -> Exchange,
 ) {
     let mut exchange = spare.0.borrow_mut().pop().unwrap_or_else(|| Box::new(fresh()));
-    let mut down = Http2 { framing: framing_of(&head, &stream), stream, lifeline: None };
+    let mut down = Http2 { framing: framing_of(&head, &stream), stream, follower: None };
     session.recycle(std::mem::replace(&mut exchange.request, head));
     if down.stream.is_too_large() {
         request::refuse_head(&*caller, &mut down, &mut exchange, too_large()).await;
@@ -140,7 +140,7 @@ struct Http2 {
     stream: Stream,
     framing: Framing,
     /// Follows what happens to the server, where nothing else does.
-    lifeline: Option<Box<Lifeline>>,
+    follower: Option<Box<Follower>>,
 }
 
 impl Downstream for Http2 {
@@ -165,10 +165,10 @@ impl Downstream for Http2 {
         // a server that one stream alone goes to.
         let alone = exchange.upstream().filter(|facts| facts.server.is_some() && !facts.is_shared);
         let Some(facts) = alone else { return Poll::Pending };
-        let lifeline = self.lifeline.get_or_insert_with(|| {
-            Box::new(caller.worker().lifeline(Direction::Outbound).since(facts.accepted_by()))
+        let follower = self.follower.get_or_insert_with(|| {
+            Box::new(caller.worker().follower(Direction::Outbound).since(facts.accepted_by()))
         });
-        lifeline.poll_over(cx, |event| caller.judge(event, Some(facts))).map(Over::ending)
+        follower.poll_over(cx, |event| caller.judge(event, Some(facts))).map(Over::ending)
     }
 
     fn abort(&mut self, code: ErrorCode) {

@@ -17,28 +17,29 @@ use crate::{
     forward::{
         self,
         caller::{Admission, Caller, Timeouts},
-        exchange::{Exchange, note_tunnel, note_upstream},
-        tcp::Tunnel,
+        exchange::{Exchange, note_relay, note_upstream},
+        tcp::Relay,
     },
     http1::Limits,
-    io::{ByteStream, Stream, address::PeerAddress},
+    io::{ByteStream, Transport, address::PeerAddress},
     message::{Fields, hops, refusal::Refusal},
     plan::Outbound,
     record::{self, Origin},
     runtime::{
-        accept::{Accepted, Life},
         connections::{Ending, Event, Fate, LOSER_GRACE, Over},
         drain::Direction,
+        life::{Accepted, Life},
         throttle::Leave,
         worker::Worker,
     },
-    upstream::{Upstream, facts::ConnectionFacts},
+    upstream::{Upstream, facts::ConnectionFacts, upstreams::Upstreams},
 };
 
 /// A connection of our workload.
-pub struct OutboundConnection {
+pub struct OutboundCaller {
     /// The thread it lives on.
     worker: Rc<Worker>,
+    upstreams: Rc<Upstreams>,
     /// Where the workload connects from.
     address: PeerAddress,
     rules: RefCell<Rules>,
@@ -54,35 +55,35 @@ struct Rules {
 }
 
 /// Serves one connection from the first byte to the last.
-pub async fn serve(worker: Rc<Worker>, name: Arc<str>, accepted: Accepted) {
+pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>, accepted: Accepted) {
     let version = worker.version();
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.outbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
     let protocol = listener.settings.protocol;
-    let rules = RefCell::new(Rules::new(&worker, version, listener, address));
-    let connection = Rc::new(OutboundConnection { worker, address, rules, _life: life });
-    let stream = Stream::from(socket);
+    let rules = RefCell::new(Rules::new(&worker, &upstreams, version, listener, address));
+    let connection = Rc::new(OutboundCaller { worker, upstreams, address, rules, _life: life });
+    let stream = Transport::from(socket);
     match protocol {
         ListenerProtocol::Http => serve_http(connection, stream).await,
         ListenerProtocol::Tcp => serve_tcp(connection, stream).await,
     }
 }
 
-async fn serve_http(connection: Rc<OutboundConnection>, stream: Stream) {
-    let lifeline = connection.worker.lifeline(Direction::Outbound);
+async fn serve_http(connection: Rc<OutboundCaller>, stream: Transport) {
+    let follower = connection.worker.follower(Direction::Outbound);
     let this = Rc::clone(&connection);
     let fresh = move || Exchange::new(&this.worker, &this.rules().origin);
-    forward::either::serve(connection, stream, lifeline, fresh).await;
+    forward::either::serve(connection, stream, follower, fresh).await;
 }
 
 /// A TCP connection: the server's ID is checked before a byte of the workload leaves.
-async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
+async fn serve_tcp(connection: Rc<OutboundCaller>, mut stream: Transport) {
     let worker = &connection.worker;
     // From before the handshake with the server, so that no change since then is missed.
-    let mut lifeline = worker.lifeline(Direction::Outbound);
+    let mut follower = worker.follower(Direction::Outbound);
     let (origin, upstream) = connection.now();
-    let mut record = record::Exchange::new(&worker.recorder, &origin);
+    let mut record = record::Recording::new(&worker.recorder, &origin);
     record.begin_connection(&origin, Instant::now());
     let (to_server, facts) = match Box::pin(upstream.bytes(worker)).await {
         Ok(connected) => connected,
@@ -96,15 +97,15 @@ async fn serve_tcp(connection: Rc<OutboundConnection>, mut stream: Stream) {
     };
     note_upstream(&mut record, &facts);
     if let Some(left) = facts.time_left() {
-        lifeline.expire_after(left);
+        follower.expire_after(left);
     }
-    let mut tunnel = Tunnel::new(stream, to_server);
+    let mut relay = Relay::new(stream, to_server);
     let judge = |event| connection.judge(event, Some(&facts));
-    let end = tunnel.run(|cx| lifeline.poll_over(cx, judge).map(Over::ending)).await;
-    note_tunnel(&mut record, &tunnel, end);
+    let end = relay.run(|cx| follower.poll_over(cx, judge).map(Over::ending)).await;
+    note_relay(&mut record, &relay, end);
 }
 
-impl OutboundConnection {
+impl OutboundCaller {
     /// What rules now: looked up again when there is another snapshot.
     fn rules(&self) -> Ref<'_, Rules> {
         let version = self.worker.version();
@@ -113,7 +114,7 @@ impl OutboundConnection {
             let mut rules = self.rules.borrow_mut();
             // As it was when it is gone.
             let listener = snapshot.plan.outbound(&rules.listener.name).unwrap_or(&rules.listener).clone();
-            *rules = Rules::new(&self.worker, version, listener, self.address);
+            *rules = Rules::new(&self.worker, &self.upstreams, version, listener, self.address);
         }
         self.rules.borrow()
     }
@@ -125,7 +126,7 @@ impl OutboundConnection {
     }
 }
 
-impl Caller for OutboundConnection {
+impl Caller for OutboundCaller {
     fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }
@@ -188,11 +189,17 @@ impl Caller for OutboundConnection {
 
 impl Rules {
     /// The version was read before the snapshot: at worst the rules are looked up once more.
-    fn new(worker: &Worker, version: u64, listener: Arc<Outbound>, address: PeerAddress) -> Self {
+    fn new(
+        worker: &Worker,
+        upstreams: &Upstreams,
+        version: u64,
+        listener: Arc<Outbound>,
+        address: PeerAddress,
+    ) -> Self {
         Self {
             version,
             origin: Origin::outbound(&listener.name, address.socket_address()),
-            upstream: worker.upstream(&listener.upstream),
+            upstream: upstreams.of(worker, &listener.upstream),
             listener,
         }
     }

@@ -39,7 +39,7 @@ pub enum Next {
     /// It is of no further use.
     Close,
     /// It carries another protocol from now on, toward this stream of the upstream; these bytes of it were read already.
-    Switch(Box<(io::Stream, io::Buffer)>),
+    Switch(Box<(io::Transport, io::Buffer)>),
 }
 
 /// Why a request does not go its way to the end.

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     codes,
-    io::{Buffer, ByteStream, FLIGHT, Stream},
+    io::{Buffer, ByteStream, FLIGHT, Transport},
 };
 
 /// What one read asks for at first, in bytes: a TLS record.
@@ -24,9 +24,9 @@ const LARGEST_READ: usize = FLIGHT;
 const TURN: usize = 1024 * 1024;
 
 /// Two streams that are joined.
-pub struct Tunnel {
-    downstream: Stream,
-    upstream: Stream,
+pub struct Relay {
+    downstream: Transport,
+    upstream: Transport,
     /// Toward the upstream.
     there: Half,
     /// Toward the downstream.
@@ -49,7 +49,7 @@ enum State {
     Done,
 }
 
-/// Why a tunnel ended before both sides were done.
+/// Why a relay ended before both sides were done.
 #[derive(Debug)]
 pub enum Broken<E> {
     /// One side failed.
@@ -58,7 +58,7 @@ pub enum Broken<E> {
     Over(E),
 }
 
-/// How a tunnel failed.
+/// How a relay failed.
 #[derive(Debug)]
 pub struct Failure {
     /// The code of its record.
@@ -67,16 +67,16 @@ pub struct Failure {
     pub error: io::Error,
 }
 
-impl Tunnel {
+impl Relay {
     /// Joins two streams.
     #[must_use]
-    pub fn new(downstream: Stream, upstream: Stream) -> Self {
+    pub fn new(downstream: Transport, upstream: Transport) -> Self {
         Self::resume((downstream, Buffer::new()), (upstream, Buffer::new()))
     }
 
     /// The same, when some bytes of them were read already.
     #[must_use]
-    pub fn resume(downstream: (Stream, Buffer), upstream: (Stream, Buffer)) -> Self {
+    pub fn resume(downstream: (Transport, Buffer), upstream: (Transport, Buffer)) -> Self {
         Self {
             downstream: downstream.0,
             upstream: upstream.0,
@@ -169,7 +169,7 @@ impl Half {
         Self { buffer, ask: SMALLEST_READ, bytes: 0, state: State::Open }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Result<(), Broke> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Transport, to: &mut Transport) -> Result<(), Broke> {
         let mut turn = TURN;
         loop {
             while !self.buffer.is_empty() {
@@ -200,7 +200,7 @@ impl Half {
         }
     }
 
-    fn flush(&self, cx: &mut Context<'_>, to: &mut Stream) -> Result<(), Broke> {
+    fn flush(&self, cx: &mut Context<'_>, to: &mut Transport) -> Result<(), Broke> {
         match to.poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(Broke::Sink(error)),
             // When the flush has to wait, the stream wakes us.

@@ -8,7 +8,7 @@ use std::{
 
 use super::Stream;
 use crate::{
-    io::{Buffer, ByteStream},
+    io::{Buffer, ByteStream, Transport},
     message::{BodySource, ResponseHead},
 };
 
@@ -118,6 +118,12 @@ impl ByteStream for Tunnel {
 
     fn reset(&mut self) {
         self.stream.session.0.borrow_mut().connection.abort(self.stream.key);
+    }
+}
+
+impl From<Tunnel> for Transport {
+    fn from(tunnel: Tunnel) -> Self {
+        Self::Tunnel(Box::new(tunnel))
     }
 }
 

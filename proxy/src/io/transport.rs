@@ -6,33 +6,26 @@ use std::{
 };
 
 use super::{Buffer, ByteStream, Socket, TlsStream};
-use crate::http2::Tunnel;
 
 /// A connection, or a stream within a shared one.
-pub enum Stream {
+pub enum Transport {
     /// Plain, toward the app or our workload.
     Socket(Socket),
     /// Encrypted, toward a peer.
     Tls(Box<TlsStream>),
-    /// A stream of a connection that others use too.
-    Tunnel(Box<Tunnel>),
+    /// A stream of a connection that others use too, of a protocol that is known above.
+    Tunnel(Box<dyn ByteStream>),
 }
 
-impl From<Socket> for Stream {
+impl From<Socket> for Transport {
     fn from(socket: Socket) -> Self {
         Self::Socket(socket)
     }
 }
 
-impl From<TlsStream> for Stream {
+impl From<TlsStream> for Transport {
     fn from(stream: TlsStream) -> Self {
         Self::Tls(Box::new(stream))
-    }
-}
-
-impl From<Tunnel> for Stream {
-    fn from(tunnel: Tunnel) -> Self {
-        Self::Tunnel(Box::new(tunnel))
     }
 }
 
@@ -47,7 +40,7 @@ macro_rules! each {
     };
 }
 
-impl ByteStream for Stream {
+impl ByteStream for Transport {
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,

@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
+use super::tls::IdentityInForce;
 use crate::plan::{Plan, identity::Identity};
 
 /// Everything that a decision may rest on.
@@ -83,5 +84,11 @@ impl Current {
         let number = self.number.fetch_add(1, Ordering::Release) + 1;
         drop(writing);
         self.version.send_replace(number);
+    }
+}
+
+impl IdentityInForce for Current {
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.load().identity)
     }
 }

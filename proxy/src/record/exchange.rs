@@ -72,7 +72,7 @@ impl Origin {
 
 /// One request with its response, or one connection that carried no requests. Dropped while it runs, it is recorded as
 /// one whose client has gone away.
-pub struct Exchange {
+pub struct Recording {
     recorder: Rc<Recorder>,
     origin: Rc<Origin>,
     started: Instant,
@@ -116,7 +116,7 @@ enum Outcome {
     },
 }
 
-impl Exchange {
+impl Recording {
     /// Nothing yet.
     #[must_use]
     pub fn new(recorder: &Rc<Recorder>, origin: &Rc<Origin>) -> Self {
@@ -285,7 +285,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Recording {
     fn drop(&mut self) {
         self.finish();
     }

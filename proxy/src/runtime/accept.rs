@@ -1,4 +1,4 @@
-//! Accepts connections and hands each to its listener's way of a request. Waits when the limit is reached instead of
+//! Accepts connections and hands each to the worker's [`Service`]. Waits when the limit is reached instead of
 //! accepting what it cannot serve.
 
 use std::{
@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -18,10 +17,10 @@ use tracing::warn;
 
 use crate::{
     codes,
-    forward::{inbound, outbound},
     io::{Socket, address::PeerAddress},
     runtime::{
-        drain::{Direction, LiveGuard, reaches},
+        drain::{Direction, reaches},
+        life::{Accepted, Gate},
         sockets::ListenSocket,
         worker::Worker,
     },
@@ -44,53 +43,11 @@ pub struct Listener {
     pub stop: CancellationToken,
 }
 
-/// A connection as it was accepted.
-pub struct Accepted {
-    /// The bytes.
-    pub socket: Socket,
-    /// The other end.
-    pub address: PeerAddress,
-    /// Its place among the live connections.
-    pub life: Life,
-}
-
-/// A place among the live connections of a listener. Kept until the last byte of a connection has gone through, even when
-/// it outlives its HTTP.
-pub struct Life {
-    gate: Rc<Gate>,
-    _live: LiveGuard,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// Where the connections of a listener are counted.
-struct Gate {
-    worker: Rc<Worker>,
-    direction: Direction,
-    limit: Arc<Semaphore>,
-    open: Gauge,
-}
-
-impl Gate {
-    fn enter(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> Life {
-        self.open.inc();
-        let live = self.worker.shared.drain.enter(self.direction);
-        Life { gate: Rc::clone(self), _live: live, _permit: permit }
-    }
-}
-
-impl Life {
-    /// A place for one more connection, which came inside of this one; none when the listener has as many as it may.
-    #[must_use]
-    pub fn another(&self) -> Option<Self> {
-        let permit = Arc::clone(&self.gate.limit).try_acquire_owned().ok()?;
-        Some(self.gate.enter(permit))
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        self.gate.open.dec();
-    }
+/// What becomes of the connections that a worker accepts; one for each worker.
+pub trait Service {
+    /// Serves a connection that came to the listener of that name, from the first byte to the last, in a task of its
+    /// worker.
+    fn serve(&self, direction: Direction, listener: &Arc<str>, accepted: Accepted);
 }
 
 enum Listening {
@@ -99,7 +56,7 @@ enum Listening {
 }
 
 /// Accepts until the listener is stopped or its direction drains.
-pub async fn run(worker: Rc<Worker>, listener: Listener) {
+pub async fn run(worker: Rc<Worker>, service: Rc<dyn Service>, listener: Listener) {
     let listening = match register(listener.socket) {
         Ok(listening) => listening,
         Err(error) => {
@@ -109,9 +66,7 @@ pub async fn run(worker: Rc<Worker>, listener: Listener) {
     };
     let mut phase = worker.shared.drain.subscribe();
     let direction = listener.direction;
-    let open = worker.shared.telemetry.state().open_connections(direction, &listener.name);
-    let limit = Arc::clone(&listener.limit);
-    let gate = Rc::new(Gate { worker: Rc::clone(&worker), direction, limit, open });
+    let gate = Gate::new(&worker, direction, &listener.name, &listener.limit);
     loop {
         let accepted = tokio::select! {
             () = listener.stop.cancelled() => return,
@@ -137,11 +92,7 @@ pub async fn run(worker: Rc<Worker>, listener: Listener) {
         };
         let Some(permit) = permit else { return };
         let accepted = Accepted { socket, address, life: gate.enter(permit) };
-        let (this, name) = (Rc::clone(&worker), Arc::clone(&listener.name));
-        match direction {
-            Direction::Inbound => worker.spawn(inbound::serve(this, name, accepted)),
-            Direction::Outbound => worker.spawn(outbound::serve(this, name, accepted)),
-        }
+        service.serve(direction, &listener.name, accepted);
     }
 }
 

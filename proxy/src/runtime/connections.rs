@@ -1,7 +1,7 @@
 //! What can happen to a live connection from outside of it: the snapshot changed, the proxy drains, the peer's SVID
 //! expired, its time is up.
 //!
-//! Each connection follows these events itself, in its own task, through its [`Lifeline`], and ends only for a reason
+//! Each connection follows these events itself, in its own task, through its [`Follower`], and ends only for a reason
 //! of its own; nothing here closes connections wholesale. One task of the worker ([`Registry::follow`]) watches what the
 //! threads share and wakes the worker's connections, so that following costs a connection no timer and no lock.
 
@@ -77,7 +77,7 @@ impl Ending {
 pub enum Over {
     /// It is to be cut now.
     Cut(Ending),
-    /// What [`Lifeline::set_timer`] was set for.
+    /// What [`Follower::set_timer`] was set for.
     TimedOut,
 }
 
@@ -93,7 +93,7 @@ impl Over {
 }
 
 /// One connection's view of what happens around it.
-pub struct Lifeline {
+pub struct Follower {
     registry: Rc<Registry>,
     /// Its place in the registry.
     place: usize,
@@ -106,7 +106,7 @@ pub struct Lifeline {
     timer: Option<Instant>,
 }
 
-impl Lifeline {
+impl Follower {
     /// Follows what happens from now on.
     #[must_use]
     pub fn new(registry: &Rc<Registry>, direction: Direction) -> Self {
@@ -200,7 +200,7 @@ impl Lifeline {
     }
 }
 
-impl Drop for Lifeline {
+impl Drop for Follower {
     fn drop(&mut self) {
         self.registry.leave(self.place);
     }

@@ -51,7 +51,7 @@ struct Live {
 }
 
 /// Held by a connection for as long as it lives.
-pub struct LiveGuard {
+pub struct Counted {
     inner: Arc<Inner>,
     direction: Direction,
 }
@@ -88,9 +88,9 @@ impl Drain {
 
     /// Counts one more live connection until the guard goes.
     #[must_use]
-    pub fn enter(&self, direction: Direction) -> LiveGuard {
+    pub fn enter(&self, direction: Direction) -> Counted {
         self.inner.live(direction).count.fetch_add(1, Ordering::Relaxed);
-        LiveGuard { inner: Arc::clone(&self.inner), direction }
+        Counted { inner: Arc::clone(&self.inner), direction }
     }
 
     /// Live connections in one direction.
@@ -174,7 +174,7 @@ impl Inner {
     }
 }
 
-impl Drop for LiveGuard {
+impl Drop for Counted {
     fn drop(&mut self) {
         let live = self.inner.live(self.direction);
         if live.count.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -3,11 +3,11 @@
 //! The verifiers are the authority's; this module runs them and keeps both sides' facts of a failure. It decides
 //! nothing about what a peer may do.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, time::Duration};
 
-use rustls::{AlertDescription, InvalidMessage, pki_types::ServerName, server::ClientHello};
+use rustls::{AlertDescription, InvalidMessage, pki_types::ServerName};
 use svidecar_authority::{
-    tls::{ResumingClient, ResumingServer, failure_of},
+    tls::{ResumingClient, failure_of},
     x509::X509Error,
 };
 use svidecar_id::SpiffeId;
@@ -18,6 +18,7 @@ use crate::{
         self as bytes, Buffer, Socket, TlsStream,
         tls::{self, Alpn, Failed, Handshaken},
     },
+    plan::tls::Offers,
     runtime::peer::Peer,
 };
 
@@ -44,35 +45,6 @@ pub struct Authenticated {
     pub resumed: bool,
     /// The server name that the client asked for.
     pub sni: Option<String>,
-}
-
-/// What an inbound listener offers to peers.
-pub struct Offers {
-    /// By ALPN, the best first.
-    protocols: Arc<ResumingServer>,
-    /// For a client that knows none of them, where any bytes may be spoken.
-    bytes: Option<Arc<ResumingServer>>,
-}
-
-impl Offers {
-    /// HTTP of all versions; a client without ALPN gets HTTP/1.1.
-    pub const HTTP: &[Alpn] = &[Alpn::Svidecar, Alpn::Http2, Alpn::Http1];
-
-    /// TCP within HTTP/2, besides plain bytes.
-    pub const TUNNELS: &[Alpn] = &[Alpn::Svidecar, Alpn::Http2];
-
-    /// `protocols` are the choices by ALPN; `bytes`, without ALPN, serves those who know none of them.
-    #[must_use]
-    pub fn new(protocols: ResumingServer, bytes: Option<ResumingServer>) -> Self {
-        Self { protocols: Arc::new(protocols), bytes: bytes.map(Arc::new) }
-    }
-
-    fn choose(&self, hello: &ClientHello<'_>) -> Arc<ResumingServer> {
-        let Some(bytes) = &self.bytes else { return Arc::clone(&self.protocols) };
-        let is_ours = |name: &[u8]| Alpn::named(name).is_some_and(|name| Self::TUNNELS.contains(&name));
-        let fits = hello.alpn().is_some_and(|mut names| names.any(is_ours));
-        Arc::clone(if fits { &self.protocols } else { bytes })
-    }
 }
 
 /// Authenticates a peer that has connected to us.

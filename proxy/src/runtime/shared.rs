@@ -11,8 +11,7 @@ use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::{
-    control::reload::ReloadStatus,
-    plan::snapshot::Current,
+    plan::{snapshot::Current, status::ReloadStatus},
     record::Telemetry,
     runtime::{
         drain::{Direction, Drain},

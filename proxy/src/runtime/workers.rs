@@ -21,7 +21,7 @@ use tracing::error;
 use crate::{
     error::ProxyError,
     runtime::{
-        accept::{self, Listener},
+        accept::{self, Listener, Service},
         drain::Phase,
         shared::Shared,
         worker::Worker,
@@ -33,6 +33,9 @@ const COMMANDS: usize = 64;
 
 /// More threads than this help nobody who has not said so.
 const MOST_AUTOMATIC: usize = 4;
+
+/// Makes a worker's service, on the worker's own thread.
+pub type MakeService = fn(&Rc<Worker>) -> Rc<dyn Service>;
 
 /// What a worker can be told.
 enum Command {
@@ -58,11 +61,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` threads that do nothing yet.
+    /// Starts `count` threads that do nothing yet. Each makes a service for the connections that it will accept.
     ///
     /// # Errors
     /// [`ProxyError::System`] when the system gives no thread or no epoll.
-    pub fn start(count: usize, shared: &Arc<Shared>) -> Result<Self, ProxyError> {
+    pub fn start(count: usize, shared: &Arc<Shared>, service: MakeService) -> Result<Self, ProxyError> {
         let stop = CancellationToken::new();
         let failed = CancellationToken::new();
         let mut threads = Vec::with_capacity(count);
@@ -77,7 +80,9 @@ impl Workers {
                     match runtime() {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
-                            runtime.block_on(run(Worker::new(shared), receiver, stop));
+                            let worker = Worker::new(shared);
+                            let service = service(&worker);
+                            runtime.block_on(run(worker, service, receiver, stop));
                             // Tasks that outlive the deadline are dropped with the runtime; lookups are not waited for.
                             runtime.shutdown_background();
                         }
@@ -160,7 +165,12 @@ fn runtime() -> io::Result<LocalRuntime> {
 }
 
 /// One worker's life: takes listeners until told to stop.
-async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+async fn run(
+    worker: Rc<Worker>,
+    service: Rc<dyn Service>,
+    mut commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+) {
     // Not among the tracked tasks: it never ends by itself.
     tokio::task::spawn_local(Rc::clone(&worker).follow());
     let mut flushing = pin!(worker.recorder.keep_flushed());
@@ -170,7 +180,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, stop: Ca
             never = &mut flushing => match never {},
             command = commands.recv() => match command {
                 Some(Command::Listen(listener)) => {
-                    worker.spawn(accept::run(Rc::clone(&worker), listener));
+                    worker.spawn(accept::run(Rc::clone(&worker), Rc::clone(&service), listener));
                 }
                 // Nobody may be waiting any more.
                 Some(Command::Pulse(pulse)) => _ = pulse.send(()),

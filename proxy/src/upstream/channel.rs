@@ -40,13 +40,13 @@ pub enum Kind {
 
 /// A request that was sent, and its response.
 pub struct Channel {
-    transport: Transport,
+    codec: Codec,
     /// The response ends with the connection, or the other side means to close it.
     is_last: bool,
     is_head_request: bool,
 }
 
-enum Transport {
+enum Codec {
     Http1(Connection, Rc<Pool>),
     Http2(Stream),
 }
@@ -78,7 +78,7 @@ impl Ready {
     /// The connection does not take a request any more.
     pub fn send(self, head: &mut RequestHead, body: Framing) -> Result<Channel, NoResponse> {
         let is_head_request = head.method == "HEAD";
-        let transport = match self.kind {
+        let codec = match self.kind {
             Kind::Http1(mut connection, home) => {
                 // HTTP/2 need not say that there is no body where one may be expected (RFC 9110 §8.6).
                 let may_have_one = matches!(head.method.as_str(), "POST" | "PUT" | "PATCH");
@@ -86,16 +86,16 @@ impl Ready {
                 let body = if is_unsaid { Framing::Length(0) } else { body };
                 convert::to_http1(head);
                 connection.queue_request_head(head, body);
-                Transport::Http1(connection, home)
+                Codec::Http1(connection, home)
             }
             Kind::Http2(session) => {
                 let scheme = if self.facts.server.is_some() { "https" } else { "http" };
                 convert::to_http2(head, scheme, &self.facts.address);
                 let stream = session.open(head, body == Framing::None);
-                Transport::Http2(stream.map_err(|error| NoResponse::NotTaken(error.to_string()))?)
+                Codec::Http2(stream.map_err(|error| NoResponse::NotTaken(error.to_string()))?)
             }
         };
-        Ok(Channel { transport, is_last: false, is_head_request })
+        Ok(Channel { codec, is_last: false, is_head_request })
     }
 }
 
@@ -109,8 +109,8 @@ impl Channel {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<(), NoResponse>> {
-        match &mut self.transport {
-            Transport::Http1(connection, _) => {
+        match &mut self.codec {
+            Codec::Http1(connection, _) => {
                 let read = connection.poll_response_head(cx, head);
                 read.map_err(|error| match error {
                     HeadError::Refused(fault) => NoResponse::NotHttp(fault.to_string()),
@@ -122,7 +122,7 @@ impl Channel {
                     HeadError::Io(error) => NoResponse::Failed(error.to_string()),
                 })
             }
-            Transport::Http2(stream) => stream.poll_response_head(cx, head).map_err(|error| match error {
+            Codec::Http2(stream) => stream.poll_response_head(cx, head).map_err(|error| match error {
                 StreamError::Unprocessed => NoResponse::NotTaken(error.to_string()),
                 StreamError::Reset(code) => NoResponse::Reset(code),
                 StreamError::Malformed(why) => NoResponse::NotHttp(why.to_owned()),
@@ -137,8 +137,8 @@ impl Channel {
     /// Which rule of HTTP the head breaks.
     pub fn receive_body(&mut self, head: &ResponseHead) -> Result<Framing, NoResponse> {
         let method = if self.is_head_request { "HEAD" } else { "" };
-        match &mut self.transport {
-            Transport::Http1(connection, _) => {
+        match &mut self.codec {
+            Codec::Http1(connection, _) => {
                 let framing = Framing::of_response(head, method)
                     .map_err(|fault| NoResponse::NotHttp(fault.to_string()))?;
                 connection.receive_body(framing);
@@ -146,7 +146,7 @@ impl Channel {
                     framing == Framing::UntilClose || !framing::persists(head.version, &head.fields);
                 Ok(framing)
             }
-            Transport::Http2(stream) => Ok(if stream.end_of_stream_in_head() {
+            Codec::Http2(stream) => Ok(if stream.end_of_stream_in_head() {
                 let has_none = self.is_head_request || framing::has_no_body(head.status);
                 if has_none { Framing::None } else { Framing::Length(0) }
             } else {
@@ -157,7 +157,7 @@ impl Channel {
 
     /// The response is complete: the connection may serve another request, if request and response leave it fit for one.
     pub fn finish(self, worker: &Worker, facts: Rc<ConnectionFacts>) {
-        if let Transport::Http1(connection, home) = self.transport
+        if let Codec::Http1(connection, home) = self.codec
             && !self.is_last
             && connection.is_reusable()
         {
@@ -167,10 +167,10 @@ impl Channel {
 
     /// What carries the bytes, for a switch of protocols, and those that were read already. HTTP/2 has no such switch.
     #[must_use]
-    pub fn into_stream(self) -> Option<(io::Stream, io::Buffer)> {
-        match self.transport {
-            Transport::Http1(connection, _) => Some(connection.into_parts()),
-            Transport::Http2(_) => None,
+    pub fn into_stream(self) -> Option<(io::Transport, io::Buffer)> {
+        match self.codec {
+            Codec::Http1(connection, _) => Some(connection.into_parts()),
+            Codec::Http2(_) => None,
         }
     }
 }
@@ -183,9 +183,9 @@ fn is_closed(error: &std::io::Error) -> bool {
 /// Calls the same function of whichever codec it is.
 macro_rules! each {
     ($self:ident, $codec:ident => $call:expr) => {
-        match &mut $self.transport {
-            Transport::Http1($codec, _) => $call,
-            Transport::Http2($codec) => $call,
+        match &mut $self.codec {
+            Codec::Http1($codec, _) => $call,
+            Codec::Http2($codec) => $call,
         }
     };
 }
@@ -196,9 +196,9 @@ impl BodySource for Channel {
     }
 
     fn data(&self) -> &[u8] {
-        match &self.transport {
-            Transport::Http1(connection, _) => connection.data(),
-            Transport::Http2(stream) => stream.data(),
+        match &self.codec {
+            Codec::Http1(connection, _) => connection.data(),
+            Codec::Http2(stream) => stream.data(),
         }
     }
 

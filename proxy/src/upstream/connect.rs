@@ -18,15 +18,16 @@ use tracing::{debug, warn};
 
 use crate::{
     codes,
-    io::{Socket, Stream, tls::Alpn},
+    io::{Socket, Transport, tls::Alpn},
     message::refusal::Refusal,
+    plan::upstream::{UpstreamSpec, UpstreamTls},
     runtime::{
         handshake::{self, HandshakeFailure, Remedy},
         peer::Peer,
         shared::Shared,
         throttle::Leave,
     },
-    upstream::{UpstreamSpec, UpstreamTls, resolve::Resolver},
+    upstream::resolve::Resolver,
 };
 
 /// A server that refused our protocols is asked again after this time; it may have become a svidecar.
@@ -72,7 +73,7 @@ impl AlpnMemory {
 /// A connection that nobody has used yet.
 pub struct Connected {
     /// The bytes.
-    pub stream: Stream,
+    pub stream: Transport,
     /// What was agreed on with a peer.
     pub alpn: Option<Alpn>,
     /// Who answered, when the connection is mTLS.

@@ -13,7 +13,6 @@ use svidecar_config::address::Address;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    BytesChoice, UpstreamSpec,
     channel::{Kind, Ready},
     connect::{AlpnMemory, Connected, Offer, connect},
     facts::ConnectionFacts,
@@ -24,8 +23,9 @@ use super::{
 use crate::{
     codes,
     http1::{self, Connection},
-    io::{Stream, tls::Alpn},
+    io::{Transport, tls::Alpn},
     message::refusal::Refusal,
+    plan::upstream::{BytesChoice, UpstreamSpec},
     runtime::worker::Worker,
 };
 
@@ -55,7 +55,7 @@ struct Dialling {
 
 /// What was found or opened.
 enum Opened {
-    One(Stream, Rc<ConnectionFacts>),
+    One(Transport, Rc<ConnectionFacts>),
     Shared(Shared),
 }
 
@@ -119,7 +119,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What to answer instead; for TCP only its code and detail matter.
-    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Stream, Rc<ConnectionFacts>), Refusal> {
+    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Transport, Rc<ConnectionFacts>), Refusal> {
         let BytesChoice::Hbone(destination) = &self.spec.bytes else {
             return match self.open(worker, Offer::Bytes).await? {
                 Opened::Shared(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),

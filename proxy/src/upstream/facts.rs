@@ -7,9 +7,8 @@ use svidecar_config::address::Address;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::UpstreamSpec;
 use crate::{
-    plan::snapshot::Snapshot,
+    plan::{snapshot::Snapshot, upstream::UpstreamSpec},
     runtime::{connections::time_to_leave, peer::Peer, worker::Worker},
 };
 

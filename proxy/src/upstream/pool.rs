@@ -13,13 +13,13 @@ use std::{
 use tokio::time::Instant;
 
 use super::facts::ConnectionFacts;
-use crate::{http1, io::Stream, runtime::worker::Worker};
+use crate::{http1, io::Transport, runtime::worker::Worker};
 
 /// Connections that are kept of one endpoint; the oldest goes first.
 const MAX_IDLE: usize = 256;
 
 /// An HTTP/1 connection to an upstream.
-pub type Connection = Box<http1::Connection<Stream>>;
+pub type Connection = Box<http1::Connection<Transport>>;
 
 /// Connections to one endpoint.
 pub struct Pool {

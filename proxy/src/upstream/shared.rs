@@ -20,13 +20,13 @@ use crate::{
         LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, Watch,
         settings::LONG_FRAME,
     },
-    io::Stream,
+    io::Transport,
     message::{
         RequestHead, ResponseHead,
         refusal::{ERROR_HEADER, Refusal},
     },
     runtime::{
-        connections::{Ending, Event, Fate, LOSER_GRACE, Lifeline, Over},
+        connections::{Ending, Event, Fate, Follower, LOSER_GRACE, Over},
         drain::Direction,
         worker::Worker,
     },
@@ -66,7 +66,7 @@ impl Shared {
     #[must_use]
     pub fn start(
         worker: &Rc<Worker>,
-        stream: Stream,
+        stream: Transport,
         facts: Rc<ConnectionFacts>,
         pool: &Rc<Pool>,
         is_svidecar: bool,
@@ -79,12 +79,12 @@ impl Shared {
             ..Settings::default()
         };
         let session = Session::new(Role::Client, &settings);
-        let mut lifeline = worker.lifeline(Direction::Outbound);
+        let mut follower = worker.follower(Direction::Outbound);
         if let Some(left) = facts.time_left() {
-            lifeline.expire_after(left);
+            follower.expire_after(left);
         }
         let this = Self { session, facts, is_svidecar, settled: Rc::default() };
-        worker.spawn(drive(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, lifeline));
+        worker.spawn(drive(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, follower));
         this
     }
 
@@ -115,7 +115,7 @@ impl Shared {
     ///
     /// # Errors
     /// The connection takes no more streams.
-    pub fn open(&self, carries: Carries) -> Result<Stream, Refusal> {
+    pub fn open(&self, carries: Carries) -> Result<Transport, Refusal> {
         let mut head = RequestHead { method: "CONNECT".to_owned(), ..RequestHead::default() };
         head.authority = self.facts.endpoint.to_string();
         if carries == Carries::Http1 {
@@ -124,14 +124,14 @@ impl Shared {
             head.target = "/".to_owned();
         }
         let stream = self.session.open(&head, false).map_err(|error| self.no_stream(&error))?;
-        Ok(Stream::from(Tunnel::connecting(stream)))
+        Ok(Transport::from(Tunnel::connecting(stream)))
     }
 
     /// Opens a stream of HBONE to `destination`, and waits until the other end agrees. `None`: it did not look at it.
     ///
     /// # Errors
     /// What the other end says instead.
-    pub async fn tunnel(&self, destination: &str) -> Result<Option<Stream>, Refusal> {
+    pub async fn tunnel(&self, destination: &str) -> Result<Option<Transport>, Refusal> {
         let head = RequestHead {
             method: "CONNECT".to_owned(),
             authority: destination.to_owned(),
@@ -149,7 +149,7 @@ impl Shared {
         let timeout = self.facts.spec.connect_timeout;
         let (status, code, what) = match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(())) if (200..300).contains(&answer.status) => {
-                return Ok(Some(Stream::from(Tunnel::new(stream))));
+                return Ok(Some(Transport::from(Tunnel::new(stream))));
             }
             Ok(Ok(())) => {
                 let said = answer.fields.get(ERROR_HEADER).and_then(plain_code);
@@ -189,8 +189,8 @@ async fn drive(
     worker: Rc<Worker>,
     shared: Shared,
     pool: Weak<Pool>,
-    mut stream: Stream,
-    mut lifeline: Lifeline,
+    mut stream: Transport,
+    mut follower: Follower,
 ) {
     let Shared { session, facts, settled, .. } = &shared;
     let judge = |event| match event {
@@ -221,15 +221,15 @@ async fn drive(
                 watch.rest(session);
             }
             if was.replace((is_idle, is_told)) != Some((is_idle, is_told)) {
-                lifeline.set_timer(match is_idle {
+                follower.set_timer(match is_idle {
                     false => watch.due(),
                     true if is_told || session.is_closed() => Instant::now().checked_add(LAST_WORDS),
                     true => Instant::now().checked_add(facts.spec.idle_timeout),
                 });
             }
-            let over = lifeline.poll_over(cx, judge);
+            let over = follower.poll_over(cx, judge);
             let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
-            let is_over = lifeline.is_finishing() || facts.is_retired() || is_sent_away;
+            let is_over = follower.is_finishing() || facts.is_retired() || is_sent_away;
             match over {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
                 Poll::Ready(Over::TimedOut) if !is_idle => {

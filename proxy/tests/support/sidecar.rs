@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use rustls_pki_types::UnixTime;
 use svidecar::{
-    control::{proxy::Proxy, ready::Readiness, run::LOG_DEADLINE},
+    control::{
+        proxy::{LOG_DEADLINE, Proxy},
+        ready::Readiness,
+    },
     runtime::drain::Direction,
 };
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};

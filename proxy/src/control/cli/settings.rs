@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     control::run::ProxyOptions,
-    plan::{Inbound, Plan, TlsSource},
+    plan::{Inbound, Plan, tls::TlsSource},
 };
 
 /// Where settings come from: flags win over variables (`SVIDECAR_PROXY_LOG__LEVEL`), and those over the file.

@@ -6,12 +6,12 @@ use tokio::{
 use super::*;
 use crate::io::Socket;
 
-/// Both outer ends, and a tunnel between the inner ones.
-fn joined() -> (UnixStream, UnixStream, Tunnel) {
+/// Both outer ends, and a relay between the inner ones.
+fn joined() -> (UnixStream, UnixStream, Relay) {
     let (client, downstream) = UnixStream::pair().unwrap();
     let (upstream, server) = UnixStream::pair().unwrap();
-    let tunnel = Tunnel::new(Socket::unix(downstream).into(), Socket::unix(upstream).into());
-    (client, server, tunnel)
+    let relay = Relay::new(Socket::unix(downstream).into(), Socket::unix(upstream).into());
+    (client, server, relay)
 }
 
 fn never(_: &mut Context<'_>) -> Poll<()> {
@@ -20,7 +20,7 @@ fn never(_: &mut Context<'_>) -> Poll<()> {
 
 #[tokio::test]
 async fn a_half_closed_side_still_gets_the_answer() {
-    let (mut client, mut server, mut tunnel) = joined();
+    let (mut client, mut server, mut relay) = joined();
     let talk = async {
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
@@ -33,9 +33,9 @@ async fn a_half_closed_side_still_gets_the_answer() {
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "the answer");
     };
-    let (end, ()) = tokio::join!(tunnel.run(never), talk);
+    let (end, ()) = tokio::join!(relay.run(never), talk);
     assert!(end.is_ok(), "{end:?}");
-    assert_eq!((tunnel.received(), tunnel.sent()), (8, 10));
+    assert_eq!((relay.received(), relay.sent()), (8, 10));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn bytes_that_were_read_before_go_first() {
     let mut early = Buffer::new();
     early.extend(b"early ");
     let downstream = (Socket::unix(downstream).into(), early);
-    let mut tunnel = Tunnel::resume(downstream, (Socket::unix(upstream).into(), Buffer::new()));
+    let mut relay = Relay::resume(downstream, (Socket::unix(upstream).into(), Buffer::new()));
     let talk = async {
         let mut client = client;
         client.write_all(b"late").await.unwrap();
@@ -55,37 +55,37 @@ async fn bytes_that_were_read_before_go_first() {
         drop(server);
         all
     };
-    let (_, all) = tokio::join!(tunnel.run(never), talk);
+    let (_, all) = tokio::join!(relay.run(never), talk);
     assert_eq!(all, "early late");
 }
 
 #[tokio::test]
 async fn a_slow_reader_bounds_what_is_held() {
-    let (mut client, server, mut tunnel) = joined();
+    let (mut client, server, mut relay) = joined();
     let chunk = vec![7; 1 << 20];
     let mut sent = 0;
-    // Until nothing goes any more: what was taken is in the sockets or in the tunnel.
+    // Until nothing goes any more: what was taken is in the sockets or in the relay.
     loop {
         let stuck = tokio::select! {
             written = client.write(&chunk) => {
                 sent += written.unwrap();
                 false
             }
-            () = settled(&mut tunnel) => true,
+            () = settled(&mut relay) => true,
         };
         if stuck && client.try_write(&chunk).is_err() {
             break;
         }
     }
-    assert!(tunnel.there.buffer.len() <= LARGEST_READ, "{} are held", tunnel.there.buffer.len());
+    assert!(relay.there.buffer.len() <= LARGEST_READ, "{} are held", relay.there.buffer.len());
     assert!(sent < 8 << 20, "{sent} were taken");
     drop(server);
 }
 
 /// Moves until nothing more can be moved now.
-async fn settled(tunnel: &mut Tunnel) {
+async fn settled(relay: &mut Relay) {
     poll_fn(|cx| {
-        let _ = tunnel.poll(cx);
+        let _ = relay.poll(cx);
         Poll::Ready(())
     })
     .await;
@@ -93,19 +93,19 @@ async fn settled(tunnel: &mut Tunnel) {
 
 #[tokio::test]
 async fn an_end_from_outside_ends_it() {
-    let (_client, _server, mut tunnel) = joined();
-    let end = tunnel.run(|_| Poll::Ready("over")).await;
+    let (_client, _server, mut relay) = joined();
+    let end = relay.run(|_| Poll::Ready("over")).await;
     assert!(matches!(end, Err(Broken::Over("over"))), "{end:?}");
 }
 
 #[tokio::test]
 async fn nothing_is_held_while_nothing_moves() {
-    let (mut client, mut server, mut tunnel) = joined();
+    let (mut client, mut server, mut relay) = joined();
     client.write_all(b"ping").await.unwrap();
     let mut ping = [0; 4];
     tokio::select! {
-        _ = tunnel.run(never) => panic!("both sides are open"),
+        _ = relay.run(never) => panic!("both sides are open"),
         read = server.read_exact(&mut ping) => assert_eq!(read.unwrap(), 4),
     }
-    assert!(tunnel.there.buffer.is_empty() && tunnel.back.buffer.is_empty());
+    assert!(relay.there.buffer.is_empty() && relay.back.buffer.is_empty());
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::record::Telemetry;
 
 /// Gives each test an exchange, and then its lines.
-fn lines_of(test: impl FnOnce(&mut Exchange, &Rc<Origin>, &Policy, &SpiffeId)) -> Vec<serde_json::Value> {
+fn lines_of(test: impl FnOnce(&mut Recording, &Rc<Origin>, &Policy, &SpiffeId)) -> Vec<serde_json::Value> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
     let settings =
@@ -21,7 +21,7 @@ fn lines_of(test: impl FnOnce(&mut Exchange, &Rc<Origin>, &Policy, &SpiffeId)) -
     let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
     let client = Some(([10, 0, 0, 7], 4242).into());
     let origin = Origin::inbound(&"web".into(), &policy, client, Some(&peer));
-    let mut exchange = Exchange::new(&Rc::new(telemetry.recorder()), &origin);
+    let mut exchange = Recording::new(&Rc::new(telemetry.recorder()), &origin);
     test(&mut exchange, &origin, &policy, &peer);
     drop(exchange);
     telemetry.close(std::time::Duration::from_secs(30));
@@ -34,7 +34,7 @@ fn head(method: &str, target: &str) -> RequestHead {
     RequestHead { method: method.into(), target: target.into(), fields, ..RequestHead::default() }
 }
 
-fn begin(exchange: &mut Exchange, origin: &Rc<Origin>, head: &RequestHead) {
+fn begin(exchange: &mut Recording, origin: &Rc<Origin>, head: &RequestHead) {
     exchange.begin_request(origin, Instant::now(), head);
 }
 

@@ -36,13 +36,13 @@ const LATE: Duration = Duration::from_millis(100);
 #[tokio::test(start_paused = true)]
 async fn each_event_is_told_once_and_in_order() {
     with_registry(|scene| async move {
-        let mut lifeline = Lifeline::new(&scene.registry, Direction::Outbound);
-        lifeline.expire_after(Duration::from_secs(60));
+        let mut follower = Follower::new(&scene.registry, Direction::Outbound);
+        follower.expire_after(Duration::from_secs(60));
         let told = RefCell::new(Vec::new());
         let start = Instant::now();
         scene.number.store(2, Ordering::Release);
         scene.version.send_replace(2);
-        let over = lifeline
+        let over = follower
             .over(|event| {
                 told.borrow_mut().push(event);
                 match event {
@@ -70,9 +70,9 @@ async fn each_event_is_told_once_and_in_order() {
 #[tokio::test(start_paused = true)]
 async fn force_ends_at_once() {
     with_registry(|scene| async move {
-        let mut lifeline = Lifeline::new(&scene.registry, Direction::Inbound);
+        let mut follower = Follower::new(&scene.registry, Direction::Inbound);
         scene.phase.send_replace(Phase::Force);
-        assert_eq!(lifeline.over(|_| Fate::GoesOn).await, Over::Cut(Ending::Drained));
+        assert_eq!(follower.over(|_| Fate::GoesOn).await, Over::Cut(Ending::Drained));
     })
     .await;
 }
@@ -81,8 +81,8 @@ async fn force_ends_at_once() {
 async fn a_timer_can_be_moved_and_taken_back() {
     with_registry(|scene| async move {
         let (mut early, mut late) = (
-            Lifeline::new(&scene.registry, Direction::Inbound),
-            Lifeline::new(&scene.registry, Direction::Inbound),
+            Follower::new(&scene.registry, Direction::Inbound),
+            Follower::new(&scene.registry, Direction::Inbound),
         );
         let start = Instant::now();
         let at = |seconds| Some(start + Duration::from_secs(seconds));

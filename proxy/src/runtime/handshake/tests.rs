@@ -3,6 +3,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
+use std::sync::Arc;
+
+use svidecar_authority::tls::ResumingServer;
+
 use super::*;
 use crate::io::tls::tests::{
     SUITES, authority::Authority, name, our_client, pair, rustls_server, soon, source, verifier,
