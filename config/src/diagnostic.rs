@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
+use svidecar_code::Code;
 
 /// Most problems that are printed; a file that is not what it should be has thousands.
 const MAX_PRINTED: usize = 50;
@@ -105,8 +106,8 @@ impl Diagnostics {
 
     /// The stable code of every configuration error.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        "invalid_configuration"
+    pub const fn code(&self) -> Code {
+        Code::InvalidConfiguration
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, stderr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_code::Code;
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 use crate::text::{InvalidValue, text_value};
@@ -95,10 +96,10 @@ pub enum LogError {
 impl LogError {
     /// The stable code of the error.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Level(_) => "invalid_log_level",
-            Self::Twice(_) => "logging_set_up_twice",
+            Self::Level(_) => Code::InvalidLogLevel,
+            Self::Twice(_) => Code::LoggingSetUpTwice,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use svidecar_code::Code;
 use svidecar_config::diagnostic::Diagnostics;
 use svidecar_wrapper::WrapperError;
 
@@ -75,18 +76,18 @@ pub enum ProxyError {
 impl ProxyError {
     /// The stable name of the error, for logs and scripts.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Config(problems) => problems.code(),
-            Self::ReadFile { .. } => "unreadable_file",
-            Self::Bind { .. } => "cannot_listen",
-            Self::WorkloadApi(_) => "invalid_workload_api",
-            Self::Tls(_) => "tls_setup_failed",
-            Self::Log(_) => "invalid_log",
-            Self::System { .. } => "system_refused",
+            Self::Config(_) => Code::InvalidConfiguration,
+            Self::ReadFile { .. } => Code::UnreadableFile,
+            Self::Bind { .. } => Code::CannotListen,
+            Self::WorkloadApi(_) => Code::InvalidWorkloadApi,
+            Self::Tls(_) => Code::TlsSetupFailed,
+            Self::Log(_) => Code::InvalidLog,
+            Self::System { .. } => Code::SystemRefused,
             Self::App(error) => error.code(),
-            Self::NetworkLost { .. } => "network_lost",
-            Self::WorkerEnded { .. } => "worker_ended",
+            Self::NetworkLost { .. } => Code::NetworkLost,
+            Self::WorkerEnded { .. } => Code::WorkerEnded,
         }
     }
 

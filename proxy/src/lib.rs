@@ -20,5 +20,3 @@ pub mod plan;
 pub mod record;
 pub mod runtime;
 pub mod upstream;
-
-pub use record::codes;

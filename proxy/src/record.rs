@@ -9,7 +9,6 @@
 
 mod append;
 mod clock;
-pub mod codes;
 mod exchange;
 mod line;
 mod metrics;
@@ -26,6 +25,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use svidecar_code::Code;
 use svidecar_config::{
     policy::{MAX_AUDITED, RuleName, Verdict},
     proxy::{AccessLogFormat, AccessLogSettings},
@@ -124,7 +124,7 @@ pub struct Record<'a> {
     /// What the policy said; `None` where none was asked.
     pub decided: Option<Ruling<'a>>,
     /// Why it failed, one of [`codes`]; `None` when it did not.
-    pub code: Option<&'static str>,
+    pub code: Option<Code>,
     /// The failure in words.
     pub detail: Option<&'a str>,
     /// What lines of the connection begin with, as an earlier record of it was written; empty if nothing is kept.

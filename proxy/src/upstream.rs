@@ -14,12 +14,11 @@ pub mod upstreams;
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use svidecar_code::Code;
 use tokio::time::Instant;
 
 use self::{channel::Ready, endpoint::Endpoint, facts::ConnectionFacts};
 use crate::{
-    codes,
     io::Transport,
     message::{RequestHead, Version, refusal::Refusal},
     plan::upstream::{HttpChoice, UpstreamSpec},
@@ -119,8 +118,7 @@ impl Upstream {
         }
         Err(last.unwrap_or_else(|| {
             Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                codes::UPSTREAM_UNRESOLVED,
+                Code::UpstreamUnresolved,
                 format!("the upstream of `{}` has no endpoint", self.spec.name),
             )
         }))

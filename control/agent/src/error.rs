@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
+use svidecar_code::Code;
 use svidecar_id::{SpiffeId, TrustDomain};
 use svidecar_wrapper::WrapperError;
 
@@ -97,17 +98,17 @@ pub enum AttestError {
 impl AttestError {
     /// Stable, for logs and metrics.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::OtherPidNamespace => "other_pid_namespace",
-            Self::ProcHidden { .. } => "proc_hidden",
-            Self::Gone { .. } => "process_gone",
-            Self::CredentialsChanged { .. } => "credentials_changed",
-            Self::Unreadable { .. } | Self::Io { .. } | Self::SocketTable { .. } => "proc_unreadable",
-            Self::NotLoopback { .. } => "not_loopback",
-            Self::NoSocketOwner { .. } => "no_socket_owner",
-            Self::NoCredentials => "no_credentials",
-            Self::Interrupted => "interrupted",
+            Self::OtherPidNamespace => Code::OtherPidNamespace,
+            Self::ProcHidden { .. } => Code::ProcHidden,
+            Self::Gone { .. } => Code::ProcessGone,
+            Self::CredentialsChanged { .. } => Code::CredentialsChanged,
+            Self::Unreadable { .. } | Self::Io { .. } | Self::SocketTable { .. } => Code::ProcUnreadable,
+            Self::NotLoopback { .. } => Code::NotLoopback,
+            Self::NoSocketOwner { .. } => Code::NoSocketOwner,
+            Self::NoCredentials => Code::NoCredentials,
+            Self::Interrupted => Code::Interrupted,
         }
     }
 }
@@ -286,29 +287,29 @@ pub enum AgentError {
 impl AgentError {
     /// Stable, for logs and metrics.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::File { .. } => "file",
-            Self::Damaged { .. } => "state_damaged",
-            Self::OtherTrustDomain { .. } => "other_trust_domain",
-            Self::NoJoinToken => "no_join_token",
-            Self::BadJoinToken { .. } => "bad_join_token",
-            Self::NoBootstrap => "no_bootstrap",
-            Self::Bootstrap { .. } => "bootstrap_failed",
-            Self::PinMismatch { .. } => "pin_mismatch",
-            Self::Unreachable { .. } => "server_unreachable",
-            Self::Untrusted { .. } => "server_untrusted",
-            Self::ServerReplaced { .. } => "server_replaced",
-            Self::Refused { .. } => "server_refused",
-            Self::TokenRefused(_) => "token_refused",
-            Self::Late { .. } => "server_late",
-            Self::BadAnswer { .. } => "server_answer",
-            Self::Evicted { .. } => "agent_evicted",
-            Self::Superseded { .. } => "identity_superseded",
-            Self::Expired => "agent_expired",
-            Self::Listen { .. } => "listen",
-            Self::Stopping => "stopping",
-            Self::Key(_) => "key",
+            Self::File { .. } => Code::File,
+            Self::Damaged { .. } => Code::StateDamaged,
+            Self::OtherTrustDomain { .. } => Code::OtherTrustDomain,
+            Self::NoJoinToken => Code::NoJoinToken,
+            Self::BadJoinToken { .. } => Code::BadJoinToken,
+            Self::NoBootstrap => Code::NoBootstrap,
+            Self::Bootstrap { .. } => Code::BootstrapFailed,
+            Self::PinMismatch { .. } => Code::PinMismatch,
+            Self::Unreachable { .. } => Code::ServerUnreachable,
+            Self::Untrusted { .. } => Code::ServerUntrusted,
+            Self::ServerReplaced { .. } => Code::ServerReplaced,
+            Self::Refused { .. } => Code::ServerRefused,
+            Self::TokenRefused(_) => Code::TokenRefused,
+            Self::Late { .. } => Code::ServerLate,
+            Self::BadAnswer { .. } => Code::ServerAnswer,
+            Self::Evicted { .. } => Code::AgentEvicted,
+            Self::Superseded { .. } => Code::IdentitySuperseded,
+            Self::Expired => Code::AgentExpired,
+            Self::Listen { .. } => Code::Listen,
+            Self::Stopping => Code::Stopping,
+            Self::Key(_) => Code::Key,
             Self::Command(error) => error.code(),
         }
     }

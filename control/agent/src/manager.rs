@@ -201,7 +201,7 @@ impl Manager {
             }
             (Err(error), Some(token)) => {
                 tracing::warn!(
-                    %error, code = error.code(), spiffe_id = %entry.spiffe_id,
+                    %error, code = error.code().name(), spiffe_id = %entry.spiffe_id,
                     "no new JWT-SVID could be had; the one from before is used until it ends"
                 );
                 Ok(token)

@@ -262,7 +262,7 @@ fn start(
 /// What was on disk. A damaged cache is an empty one.
 fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache {
     let kept = store.load_workloads().unwrap_or_else(|error| {
-        tracing::warn!(%error, code = error.code(), "beginning without the cached identities");
+        tracing::warn!(%error, code = error.code().name(), "beginning without the cached identities");
         Default::default()
     });
     let own = state.bundle.iter().map(|bundle| bundle.as_ref().clone());

@@ -102,7 +102,7 @@ struct Sync {
     /// Whether the server was told our version.
     posted: bool,
     /// The code of the trouble that the log was told last.
-    told: Option<&'static str>,
+    told: Option<svidecar_code::Code>,
     backoff: Backoff,
 }
 
@@ -216,7 +216,7 @@ impl Sync {
             let is_new = self.told.replace(error.code()) != Some(error.code());
             if is_new || self.backoff.tries().is_power_of_two() {
                 tracing::warn!(
-                    %error, code = error.code(), tries = self.backoff.tries(), retry_in_s = wait.as_secs_f32(),
+                    %error, code = error.code().name(), tries = self.backoff.tries(), retry_in_s = wait.as_secs_f32(),
                     svid_left_s = left.as_secs(),
                     "no sync with the server; workloads keep the identities that they have"
                 );

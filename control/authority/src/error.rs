@@ -1,5 +1,6 @@
 //! What can go wrong when keys, requests, certificates and bundles are made or read.
 
+use svidecar_code::Code;
 use svidecar_id::{IdError, TrustDomain};
 
 /// A key, request, CA certificate or bundle that cannot be made or used. Verification of peers and of
@@ -137,27 +138,27 @@ pub enum AuthorityError {
 impl AuthorityError {
     /// One stable word for logs, metrics and the troubleshooting page.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Crypto { .. } => "crypto_failed",
-            Self::PrivateKey => "bad_private_key",
-            Self::PublicKey { .. } => "unsupported_public_key",
-            Self::UnknownKeyType { .. } => "unknown_key_type",
-            Self::KeyMismatch => "key_mismatch",
-            Self::Pem { .. } => "bad_pem",
-            Self::Certificate { .. } => "malformed_certificate",
-            Self::Csr { .. } => "bad_csr",
-            Self::NotAnAuthority { .. } => "not_an_authority",
-            Self::AuthorityNotValid { .. } => "authority_not_valid",
-            Self::ForeignId { .. } => "foreign_trust_domain",
-            Self::NoPath { .. } => "no_path",
-            Self::ZeroTtl => "zero_ttl",
-            Self::DnsName { .. } => "bad_dns_name",
-            Self::Field { .. } => "bad_field",
-            Self::Bundle { .. } => "bad_bundle",
-            Self::Token { .. } => "bad_claims",
-            Self::Id { .. } => "invalid_spiffe_id",
-            Self::Tls { .. } => "tls_setup",
+            Self::Crypto { .. } => Code::CryptoFailed,
+            Self::PrivateKey => Code::BadPrivateKey,
+            Self::PublicKey { .. } => Code::UnsupportedPublicKey,
+            Self::UnknownKeyType { .. } => Code::UnknownKeyType,
+            Self::KeyMismatch => Code::KeyMismatch,
+            Self::Pem { .. } => Code::BadPem,
+            Self::Certificate { .. } => Code::MalformedCertificate,
+            Self::Csr { .. } => Code::BadCsr,
+            Self::NotAnAuthority { .. } => Code::NotAnAuthority,
+            Self::AuthorityNotValid { .. } => Code::AuthorityNotValid,
+            Self::ForeignId { .. } => Code::ForeignTrustDomain,
+            Self::NoPath { .. } => Code::NoPath,
+            Self::ZeroTtl => Code::ZeroTtl,
+            Self::DnsName { .. } => Code::BadDnsName,
+            Self::Field { .. } => Code::BadField,
+            Self::Bundle { .. } => Code::BadBundle,
+            Self::Token { .. } => Code::BadClaims,
+            Self::Id { .. } => Code::InvalidSpiffeId,
+            Self::Tls { .. } => Code::TlsSetup,
         }
     }
 }

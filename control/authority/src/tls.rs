@@ -8,7 +8,8 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, OtherError, ServerConfig, SupportedProtocolVersion,
+    CertificateError, CipherSuite, ClientConfig, InvalidMessage, OtherError, ServerConfig,
+    SupportedProtocolVersion,
     client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
     server::{NoServerSessionStorage, danger::ClientCertVerifier},
@@ -22,6 +23,7 @@ use crate::{
     bundle::BundleSet,
     x509::{VerifiedPeer, X509Error},
 };
+use svidecar_code::Code;
 
 pub mod authorize;
 mod insecure;
@@ -229,6 +231,31 @@ pub fn failure_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'
         next = error.source();
     }
     None
+}
+
+/// The code of a handshake that failed.
+#[must_use]
+pub fn code_of(error: &std::io::Error) -> Code {
+    use std::io::ErrorKind;
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Code::PeerClosed,
+            _ => Code::TlsFailed,
+        };
+    };
+    if let Some(reason) = failure_of(tls) {
+        return reason.code();
+    }
+    match tls {
+        rustls::Error::NoCertificatesPresented => Code::NoClientCert,
+        rustls::Error::AlertReceived(_) => Code::PeerRejectedUs,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Code::PeerSpokePlaintext,
+        rustls::Error::NoApplicationProtocol => Code::NoCommonProtocol,
+        rustls::Error::PeerIncompatible(_) => Code::TlsIncompatible,
+        // What a source of identities says when it has none.
+        rustls::Error::General(_) => Code::NoIdentity,
+        _ => Code::TlsFailed,
+    }
 }
 
 /// Who is at the other end of a finished handshake that one of our verifiers has accepted; `None` when it

@@ -192,7 +192,7 @@ impl CaManager {
                 },
             };
             if let Err(error) = outcome {
-                tracing::error!(%error, code = error.code(), "CA rotation failed; it is tried again shortly");
+                tracing::error!(%error, code = error.code().name(), "CA rotation failed; it is tried again shortly");
             }
         }
     }

@@ -68,7 +68,7 @@ impl AuthorizedEntries {
             let latest = *changes.borrow_and_update();
             if latest > *self.position.borrow() {
                 if let Err(error) = self.catch_up().await {
-                    tracing::error!(code = error.code(), %error, "cannot read what changed; agents keep what they have, trying again");
+                    tracing::error!(code = error.code().name(), %error, "cannot read what changed; agents keep what they have, trying again");
                     tokio::select! {
                         () = shutdown.cancelled() => return,
                         () = time::sleep(RETRY) => continue,

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr};
 
 use svidecar_api::transport::BindError;
 use svidecar_authority::AuthorityError;
+use svidecar_code::Code;
 
 use crate::{ca::CaError, store::StoreError};
 
@@ -49,17 +50,17 @@ pub enum ServerError {
 impl ServerError {
     /// A stable name for logs and metrics.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Settings(_) => "settings",
+            Self::Settings(_) => Code::Settings,
             Self::Store(error) => error.code(),
             Self::Ca(error) => error.code(),
-            Self::Socket(_) => "socket_bind",
-            Self::Listen { .. } => "listen",
-            Self::Signals(_) => "signals",
-            Self::Tls(_) => "tls_setup",
-            Self::Reflection(_) => "reflection",
-            Self::Serve(_) => "serve",
+            Self::Socket(_) => Code::SocketBind,
+            Self::Listen { .. } => Code::Listen,
+            Self::Signals(_) => Code::Signals,
+            Self::Tls(_) => Code::TlsSetup,
+            Self::Reflection(_) => Code::Reflection,
+            Self::Serve(_) => Code::Serve,
         }
     }
 }

@@ -245,7 +245,7 @@ async fn prune(state: Arc<State>, shutdown: CancellationToken) {
             state.store.prune_events(KEEP_EVENTS).await
         };
         if let Err(error) = pruned.await {
-            tracing::error!(code = error.code(), %error, "cannot prune what has expired; trying again in a minute");
+            tracing::error!(code = error.code().name(), %error, "cannot prune what has expired; trying again in a minute");
         }
     }
 }

@@ -9,6 +9,7 @@ mod keyboard;
 mod signals;
 
 use std::{ffi::OsString, io};
+use svidecar_code::Code;
 
 pub use child::Child;
 pub use signals::{Received, Signals, is_termination};
@@ -44,12 +45,12 @@ pub enum WrapperError {
 impl WrapperError {
     /// Stable, for logs and scripts.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::NoCommand => "no_command",
-            Self::Start { .. } => "cannot_start_app",
-            Self::Wait { .. } => "cannot_wait_for_app",
-            Self::Signals { .. } => "system_refused",
+            Self::NoCommand => Code::NoCommand,
+            Self::Start { .. } => Code::CannotStartApp,
+            Self::Wait { .. } => Code::CannotWaitForApp,
+            Self::Signals { .. } => Code::SystemRefused,
         }
     }
 }

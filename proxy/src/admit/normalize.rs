@@ -5,13 +5,10 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_config::normalize::normalize_path;
 
-use crate::{
-    codes,
-    message::{RequestHead, Version, is_authority, refusal::Refusal},
-};
+use crate::message::{RequestHead, Version, is_authority, refusal::Refusal};
 
 /// Brings the target into its normal form.
 ///
@@ -20,10 +17,9 @@ use crate::{
 pub fn normalize(head: &mut RequestHead) -> Result<(), Refusal> {
     if head.method == "CONNECT" {
         let detail = "CONNECT is not served here";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, detail));
+        return Err(Refusal::new(Code::MethodNotAllowed, detail));
     }
-    check_host(head)
-        .map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, detail).closing())?;
+    check_host(head).map_err(|detail| Refusal::new(Code::BadRequest, detail).closing())?;
     let is_options = head.method == "OPTIONS";
     if head.path().is_empty() {
         // `http://host` and `http://host?query` (RFC 9112 §3.2.1 and §3.2.4).
@@ -36,7 +32,7 @@ pub fn normalize(head: &mut RequestHead) -> Result<(), Refusal> {
     let end = path.len();
     let normalized = normalize_path(path).map_err(|rejection| {
         let detail = format!("the path of the request is ambiguous: {rejection}");
-        Refusal::new(StatusCode::BAD_REQUEST, codes::AMBIGUOUS_PATH, detail)
+        Refusal::new(Code::AmbiguousPath, detail)
     })?;
     if let Cow::Owned(normalized) = normalized {
         head.target.replace_range(..end, &normalized);

@@ -97,12 +97,12 @@ fn identity(snapshot: &Snapshot, now: UnixTime) -> Condition {
     let (ok, state, detail) = match &identity.svid {
         Some(svid) if svid.is_valid(now) => {
             let left = svid.seconds_left(now);
-            (true, identity.status.state.code(), format!("{} for another {left} s", svid.id))
+            (true, identity.status.state.code().name(), format!("{} for another {left} s", svid.id))
         }
         Some(svid) => {
             (false, "expired", format!("the SVID of {} has expired; {}", svid.id, identity.status.detail))
         }
-        None => (false, identity.status.state.code(), identity.status.detail.clone()),
+        None => (false, identity.status.state.code().name(), identity.status.detail.clone()),
     };
     Condition { name: "identity", ok, state, detail }
 }

@@ -88,7 +88,7 @@ impl Reloader {
             Err(error) => {
                 self.shared.telemetry.state().count_reload(false);
                 error!(
-                    code = error.code(),
+                    code = error.code().name(),
                     "The new files are not valid; what was in force stays so:\n{error}"
                 );
                 self.shared.reload.send_modify(|status| {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use svidecar_code::Code;
 use tokio::time::Instant;
 
 use super::{
@@ -19,7 +19,6 @@ use super::{
     tcp::Relay,
 };
 use crate::{
-    codes,
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Transport},
@@ -205,14 +204,13 @@ async fn in_time<T>(work: impl Future<Output = T>, follower: &mut Follower) -> O
 /// What a head that did not come is answered with, if there is anybody.
 fn of_error(error: &HeadError) -> Came {
     let HeadError::Refused(fault) = error else { return Came::Nothing };
-    let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let refusal = Refusal::new(status, fault.code(), fault.words()).closing();
+    let refusal = Refusal::new(fault.code(), fault.words()).closing();
     if *fault == Fault::NotHttp { Came::NotHttp(refusal) } else { Came::Refused(refusal) }
 }
 
 fn too_slow(timeout: Duration) -> Refusal {
     let detail = format!("the head of the request was not complete within {timeout:?}");
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, codes::REQUEST_TIMEOUT, detail).closing()
+    Refusal::new(Code::RequestTimeout, detail).closing()
 }
 
 impl Downstream for Http1 {

@@ -7,13 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::StatusCode;
+use svidecar_code::Code;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request};
 use crate::{
-    codes,
     http1::Framing,
     http2::{ErrorCode, LAST_WORDS, Phase, Role, Session, Settings, Stream, TEND_EVERY},
     io,
@@ -62,7 +61,7 @@ pub async fn serve(
                 }));
             }
             let is_over = match follower.poll_over(cx, |event| caller.judge(event, None)) {
-                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
+                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_string())),
                 Poll::Ready(Over::TimedOut) if phase == Phase::Busy => {
                     session.tend();
                     was = None;
@@ -121,10 +120,9 @@ pub async fn request(
 }
 
 fn too_large() -> Refusal {
-    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     let detail =
         "the head is larger than limits.max_header_bytes, or has more fields than limits.max_headers";
-    Refusal::new(status, codes::HEADERS_TOO_LARGE, detail)
+    Refusal::new(Code::HeadersTooLarge, detail)
 }
 
 /// How a request's body would be framed by HTTP/1. The codec has checked its length, and goes on to hold it to that.

@@ -12,13 +12,13 @@ mod tcp;
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use rustls_pki_types::UnixTime;
+use svidecar_code::Code;
 use svidecar_config::proxy::ListenerProtocol;
 use svidecar_id::SpiffeId;
 use tracing::{debug, warn};
 
 use self::{connection::PeerConnection, tcp::Opening};
 use crate::{
-    codes,
     io::{Transport, address::PeerAddress, tls::Alpn},
     plan::Inbound,
     record::{self, Origin},
@@ -77,8 +77,8 @@ fn handshake_failed(
     record.fail(failure.code, Some(failure.detail.clone()));
     record.finish();
     let presented = failure.presented.as_ref().map(SpiffeId::as_str);
-    if failure.code == codes::PEER_CLOSED {
-        debug!(listener = %listener.name, peer = %address, code = failure.code, error = %failure, "The handshake was not finished");
+    if failure.code == Code::PeerClosed {
+        debug!(listener = %listener.name, peer = %address, code = failure.code.name(), error = %failure, "The handshake was not finished");
     } else if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
         warn!(
             listener = %listener.name,
@@ -86,7 +86,7 @@ fn handshake_failed(
             kept_back = leave.kept_back,
             sni = failure.sni,
             presented_id = presented,
-            code = failure.code,
+            code = failure.code.name(),
             error = %failure,
             "The TLS handshake with a peer failed"
         );

@@ -8,12 +8,11 @@ use std::{
     time::Instant,
 };
 
-use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_config::proxy::ListenerProtocol;
 use tracing::warn;
 
 use crate::{
-    codes,
     forward::{
         self,
         caller::{Admission, Caller, Timeouts},
@@ -89,7 +88,7 @@ async fn serve_tcp(connection: Rc<OutboundCaller>, mut stream: Transport) {
         Ok(connected) => connected,
         Err(refusal) => {
             if let Some(Leave { kept_back }) = worker.shared.throttle.leave(Instant::now()) {
-                warn!(listener = %upstream.spec().name, code = refusal.code, error = refusal.detail, kept_back, "Cannot reach the upstream; resetting the workload's connection");
+                warn!(listener = %upstream.spec().name, code = refusal.code.name(), error = refusal.detail, kept_back, "Cannot reach the upstream; resetting the workload's connection");
             }
             record.fail(refusal.code, Some(refusal.detail));
             return stream.reset();
@@ -148,7 +147,7 @@ impl Caller for OutboundCaller {
     fn admit(&self, exchange: &mut Exchange) -> Result<Admission, Refusal> {
         if exchange.request.method == "CONNECT" {
             let detail = "CONNECT is not served; each outbound listener leads to one upstream";
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, detail));
+            return Err(Refusal::new(Code::MethodNotAllowed, detail));
         }
         let hop = hops::clean_request(&mut exchange.request);
         Ok(Admission { upstream: Rc::clone(&self.rules().upstream), may_switch: hop.upgrade })
@@ -178,7 +177,7 @@ impl Caller for OutboundCaller {
         if let Some(leave) = self.worker.shared.throttle.leave(Instant::now()) {
             warn!(
                 listener = %self.rules().listener.name,
-                code = refusal.code,
+                code = refusal.code.name(),
                 error = refusal.detail,
                 kept_back = leave.kept_back,
                 "A request of the workload failed"

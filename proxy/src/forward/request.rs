@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::StatusCode;
+use svidecar_code::Code;
 use tracing::debug;
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
     flow::{Flow, FlowError},
 };
 use crate::{
-    codes,
     http1::Framing,
     http2::ErrorCode,
     io,
@@ -99,8 +99,8 @@ pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &m
                 Stop::Refused(refusal) | Stop::Reset(_, refusal) => {
                     exchange.record.fail(refusal.code, Some(refusal.detail));
                 }
-                Stop::Gone => exchange.record.fail(codes::CLIENT_CLOSED, None),
-                Stop::Broken(error) => exchange.record.fail(codes::UPSTREAM_CLOSED, Some(error.to_string())),
+                Stop::Gone => exchange.record.fail(Code::ClientClosed, None),
+                Stop::Broken(error) => exchange.record.fail(Code::UpstreamClosed, Some(error.to_string())),
                 Stop::Cut(ending) => exchange.record.fail(ending.code(), None),
             }
             Next::Close
@@ -256,7 +256,7 @@ async fn switch(
     let stream = if admission.may_switch { channel.into_stream() } else { None };
     let Some(stream) = stream else {
         let detail = "the upstream switched protocols although nobody asked it to";
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, codes::UPSTREAM_PROTOCOL_ERROR, detail).into());
+        return Err(Refusal::new(Code::UpstreamProtocolError, detail).into());
     };
     down.send_head(&mut exchange.response, Framing::None, false);
     exchange.answered();
@@ -372,7 +372,7 @@ impl Upload {
         exchange.record.received(self.flow.bytes() - before);
         match moved {
             Poll::Ready(Err(FlowError::Source(BodyError::Malformed(why)))) => {
-                Err(Refusal::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, why).closing().into())
+                Err(Refusal::new(Code::BadRequest, why).closing().into())
             }
             Poll::Ready(Err(FlowError::Source(_))) => Err(Stop::Gone),
             Poll::Ready(Err(FlowError::Sink(_))) => {
@@ -398,7 +398,7 @@ fn poll_over(
     }
     if exchange.poll_killed(cx).is_ready() {
         let detail = "the policy changed while the app worked on the request";
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, codes::NO_LONGER_ALLOWED, detail);
+        let refusal = Refusal::new(Code::NoLongerAllowed, detail);
         return Poll::Ready(Stop::Refused(refusal.closing()));
     }
     down.poll_cut(cx, caller, exchange).map(Stop::Cut)
@@ -428,10 +428,10 @@ fn is_repeatable(head: &RequestHead) -> bool {
 /// Names what went wrong between a request and its response.
 fn no_response(facts: &ConnectionFacts, error: &NoResponse) -> Refusal {
     let code = match error {
-        NoResponse::NotHttp(_) => codes::UPSTREAM_PROTOCOL_ERROR,
-        NoResponse::Closed | NoResponse::NotTaken(_) => codes::UPSTREAM_CLOSED,
-        NoResponse::Reset(_) | NoResponse::Failed(_) => codes::UPSTREAM_FAILED,
+        NoResponse::NotHttp(_) => Code::UpstreamProtocolError,
+        NoResponse::Closed | NoResponse::NotTaken(_) => Code::UpstreamClosed,
+        NoResponse::Reset(_) | NoResponse::Failed(_) => Code::UpstreamFailed,
     };
     let detail = format!("`{}` at {} {error}", facts.spec.name, facts.address);
-    Refusal::new(StatusCode::BAD_GATEWAY, code, detail)
+    Refusal::new(code, detail)
 }

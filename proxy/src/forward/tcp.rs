@@ -9,10 +9,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::{
-    codes,
-    io::{Buffer, ByteStream, FLIGHT, Transport},
-};
+use crate::io::{Buffer, ByteStream, FLIGHT, Transport};
+use svidecar_code::Code;
 
 /// What one read asks for at first, in bytes: a TLS record.
 const SMALLEST_READ: usize = 16 * 1024;
@@ -62,7 +60,7 @@ pub enum Broken<E> {
 #[derive(Debug)]
 pub struct Failure {
     /// The code of its record.
-    pub code: &'static str,
+    pub code: Code,
     /// What the system says.
     pub error: io::Error,
 }
@@ -113,11 +111,11 @@ impl Relay {
             Err(broke) => {
                 self.reset();
                 Poll::Ready(Err(match broke {
-                    Broke::Source(error) => Failure { code: codes::CLIENT_CLOSED, error },
+                    Broke::Source(error) => Failure { code: Code::ClientClosed, error },
                     Broke::Sink(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        Failure { code: codes::TUNNEL_REFUSED, error }
+                        Failure { code: Code::TunnelRefused, error }
                     }
-                    Broke::Sink(error) => Failure { code: codes::UPSTREAM_FAILED, error },
+                    Broke::Sink(error) => Failure { code: Code::UpstreamFailed, error },
                 }))
             }
         }

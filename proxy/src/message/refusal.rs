@@ -3,6 +3,7 @@
 //! The sentence goes to the log. The peer gets the code, and only a peer that is authenticated does.
 
 use http::StatusCode;
+use svidecar_code::Code;
 
 use crate::message::{ResponseHead, Version};
 
@@ -12,10 +13,8 @@ pub const ERROR_HEADER: &str = "x-svidecar-error";
 /// Why a request was not forwarded, or got no response.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The status for a client that does not speak gRPC.
-    pub status: StatusCode,
-    /// The stable code: metric label, log field, heading of the troubleshooting page.
-    pub code: &'static str,
+    /// The stable code, with the status that it is answered with.
+    pub code: Code,
     /// Expected, actual, what to do: for the log.
     pub detail: String,
     /// Whether the connection is of no further use to its peer.
@@ -25,8 +24,8 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that leaves the connection usable.
     #[must_use]
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), close: false }
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), close: false }
     }
 
     /// The same, and the connection ends with it.
@@ -45,34 +44,22 @@ impl Refusal {
         let body = if grpc {
             head.status = StatusCode::OK.as_u16();
             fields.push(b"content-type", b"application/grpc");
-            fields.push(b"grpc-status", self.grpc_status().as_bytes());
-            fields.push(b"grpc-message", self.code.as_bytes());
+            fields.push(b"grpc-status", self.code.grpc().to_string().as_bytes());
+            fields.push(b"grpc-message", self.code.name().as_bytes());
             String::new()
         } else {
-            head.status = self.status.as_u16();
+            head.status = self.code.status();
             fields.push(b"content-type", b"text/plain; charset=utf-8");
             format!("svidecar: {}\n", self.code)
         };
         let reason = StatusCode::from_u16(head.status).ok().and_then(|status| status.canonical_reason());
         head.reason.extend_from_slice(reason.unwrap_or_default().as_bytes());
         fields.push(b"content-length", body.len().to_string().as_bytes());
-        fields.push(ERROR_HEADER.as_bytes(), self.code.as_bytes());
+        fields.push(ERROR_HEADER.as_bytes(), self.code.name().as_bytes());
         if self.close && version < Version::Http2 {
             fields.push(b"connection", b"close");
         }
         body
-    }
-
-    /// gRPC's own mapping of HTTP statuses (grpc/doc/http-grpc-status-mapping).
-    fn grpc_status(&self) -> &'static str {
-        match self.status {
-            StatusCode::BAD_REQUEST => "13",
-            StatusCode::UNAUTHORIZED => "16",
-            StatusCode::FORBIDDEN => "7",
-            StatusCode::NOT_FOUND => "12",
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "14",
-            _ => "2",
-        }
     }
 }
 
@@ -82,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_grpc_client_gets_a_grpc_status() {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, "denied_by_rule", "rule x");
+        let refusal = Refusal::new(Code::DeniedByRule, "rule x");
         let mut head = ResponseHead::default();
         let body = refusal.answer(Version::Http2, true, &mut head);
         assert_eq!((head.status, body.as_str()), (200, ""));
@@ -92,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_http_1_is_told_to_close() {
-        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream_refused", "").closing();
+        let refusal = Refusal::new(Code::UpstreamFailed, "").closing();
         for (version, told) in [(Version::Http10, true), (Version::Http11, true), (Version::Http2, false)] {
             let mut head = ResponseHead::default();
             let body = refusal.answer(version, false, &mut head);
@@ -103,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_detail_stays_with_us() {
-        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream_refused", "10.0.0.7 refused");
+        let refusal = Refusal::new(Code::UpstreamFailed, "10.0.0.7 refused");
         let mut head = ResponseHead::default();
         let body = refusal.answer(Version::Http11, false, &mut head);
         assert_eq!(head.status, 502);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_authority::{bundle::BundleSet, x509::inspect::CertInfo};
+use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 
 /// One of our X.509-SVIDs. The key is inside `certified_key` and cannot be read back.
@@ -73,18 +74,18 @@ pub enum IdentityState {
 impl IdentityState {
     /// The stable word for it.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(self) -> Code {
         match self {
-            Self::Waiting => "waiting",
-            Self::SocketMissing => "socket_missing",
-            Self::SocketRefused => "socket_refused",
-            Self::SocketDenied => "socket_permission_denied",
-            Self::NotIssued => "no_identity_issued",
-            Self::NotAttested => "caller_not_attested",
-            Self::Unavailable => "agent_unavailable",
-            Self::StreamLost => "stream_lost",
-            Self::Invalid => "invalid_answer",
-            Self::Current => "current",
+            Self::Waiting => Code::Waiting,
+            Self::SocketMissing => Code::SocketMissing,
+            Self::SocketRefused => Code::SocketRefused,
+            Self::SocketDenied => Code::SocketPermissionDenied,
+            Self::NotIssued => Code::NoIdentityIssued,
+            Self::NotAttested => Code::CallerNotAttested,
+            Self::Unavailable => Code::AgentUnavailable,
+            Self::StreamLost => Code::StreamLost,
+            Self::Invalid => Code::InvalidAnswer,
+            Self::Current => Code::Current,
         }
     }
 }

@@ -5,14 +5,12 @@
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
+use svidecar_code::Code;
 use svidecar_config::policy::{Decision, MAX_AUDITED, Policy, Verdict};
 use svidecar_id::SpiffeId;
 
 use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
-use crate::{
-    codes,
-    message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal},
-};
+use crate::message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal};
 
 /// What the records of one connection have in common. Made once per connection, and again when its listener changes.
 pub struct Origin {
@@ -111,7 +109,7 @@ enum Outcome {
     Running,
     Completed,
     Failed {
-        code: &'static str,
+        code: Code,
         detail: Option<String>,
     },
 }
@@ -224,7 +222,7 @@ impl Recording {
     }
 
     /// It failed, in words for the operator. The first failure is the one that counts.
-    pub fn fail(&mut self, code: &'static str, detail: Option<String>) {
+    pub fn fail(&mut self, code: Code, detail: Option<String>) {
         if !matches!(self.outcome, Outcome::Failed { .. }) {
             self.outcome = Outcome::Failed { code, detail };
         }
@@ -234,7 +232,7 @@ impl Recording {
     pub fn finish(&mut self) {
         let (code, detail) = match std::mem::replace(&mut self.outcome, Outcome::Idle) {
             Outcome::Idle => return,
-            Outcome::Running => (Some(codes::CLIENT_CLOSED), None),
+            Outcome::Running => (Some(Code::ClientClosed), None),
             Outcome::Completed => (None, None),
             Outcome::Failed { code, detail } => (Some(code), detail),
         };
@@ -245,7 +243,7 @@ impl Recording {
         self.summary.shrink();
     }
 
-    fn record(&self, code: Option<&'static str>, detail: Option<&str>) {
+    fn record(&self, code: Option<Code>, detail: Option<&str>) {
         let origin = &*self.origin;
         let mut record = Record {
             direction: origin.direction,

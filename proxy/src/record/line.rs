@@ -47,7 +47,7 @@ pub(super) fn json(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
         }
     }
     if let Some(code) = record.code {
-        string(out, b",\"code\":\"", code);
+        string(out, b",\"code\":\"", code.name());
     }
     if let Some(detail) = record.detail {
         quoted(out, b",\"detail\":\"", detail);
@@ -109,7 +109,7 @@ pub(super) fn text(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
         pair(out, b" rule=", decided.rule);
     }
     if let Some(code) = record.code {
-        pair(out, b" code=", code);
+        pair(out, b" code=", code.name());
     }
     if let Some(detail) = record.detail {
         pair(out, b" detail=", detail);
@@ -168,7 +168,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Direction, HttpFacts, codes};
+    use svidecar_code::Code;
+
+    use crate::record::{Direction, HttpFacts};
 
     fn record<'a>(path: &'a str, detail: Option<&'a str>) -> Record<'a> {
         Record {
@@ -191,7 +193,7 @@ mod tests {
             sent: 20,
             upstream: Some("127.0.0.1:8080"),
             decided: None,
-            code: Some(codes::UPSTREAM_REFUSED),
+            code: Some(Code::UpstreamRefused),
             detail,
             preamble: &[],
         }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use svidecar_code::Code;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    codes,
     io::{Socket, address::PeerAddress},
     runtime::{
         drain::{Direction, reaches},
@@ -104,7 +104,7 @@ async fn admit(worker: &Worker, name: &str, limit: &Arc<Semaphore>) -> Option<Ow
     if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
         warn!(
             listener = name,
-            code = codes::TOO_MANY_CONNECTIONS,
+            code = Code::TooManyConnections.name(),
             kept_back = leave.kept_back,
             "max_connections is reached; new connections wait"
         );

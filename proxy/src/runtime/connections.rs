@@ -14,13 +14,11 @@ use std::{
 };
 
 use rustls_pki_types::UnixTime;
+use svidecar_code::Code;
 use tokio::time::Instant;
 
 pub use self::registry::Registry;
-use crate::{
-    codes,
-    runtime::drain::{Direction, Phase, reaches},
-};
+use crate::runtime::drain::{Direction, Phase, reaches};
 
 /// What a connection whose decision changed may still take to finish its response.
 pub const LOSER_GRACE: Duration = Duration::from_secs(2);
@@ -63,11 +61,11 @@ pub enum Ending {
 impl Ending {
     /// The code of the record.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(self) -> Code {
         match self {
-            Self::NoLongerAllowed => codes::NO_LONGER_ALLOWED,
-            Self::PeerExpired => codes::PEER_EXPIRED,
-            Self::Drained => codes::DRAINING,
+            Self::NoLongerAllowed => Code::NoLongerAllowed,
+            Self::PeerExpired => Code::PeerExpired,
+            Self::Drained => Code::Draining,
         }
     }
 }

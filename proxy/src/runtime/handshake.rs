@@ -5,15 +5,15 @@
 
 use std::{fmt, io, time::Duration};
 
-use rustls::{AlertDescription, InvalidMessage, pki_types::ServerName};
+use rustls::{AlertDescription, pki_types::ServerName};
 use svidecar_authority::{
-    tls::{ResumingClient, failure_of},
+    tls::{ResumingClient, code_of, failure_of},
     x509::X509Error,
 };
+use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 
 use crate::{
-    codes,
     io::{
         self as bytes, Buffer, Socket, TlsStream,
         tls::{self, Alpn, Failed, Handshaken},
@@ -64,7 +64,7 @@ pub async fn inbound(
     match tokio::time::timeout(timeout, accepting).await {
         Ok(result) => result,
         Err(_) => Err(HandshakeFailure::new(
-            codes::HANDSHAKE_TIMEOUT,
+            Code::HandshakeTimeout,
             format!("the peer did not finish the TLS handshake within {timeout:?}"),
         )),
     }
@@ -85,7 +85,7 @@ pub async fn outbound(
     match tokio::time::timeout(timeout, tls::connect(socket, client, name, alpn)).await {
         Ok(connected) => authenticated(connected, Side::Server),
         Err(_) => Err(HandshakeFailure::new(
-            codes::HANDSHAKE_TIMEOUT,
+            Code::HandshakeTimeout,
             format!("the server did not finish the TLS handshake within {timeout:?}"),
         )),
     }
@@ -137,14 +137,14 @@ async fn read_first(socket: &mut Socket) -> Result<Buffer, HandshakeFailure> {
 
 fn closed_at_once() -> HandshakeFailure {
     HandshakeFailure::new(
-        codes::PEER_CLOSED,
+        Code::PeerClosed,
         "the peer closed the connection before it sent anything (a TCP health check does that)",
     )
 }
 
 fn spoke_plaintext(first: u8) -> HandshakeFailure {
     HandshakeFailure::new(
-        codes::PEER_SPOKE_PLAINTEXT,
+        Code::PeerSpokePlaintext,
         format!(
             "the peer's first byte was 0x{first:02x}, not a TLS handshake: it speaks plaintext to an mTLS port; \
              send its traffic through a sidecar"
@@ -156,7 +156,7 @@ fn spoke_plaintext(first: u8) -> HandshakeFailure {
 #[derive(Debug)]
 pub struct HandshakeFailure {
     /// The stable code.
-    pub code: &'static str,
+    pub code: Code,
     /// The sentence: expected, actual, what to do.
     pub detail: String,
     /// The ID that the peer presented, verified or not.
@@ -177,7 +177,7 @@ pub enum Remedy {
 }
 
 impl HandshakeFailure {
-    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+    fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), presented: None, sni: None, remedy: None }
     }
 
@@ -214,58 +214,37 @@ enum Side {
 
 /// Turns what rustls says into what an operator needs to hear.
 fn explain(error: &io::Error, side: Side) -> HandshakeFailure {
-    let Some(tls) = rustls_error(error) else { return explain_io(error, side) };
-    if let Some(error) = failure_of(tls) {
-        return HandshakeFailure::from_x509(error);
+    if let Some(reason) = rustls_error(error).and_then(failure_of) {
+        return HandshakeFailure::from_x509(reason);
     }
+    let code = code_of(error);
+    HandshakeFailure::new(code, words(code, error, side))
+}
+
+fn words(code: Code, error: &io::Error, side: Side) -> String {
     let other = match side {
         Side::Client => "peer",
         Side::Server => "server",
     };
-    match tls {
-        rustls::Error::NoCertificatesPresented => HandshakeFailure::new(
-            codes::NO_CLIENT_CERT,
-            "the peer presented no certificate; it must connect with its X.509-SVID, for example through a sidecar",
+    match (code, rustls_error(error)) {
+        (Code::NoClientCert, _) => {
+            "the peer presented no certificate; it must connect with its X.509-SVID, for example through a sidecar"
+                .to_owned()
+        }
+        (_, Some(rustls::Error::AlertReceived(alert))) => {
+            format!("the {other} ended the handshake with the alert {alert:?}{}", hint_for(*alert))
+        }
+        (Code::PeerSpokePlaintext, _) => format!("the {other} does not speak TLS there"),
+        (Code::NoCommonProtocol, _) => format!("the {other} offers neither HTTP/1.1 nor HTTP/2 by ALPN"),
+        (_, Some(rustls::Error::PeerIncompatible(why))) => {
+            format!("the {other}'s TLS has nothing in common with ours ({why:?}); we speak TLS 1.3")
+        }
+        (_, Some(rustls::Error::General(why))) => why.clone(),
+        (_, Some(tls)) => format!("the TLS handshake failed: {tls}"),
+        (Code::PeerClosed, None) => format!(
+            "the {other} closed the connection in the middle of the handshake; its own log says why it does not accept us"
         ),
-        rustls::Error::AlertReceived(alert) => HandshakeFailure::new(
-            codes::PEER_REJECTED_US,
-            format!("the {other} ended the handshake with the alert {alert:?}{}", hint_for(*alert)),
-        ),
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeFailure::new(
-            codes::PEER_SPOKE_PLAINTEXT,
-            format!("the {other} does not speak TLS there"),
-        ),
-        rustls::Error::NoApplicationProtocol => HandshakeFailure::new(
-            codes::NO_COMMON_PROTOCOL,
-            format!("the {other} offers neither HTTP/1.1 nor HTTP/2 by ALPN"),
-        ),
-        rustls::Error::PeerIncompatible(why) => HandshakeFailure::new(
-            codes::TLS_INCOMPATIBLE,
-            format!("the {other}'s TLS has nothing in common with ours ({why:?}); we speak TLS 1.3"),
-        ),
-        rustls::Error::General(why) => HandshakeFailure::new(codes::NO_IDENTITY, why.clone()),
-        tls => HandshakeFailure::new(codes::TLS_FAILED, format!("the TLS handshake failed: {tls}")),
-    }
-}
-
-fn explain_io(error: &io::Error, side: Side) -> HandshakeFailure {
-    let closed = matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    );
-    match (closed, side) {
-        (true, Side::Client) => HandshakeFailure::new(
-            codes::PEER_CLOSED,
-            "the peer closed the connection in the middle of the handshake; its own log says why it does not accept us",
-        ),
-        (true, Side::Server) => HandshakeFailure::new(
-            codes::PEER_CLOSED,
-            "the server closed the connection in the middle of the handshake; its own log says why it does not accept us",
-        ),
-        (false, _) => HandshakeFailure::new(
-            codes::TLS_FAILED,
-            format!("the connection failed in the handshake: {error}"),
-        ),
+        (_, None) => format!("the connection failed in the handshake: {error}"),
     }
 }
 

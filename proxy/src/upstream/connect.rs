@@ -5,9 +5,9 @@
 
 use std::{cell::Cell, io, time::Duration};
 
-use http::StatusCode;
 use rustls::pki_types::ServerName;
 use rustls_pki_types::UnixTime;
+use svidecar_code::Code;
 use svidecar_config::address::Address;
 use svidecar_id::SpiffeId;
 use tokio::{
@@ -17,7 +17,6 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    codes,
     io::{Socket, Transport, tls::Alpn},
     message::refusal::Refusal,
     plan::upstream::{UpstreamSpec, UpstreamTls},
@@ -147,9 +146,9 @@ fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal>
     if identity.valid_svid(UnixTime::now()).is_some() {
         return Ok(());
     }
-    let (state, why) = (identity.status.state.code(), &identity.status.detail);
+    let (state, why) = (identity.status.state.code().name(), &identity.status.detail);
     let detail = format!("there is no valid SVID to connect to `{}` with ({state}: {why})", spec.name);
-    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::NO_IDENTITY, detail))
+    Err(Refusal::new(Code::NoIdentity, detail))
 }
 
 /// The socket, and the address that it leads to.
@@ -169,7 +168,7 @@ async fn reach(
         Err(_) => {
             let detail =
                 format!("`{}` at {endpoint} did not accept within {:?}", spec.name, spec.connect_timeout);
-            Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, codes::UPSTREAM_CONNECT_TIMEOUT, detail))
+            Err(Refusal::new(Code::UpstreamConnectTimeout, detail))
         }
     }
 }
@@ -205,16 +204,16 @@ impl Unresolved {
 fn unreachable(spec: &UpstreamSpec, endpoint: &Address, error: &io::Error) -> Refusal {
     let unresolved = error.get_ref().is_some_and(|inner| inner.is::<Unresolved>());
     let code = match error.kind() {
-        _ if unresolved => codes::UPSTREAM_UNRESOLVED,
-        io::ErrorKind::ConnectionRefused => codes::UPSTREAM_REFUSED,
-        _ => codes::UPSTREAM_UNREACHABLE,
+        _ if unresolved => Code::UpstreamUnresolved,
+        io::ErrorKind::ConnectionRefused => Code::UpstreamRefused,
+        _ => Code::UpstreamUnreachable,
     };
     let hint = match (spec.tls.is_some(), error.kind()) {
         (false, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => "; is the app running there?",
         _ => "",
     };
     let detail = format!("cannot connect to `{}` at {endpoint}: {error}{hint}", spec.name);
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    Refusal::new(code, detail)
 }
 
 /// One line with both sides' facts, and what to answer.
@@ -230,20 +229,15 @@ fn refused(
             upstream = %spec.name,
             endpoint = %endpoint,
             address,
-            code = failure.code,
+            code = failure.code.name(),
             presented_id = failure.presented.as_ref().map(SpiffeId::as_str),
             error = %failure,
             kept_back,
             "The mTLS handshake with the server failed"
         );
     }
-    let status = match failure.code {
-        codes::HANDSHAKE_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
-        codes::NO_IDENTITY => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::BAD_GATEWAY,
-    };
     let detail = format!("`{}` at {endpoint} ({address}): {failure}", spec.name);
-    Refusal::new(status, failure.code, detail)
+    Refusal::new(failure.code, detail)
 }
 
 /// The name in the handshake. SPIFFE peers ignore it (the ID is what counts), but routers on the way read it.

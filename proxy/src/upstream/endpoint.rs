@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_config::address::Address;
 use tokio::{sync::Notify, time::Instant};
 
@@ -21,7 +21,6 @@ use super::{
     shared::{Carries, Shared},
 };
 use crate::{
-    codes,
     http1::{self, Connection},
     io::{Transport, tls::Alpn},
     message::refusal::Refusal,
@@ -133,7 +132,7 @@ impl Endpoint {
                 Opened::Shared(shared) => shared,
                 Opened::One(_, facts) => {
                     let what = "did not agree to HTTP/2 (ALPN `h2`), which `tunnel: hbone` needs";
-                    return Err(self.refusal(&facts.address, codes::NO_COMMON_PROTOCOL, what));
+                    return Err(self.refusal(&facts.address, Code::NoCommonProtocol, what));
                 }
             };
             if let Some(stream) = shared.tunnel(&destination).await? {
@@ -141,11 +140,11 @@ impl Endpoint {
             }
         }
         let what = "went away without looking at the CONNECT of a tunnel, twice";
-        Err(self.refusal(&self.address.to_string(), codes::UPSTREAM_CLOSED, what))
+        Err(self.refusal(&self.address.to_string(), Code::UpstreamClosed, what))
     }
 
-    fn refusal(&self, address: &str, code: &'static str, what: &str) -> Refusal {
-        Refusal::new(StatusCode::BAD_GATEWAY, code, format!("`{}` at {address} {what}", self.spec.name))
+    fn refusal(&self, address: &str, code: Code, what: &str) -> Refusal {
+        Refusal::new(code, format!("`{}` at {address} {what}", self.spec.name))
     }
 
     async fn open(&self, worker: &Rc<Worker>, offer: Offer) -> Result<Opened, Refusal> {
@@ -204,7 +203,7 @@ impl Endpoint {
             Ok(()) => Ok(true),
             Err(_) => {
                 let what = "agreed to HTTP/2 and did not begin it in time";
-                Err(self.refusal(&self.address.to_string(), codes::HANDSHAKE_TIMEOUT, what))
+                Err(self.refusal(&self.address.to_string(), Code::HandshakeTimeout, what))
             }
         }
     }

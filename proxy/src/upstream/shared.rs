@@ -9,13 +9,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::StatusCode;
+use svidecar_code::Code;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{debug, info};
 
 use super::{connect::Offer, facts::ConnectionFacts, pool::Pool};
 use crate::{
-    codes,
     http2::{
         LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, Watch,
         settings::LONG_FRAME,
@@ -147,34 +146,28 @@ impl Shared {
         };
         let whose = format!("`{}` at {}", self.facts.spec.name, self.facts.address);
         let timeout = self.facts.spec.connect_timeout;
-        let (status, code, what) = match tokio::time::timeout(timeout, answered).await {
+        let (code, what) = match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(())) if (200..300).contains(&answer.status) => {
                 return Ok(Some(Transport::from(Tunnel::new(stream))));
             }
             Ok(Ok(())) => {
                 let said = answer.fields.get(ERROR_HEADER).and_then(plain_code);
                 let said = said.map(|code| format!(" ({code})")).unwrap_or_default();
-                (
-                    StatusCode::BAD_GATEWAY,
-                    codes::TUNNEL_REFUSED,
-                    format!("with status {}{said}", answer.status),
-                )
+                (Code::TunnelRefused, format!("with status {}{said}", answer.status))
             }
             Ok(Err(StreamError::Unprocessed)) => return Ok(None),
-            Ok(Err(error)) => {
-                (StatusCode::BAD_GATEWAY, codes::TUNNEL_REFUSED, format!("with an error: {error}"))
-            }
+            Ok(Err(error)) => (Code::TunnelRefused, format!("with an error: {error}")),
             Err(_) => {
                 let what = format!("with nothing within {timeout:?}");
-                (StatusCode::GATEWAY_TIMEOUT, codes::UPSTREAM_CONNECT_TIMEOUT, what)
+                (Code::UpstreamConnectTimeout, what)
             }
         };
-        Err(Refusal::new(status, code, format!("{whose} answered CONNECT {destination} {what}")))
+        Err(Refusal::new(code, format!("{whose} answered CONNECT {destination} {what}")))
     }
 
     fn no_stream(&self, error: &OpenError) -> Refusal {
         let detail = format!("`{}` at {} takes no stream: {error}", self.facts.spec.name, self.facts.address);
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::UPSTREAM_FAILED, detail)
+        Refusal::new(Code::UpstreamUnreachable, detail)
     }
 }
 
@@ -231,7 +224,7 @@ async fn drive(
             let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
             let is_over = follower.is_finishing() || facts.is_retired() || is_sent_away;
             match over {
-                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_owned())),
+                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_string())),
                 Poll::Ready(Over::TimedOut) if !is_idle => {
                     if shared.is_svidecar {
                         session.probe();

@@ -9,13 +9,15 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use svidecar_code::Code;
 
 const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
 
 /// States that are named by a code and are no failure.
-const FINE: [&str; 1] = ["current"];
+const FINE: [Code; 1] = [Code::Current];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -43,50 +45,6 @@ fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// The strings in a piece of source that are codes: words of small letters with underscores.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_word = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    text.split('"').skip(1).step_by(2).filter(is_word)
-}
-
-/// The codes in a file: what functions of the name `code` answer, the constants of the proxy's list, and what log lines
-/// say. The compiler holds that such a function knows each variant, for none has an arm for the rest that answers a word.
-fn codes_of<'t>(path: &Path, text: &'t str) -> Vec<&'t str> {
-    let mut codes = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let indent = line.len() - line.trim_start().len();
-        if line.contains("fn code(") && line.contains("&'static str") && line.ends_with('{') {
-            let end = format!("{}}}", &line[..indent]);
-            for line in lines.by_ref().take_while(|line| **line != end) {
-                let is_rest = line.trim_start().starts_with("_ =>") && words(line).next().is_some();
-                assert!(!is_rest, "{}: a code for whatever comes: {line}", path.display());
-                codes.extend(words(line));
-            }
-        } else if line.contains("code = \"") {
-            codes.extend(line.split("code = ").skip(1).flat_map(|said| words(said).take(1)));
-        } else if path.ends_with("record/codes.rs") && line.contains(" = \"") {
-            codes.extend(words(line));
-        }
-    }
-    codes
-}
-
-/// Each code, and where it comes from.
-fn codes() -> BTreeMap<String, BTreeSet<PathBuf>> {
-    let mut all = BTreeMap::<_, BTreeSet<_>>::new();
-    for dir in crates() {
-        let mut files = Vec::new();
-        sources(&dir.join("src"), &mut files);
-        for (path, text) in files {
-            for code in codes_of(&path, &text).into_iter().filter(|code| !FINE.contains(code)) {
-                all.entry(code.to_owned()).or_default().insert(path.clone());
-            }
-        }
-    }
-    all
-}
-
 fn headings() -> Vec<&'static str> {
     let headings = PAGE.lines().filter_map(|line| line.strip_prefix("### "));
     headings.map(|heading| heading.trim_matches('`')).collect()
@@ -94,16 +52,48 @@ fn headings() -> Vec<&'static str> {
 
 #[test]
 fn every_code_has_its_heading_and_every_heading_is_a_code() {
-    let codes = codes();
-    assert!(codes.len() > 120, "{} codes: are they written otherwise by now?", codes.len());
     let headings = headings();
-    let missing: Vec<_> = codes.iter().filter(|(code, _)| !headings.contains(&code.as_str())).collect();
+    let failures = Code::ALL.iter().filter(|code| !FINE.contains(code));
+    let missing: Vec<_> = failures.filter(|code| !headings.contains(&code.name())).collect();
     assert!(missing.is_empty(), "codes without a heading in docs/troubleshooting.md: {missing:#?}");
-    let stale: Vec<_> = headings.iter().filter(|heading| !codes.contains_key(**heading)).collect();
-    assert!(stale.is_empty(), "headings in docs/troubleshooting.md that nothing prints: {stale:?}");
+    let stale: Vec<_> = headings.iter().filter(|heading| Code::named(heading).is_none()).collect();
+    assert!(stale.is_empty(), "headings in docs/troubleshooting.md that are no codes: {stale:?}");
     let mut once = BTreeSet::new();
     let twice: Vec<_> = headings.iter().filter(|heading| !once.insert(**heading)).collect();
     assert!(twice.is_empty(), "headings twice in docs/troubleshooting.md: {twice:?}");
+}
+
+#[test]
+fn every_code_is_one_that_a_program_can_print() {
+    let mut files = Vec::new();
+    for dir in crates() {
+        sources(&dir.join("src"), &mut files);
+    }
+    let is_said = |code: &&Code| {
+        let name = format!("Code::{code:?}");
+        let ends = |text: &str| !text.starts_with(|next: char| next.is_ascii_alphanumeric());
+        files.iter().any(|(_, text)| text.split(&name).skip(1).any(ends))
+    };
+    // A fault of a codec is named by the codec's own table.
+    let faults = files.iter().find(|(path, _)| path.ends_with("http1/fault.rs")).unwrap();
+    let is_fault = |code: &&Code| faults.1.contains(&format!(" = {code:?}, "));
+    let unsaid: Vec<_> = Code::ALL.iter().filter(|code| !is_said(code) && !is_fault(code)).collect();
+    assert!(unsaid.is_empty(), "codes that nothing prints: {unsaid:?}");
+}
+
+/// A word beside the table would be one that nobody has looked up a status, a fault and a heading for.
+#[test]
+fn no_code_is_spelled_beside_the_table() {
+    for dir in crates() {
+        let mut files = Vec::new();
+        sources(&dir.join("src"), &mut files);
+        for (path, text) in files {
+            for line in text.lines() {
+                let spelled = line.contains("code = \"") || line.contains("fn code(&self) -> &'static str");
+                assert!(!spelled, "{}: {line}", path.display());
+            }
+        }
+    }
 }
 
 /// The section of a code.

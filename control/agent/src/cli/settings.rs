@@ -163,7 +163,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     // An attestation that hangs in the kernel must not keep the process from ending.
     runtime.shutdown_background();
     outcome.map(ExitCode::from).map_err(|error| {
-        tracing::error!(%error, code = error.code(), "the agent ends");
+        tracing::error!(%error, code = error.code().name(), "the agent ends");
         CliError::Logged
     })
 }

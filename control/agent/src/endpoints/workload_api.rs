@@ -19,6 +19,7 @@ use svidecar_api::{
     },
 };
 use svidecar_authority::{bundle::BundleSet, jwt};
+use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -173,7 +174,7 @@ impl Known {
         let explanation = self.manager.explain(&self.found.selectors);
         let pid = self.caller.pid();
         tracing::warn!(
-            pid, method, code = "no_identity", selectors = %self.found.selectors.without_secrets(),
+            pid, method, code = Code::NoIdentity.name(), selectors = %self.found.selectors.without_secrets(),
             notes = self.found.notes.join("; "),
             "no identity issued: {}; `svidecar-agent why --pid {pid}` says more", explanation.summary()
         );
@@ -187,7 +188,7 @@ impl Known {
         if !self.manager.lacks_only(&self.found.selectors, docker::KIND) {
             return None;
         }
-        let code = "engine_unavailable";
+        let code = Code::EngineUnavailable.name();
         metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
         Some(Status::unavailable(format!("the identity cannot be decided: {reason}; try again")))
     }
@@ -220,8 +221,9 @@ async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: 
 }
 
 fn not_attested(error: &AttestError, method: &'static str) -> Status {
-    tracing::warn!(%error, code = error.code(), method, "a caller could not be attested");
-    metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code()).increment(1);
+    tracing::warn!(%error, code = error.code().name(), method, "a caller could not be attested");
+    metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code().name())
+        .increment(1);
     match error {
         // Reading failed; another try may do better.
         AttestError::Io { .. } | AttestError::SocketTable { .. } | AttestError::Interrupted => {

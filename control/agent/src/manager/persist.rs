@@ -55,7 +55,7 @@ async fn save(manager: &Arc<Manager>) {
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
-        tracing::error!(%error, code = error.code(), "a restart would have to begin anew: state was not written");
+        tracing::error!(%error, code = error.code().name(), "a restart would have to begin anew: state was not written");
     }
 }
 

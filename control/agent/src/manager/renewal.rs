@@ -62,7 +62,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
                 let wait = backoff.next_wait(rand::random());
                 at = now + wait;
                 tracing::warn!(
-                    %error, code = error.code(), svid_left_s = left.as_secs(), retry_in_s = wait.as_secs_f32(),
+                    %error, code = error.code().name(), svid_left_s = left.as_secs(), retry_in_s = wait.as_secs_f32(),
                     "the agent's own SVID could not be renewed"
                 );
             }

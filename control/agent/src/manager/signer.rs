@@ -17,6 +17,7 @@ use svidecar_authority::{
     csr,
     key::{KeyType, PrivateKey},
 };
+use svidecar_code::Code;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
@@ -166,7 +167,7 @@ fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
     for (entry, reason) in outcome.failed {
         tracing::warn!(
             spiffe_id = %entry.spiffe_id, entry_id = %entry.id, error = reason,
-            code = outcome.error.as_ref().map_or("sign_refused", AgentError::code),
+            code = outcome.error.as_ref().map_or(Code::SignRefused, AgentError::code).name(),
             retry_in_s = wait.as_secs_f32(), "an X509-SVID could not be signed"
         );
         manager.cache().failed(&[entry], &reason, now + wait);

@@ -72,7 +72,7 @@ pub async fn first_svid(
         }
         let wait = backoff.next_wait(rand::random());
         tracing::warn!(
-            %error, code = error.code(), tries = backoff.tries(), retry_in_s = wait.as_secs_f32(),
+            %error, code = error.code().name(), tries = backoff.tries(), retry_in_s = wait.as_secs_f32(),
             "attestation did not succeed yet"
         );
         status.send_modify(|status| status.problem = Some(error.to_string()));

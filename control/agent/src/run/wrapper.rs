@@ -52,7 +52,7 @@ pub async fn run(settings: AgentSettings, command: &[OsString]) -> Result<u8, Ag
             biased;
             outcome = &mut agent => {
                 if let (Some(app), Err(error)) = (&mut app, &outcome) {
-                    tracing::error!(%error, code = error.code(), "the agent cannot go on; stopping the command");
+                    tracing::error!(%error, code = error.code().name(), "the agent cannot go on; stopping the command");
                     app.stop(patience).await?;
                 }
                 return outcome.map(|()| 0);

@@ -11,6 +11,7 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, SockAddr, Socket, Type};
+use svidecar_code::Code;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint};
@@ -113,12 +114,12 @@ pub enum ConnectError {
 impl ConnectError {
     /// A stable name for logs and metrics.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Missing { .. } => "socket_missing",
-            Self::Refused { .. } => "socket_refused",
-            Self::Denied { .. } => "socket_permission_denied",
-            Self::Other { .. } => "socket_error",
+            Self::Missing { .. } => Code::SocketMissing,
+            Self::Refused { .. } => Code::SocketRefused,
+            Self::Denied { .. } => Code::SocketPermissionDenied,
+            Self::Other { .. } => Code::SocketError,
         }
     }
 

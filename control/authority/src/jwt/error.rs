@@ -1,5 +1,6 @@
 //! Why a token is not accepted.
 
+use svidecar_code::Code;
 use svidecar_id::IdError;
 
 /// One reason, the first that was found. [`JwtError::code`] is the stable word for it.
@@ -129,25 +130,25 @@ pub enum JwtError {
 impl JwtError {
     /// The stable word for logs, metric labels and the troubleshooting page.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::TooLong { .. } => "token_too_long",
-            Self::JsonForm => "token_json_form",
-            Self::Malformed { .. } => "malformed_token",
-            Self::Algorithm { .. } => "algorithm_not_allowed",
-            Self::Type { .. } => "wrong_token_type",
-            Self::Critical => "critical_header",
-            Self::NoKeyId => "no_key_id",
-            Self::Subject { .. } => "invalid_spiffe_id",
-            Self::NoAudience => "no_audience",
-            Self::Audience { .. } => "wrong_audience",
-            Self::NoExpiry { .. } => "no_expiry",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not_yet_valid",
-            Self::UnknownTrustDomain { .. } => "unknown_trust_domain",
-            Self::UnknownKey { .. } => "unknown_key",
-            Self::AlgorithmMismatch { .. } => "algorithm_mismatch",
-            Self::BadSignature { .. } => "bad_signature",
+            Self::TooLong { .. } => Code::TokenTooLong,
+            Self::JsonForm => Code::TokenJsonForm,
+            Self::Malformed { .. } => Code::MalformedToken,
+            Self::Algorithm { .. } => Code::AlgorithmNotAllowed,
+            Self::Type { .. } => Code::WrongTokenType,
+            Self::Critical => Code::CriticalHeader,
+            Self::NoKeyId => Code::NoKeyId,
+            Self::Subject { .. } => Code::InvalidSpiffeId,
+            Self::NoAudience => Code::NoAudience,
+            Self::Audience { .. } => Code::WrongAudience,
+            Self::NoExpiry { .. } => Code::NoExpiry,
+            Self::Expired { .. } => Code::Expired,
+            Self::NotYetValid { .. } => Code::NotYetValid,
+            Self::UnknownTrustDomain { .. } => Code::UnknownTrustDomain,
+            Self::UnknownKey { .. } => Code::UnknownKey,
+            Self::AlgorithmMismatch { .. } => Code::AlgorithmMismatch,
+            Self::BadSignature { .. } => Code::BadSignature,
         }
     }
 }

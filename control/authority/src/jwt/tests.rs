@@ -75,7 +75,7 @@ fn verdict(change: impl FnOnce(&mut Value, &mut Value)) -> Result<JwtSvid, &'sta
     let (mut header, mut claims) = (good_header(&signer), good_claims());
     change(&mut header, &mut claims);
     let token = forge(&signer, &header, &claims);
-    validate(&token, &["orders"], &trusting_signer(&signer), now()).map_err(|error| error.code())
+    validate(&token, &["orders"], &trusting_signer(&signer), now()).map_err(|error| error.code().name())
 }
 
 /// D1, D2, D3, D4, D5

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::x509::testing::*;
+use svidecar_code::Code;
 
 /// Moves bytes between the two ends until neither has any, and returns the first error of either side.
 fn handshake(
@@ -92,7 +93,7 @@ fn the_reason_of_a_refusal_comes_back_out() {
         server(verifier(trusting(&ours), authorize::any())).unwrap(),
     );
     let (error, side) = wrong_server.err().unwrap();
-    assert_eq!((failure_of(&error).unwrap().code(), side), ("id_not_allowed", "client"));
+    assert_eq!((failure_of(&error).unwrap().code(), side), (Code::IdNotAllowed, "client"));
     let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
     assert_eq!(failure_in(&wrapped).unwrap().code(), "id_not_allowed");
 
@@ -102,7 +103,10 @@ fn the_reason_of_a_refusal_comes_back_out() {
     );
     let (error, side) = wrong_client.err().unwrap();
     assert_eq!(side, "server");
-    assert!(matches!(failure_of(&error).unwrap().code(), "untrusted_root" | "bad_signature"), "{error}");
+    assert!(
+        matches!(failure_of(&error).unwrap().code(), Code::UntrustedRoot | Code::BadSignature),
+        "{error}"
+    );
 }
 
 /// C11

@@ -1,5 +1,6 @@
 //! Why a peer's X.509-SVID is not accepted, with both sides' facts.
 
+use svidecar_code::Code;
 use svidecar_id::{IdError, SpiffeId};
 
 /// One reason, the first that was found. [`X509Error::code`] is the stable word for it.
@@ -173,26 +174,26 @@ pub struct UntrustedRoot {
 impl X509Error {
     /// The stable word for logs, metric labels and the troubleshooting page.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::NoCertificate => "no_certificate",
-            Self::ChainTooLong { .. } => "chain_too_long",
-            Self::Malformed { .. } => "malformed_certificate",
-            Self::NoUriSan { .. } => "no_uri_san",
-            Self::MultipleUriSans { .. } => "multiple_uri_san",
-            Self::InvalidId { .. } => "invalid_spiffe_id",
-            Self::NoPath { .. } => "no_path",
-            Self::LeafIsCa { .. } => "leaf_is_ca",
-            Self::LeafSigns { .. } => "leaf_signs_certificates",
-            Self::LeafCannotSign { .. } => "leaf_cannot_sign",
-            Self::UnknownTrustDomain { .. } => "unknown_trust_domain",
-            Self::EmptyBundle { .. } => "empty_bundle",
-            Self::UntrustedRoot(_) => "untrusted_root",
-            Self::BadSignature { .. } => "bad_signature",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not_yet_valid",
-            Self::InvalidChain { .. } => "invalid_chain",
-            Self::IdNotAllowed { .. } => "id_not_allowed",
+            Self::NoCertificate => Code::NoCertificate,
+            Self::ChainTooLong { .. } => Code::ChainTooLong,
+            Self::Malformed { .. } => Code::MalformedCertificate,
+            Self::NoUriSan { .. } => Code::NoUriSan,
+            Self::MultipleUriSans { .. } => Code::MultipleUriSan,
+            Self::InvalidId { .. } => Code::InvalidSpiffeId,
+            Self::NoPath { .. } => Code::NoPath,
+            Self::LeafIsCa { .. } => Code::LeafIsCa,
+            Self::LeafSigns { .. } => Code::LeafSignsCertificates,
+            Self::LeafCannotSign { .. } => Code::LeafCannotSign,
+            Self::UnknownTrustDomain { .. } => Code::UnknownTrustDomain,
+            Self::EmptyBundle { .. } => Code::EmptyBundle,
+            Self::UntrustedRoot(_) => Code::UntrustedRoot,
+            Self::BadSignature { .. } => Code::BadSignature,
+            Self::Expired { .. } => Code::Expired,
+            Self::NotYetValid { .. } => Code::NotYetValid,
+            Self::InvalidChain { .. } => Code::InvalidChain,
+            Self::IdNotAllowed { .. } => Code::IdNotAllowed,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use svidecar_authority::AuthorityError;
+use svidecar_code::Code;
 
 use crate::store::StoreError;
 
@@ -89,18 +90,18 @@ impl CaError {
 
     /// One stable word for logs, metrics and the troubleshooting page.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Ttl { .. } => "ttl_over_ca",
-            Self::CaTtl { .. } => "ca_ttl_too_short",
-            Self::Subject { .. } => "ca_subject",
-            Self::Keys { .. } => "ca_keys",
-            Self::Journal { .. } => "ca_journal",
-            Self::JwtDisabled => "jwt_svids_disabled",
-            Self::JwtKeyExpired => "jwt_key_expired",
+            Self::Ttl { .. } => Code::TtlOverCa,
+            Self::CaTtl { .. } => Code::CaTtlTooShort,
+            Self::Subject { .. } => Code::CaSubject,
+            Self::Keys { .. } => Code::CaKeys,
+            Self::Journal { .. } => Code::CaJournal,
+            Self::JwtDisabled => Code::JwtSvidsDisabled,
+            Self::JwtKeyExpired => Code::JwtKeyExpired,
             Self::Store(error) => error.code(),
             Self::Authority(error) => error.code(),
-            Self::Stopping => "stopping",
+            Self::Stopping => Code::Stopping,
         }
     }
 }

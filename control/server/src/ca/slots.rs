@@ -117,7 +117,7 @@ impl<A: Authority> Slots<A> {
             }
             let (keys, name) = (keys.clone(), key_name::<A>(authority.id()));
             if let Err(error) = blocking(move || keys.remove(&name)).await {
-                tracing::warn!(%error, code = error.code(), "The key of a replaced authority stays on disk");
+                tracing::warn!(%error, code = error.code().name(), "The key of a replaced authority stays on disk");
             }
         }
     }

@@ -70,7 +70,7 @@ impl CliError {
     }
 
     /// The stable name of what keeps the server from running. Other commands fail in SPIRE's words alone, which scripts know.
-    pub(super) fn code(&self) -> Option<&'static str> {
+    pub(super) fn code(&self) -> Option<svidecar_code::Code> {
         match self {
             Self::Server(error) => Some(error.code()),
             _ => None,

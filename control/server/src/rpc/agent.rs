@@ -236,9 +236,9 @@ impl AgentService {
         };
         let key = user.key_fingerprint.clone();
         let refused = |error: StoreError| {
-            telemetry::attested(error.code());
+            telemetry::attested(error.code().name());
             let token = glimpse(token);
-            tracing::warn!(token, %peer, key, code = error.code(), %error, "refused a join token");
+            tracing::warn!(token, %peer, key, code = error.code().name(), %error, "refused a join token");
             token_refused(&error)
         };
         let consumed = state.store.consume_token(token, user).await.map_err(refused)?;

@@ -142,7 +142,7 @@ impl Gate {
         match self.state.store.activate_agent_serial(&svid.id, svid.serial.clone()).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                tracing::warn!(spiffe_id = %svid.id, code = error.code(), %error, "cannot activate the agent's new SVID");
+                tracing::warn!(spiffe_id = %svid.id, code = error.code().name(), %error, "cannot activate the agent's new SVID");
                 Err(Refusal::Status(Status::internal(format!(
                     "unable to activate the new agent SVID: {error}"
                 ))))

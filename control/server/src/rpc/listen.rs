@@ -13,12 +13,13 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use rustls::{InvalidMessage, ServerConfig};
+use rustls::ServerConfig;
 use svidecar_api::transport::{authority::Lenient, uds};
 use svidecar_authority::{
     AuthorityError,
     tls::{self, ClientCertificate, IdentitySource as _, SpiffeVerifier, Versions, authorize},
 };
+use svidecar_code::Code;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixStream},
@@ -123,36 +124,22 @@ async fn shake_hands(
             if error.kind() == io::ErrorKind::UnexpectedEof {
                 return None;
             }
+            let code = tls::code_of(&error).name();
             match tls::failure_in(&error) {
                 Some(reason) => {
-                    tracing::warn!(peer = %address, code = reason.code(), error = %reason, "refused a client certificate");
+                    tracing::warn!(peer = %address, code, error = %reason, "refused a client certificate");
                 }
-                None => {
-                    let code = handshake_code(&error);
-                    tracing::warn!(peer = %address, code, %error, "TLS handshake failed");
-                }
+                None => tracing::warn!(peer = %address, code, %error, "TLS handshake failed"),
             }
             return None;
         }
         Err(_) => {
-            tracing::warn!(peer = %address, code = "handshake_timeout", "TLS handshake took over 10 seconds");
+            tracing::warn!(peer = %address, code = Code::HandshakeTimeout.name(), "TLS handshake took over 10 seconds");
             return None;
         }
     };
     let svid = tls::peer_of(stream.get_ref().1).map(Arc::new);
     Some((stream, Peer::Remote { address, svid }))
-}
-
-/// The code of a handshake that failed before there was a certificate to judge.
-fn handshake_code(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => "peer_spoke_plaintext",
-        Some(rustls::Error::AlertReceived(_)) => "peer_rejected_us",
-        Some(rustls::Error::PeerIncompatible(_)) => "tls_incompatible",
-        Some(rustls::Error::NoApplicationProtocol) => "no_common_protocol",
-        Some(_) => "tls_failed",
-        None => "peer_closed",
-    }
 }
 
 /// The connections of the administrators' socket.
@@ -224,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    async fn code_of(bytes: &'static [u8]) -> &'static str {
+    async fn code_of(bytes: &'static [u8]) -> Code {
         let verifier = SpiffeVerifier::new(Arc::default, authorize::any());
         let config = tls::server_config(NoIdentity, verifier, &[b"h2"], Versions::Tls13).unwrap();
         let (mut client, server) = tokio::io::duplex(4096);
@@ -234,7 +221,7 @@ mod tests {
             client
         };
         let (_client, accepted) = tokio::join!(send, TlsAcceptor::from(Arc::new(config)).accept(server));
-        handshake_code(&accepted.err().unwrap())
+        tls::code_of(&accepted.err().unwrap())
     }
 
     #[tokio::test]

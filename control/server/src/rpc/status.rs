@@ -14,7 +14,7 @@ pub fn invalid(what: &str, why: impl std::fmt::Display) -> Status {
 pub fn store(what: &str, error: &StoreError) -> Status {
     let code = store_code(error);
     if code == Code::Internal {
-        tracing::error!(code = error.code(), %error, "{what}");
+        tracing::error!(code = error.code().name(), %error, "{what}");
     }
     Status::new(code, format!("{what}: {error}"))
 }

@@ -226,6 +226,6 @@ fn ttl(asked: i32, default: Duration) -> Result<Duration, Status> {
 
 /// The CA refused or failed.
 pub fn failed(what: &str, error: &CaError) -> Status {
-    tracing::error!(code = error.code(), %error, "{what}");
+    tracing::error!(code = error.code().name(), %error, "{what}");
     Status::internal(format!("{what}: {error}"))
 }

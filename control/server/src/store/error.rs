@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use svidecar_code::Code;
+
 /// A failure of the store. Each has a stable [`StoreError::code`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -135,27 +137,27 @@ pub enum StoreError {
 impl StoreError {
     /// A stable name for logs and metrics.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Open { .. } => "store_open",
-            Self::InUse { .. } => "store_in_use",
-            Self::NewerSchema { .. } => "store_newer_schema",
-            Self::Thread(_) => "store_thread",
-            Self::Sqlite(_) => "store_sqlite",
-            Self::Commit { .. } => "store_commit",
-            Self::Corrupt { .. } => "store_corrupt",
-            Self::Closed => "store_closed",
-            Self::NotFound { .. } => "not_found",
-            Self::AlreadyExists { .. } => "already_exists",
-            Self::Invalid(_) => "invalid",
-            Self::UnknownFederatedBundle { .. } => "unknown_federated_bundle",
-            Self::BundleInUse { .. } => "bundle_in_use",
-            Self::AgentBanned { .. } => "agent_banned",
-            Self::TokenUnknown => "token_unknown",
-            Self::TokenExpired { .. } => "token_expired",
-            Self::TokenUsed { .. } => "token_used",
-            Self::EventsPruned { .. } => "events_pruned",
-            Self::BadPageToken(_) => "bad_page_token",
+            Self::Open { .. } => Code::StoreOpen,
+            Self::InUse { .. } => Code::StoreInUse,
+            Self::NewerSchema { .. } => Code::StoreNewerSchema,
+            Self::Thread(_) => Code::StoreThread,
+            Self::Sqlite(_) => Code::StoreSqlite,
+            Self::Commit { .. } => Code::StoreCommit,
+            Self::Corrupt { .. } => Code::StoreCorrupt,
+            Self::Closed => Code::StoreClosed,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::Invalid(_) => Code::Invalid,
+            Self::UnknownFederatedBundle { .. } => Code::UnknownFederatedBundle,
+            Self::BundleInUse { .. } => Code::BundleInUse,
+            Self::AgentBanned { .. } => Code::AgentBanned,
+            Self::TokenUnknown => Code::TokenUnknown,
+            Self::TokenExpired { .. } => Code::TokenExpired,
+            Self::TokenUsed { .. } => Code::TokenUsed,
+            Self::EventsPruned { .. } => Code::EventsPruned,
+            Self::BadPageToken(_) => Code::BadPageToken,
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use svidecar_code::Code;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{StoreError, events};
@@ -103,7 +104,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.take();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            tracing::error!(code = "store_closed", "the database writer ended by a panic");
+            tracing::error!(code = Code::StoreClosed.name(), "the database writer ended by a panic");
         }
     }
 }

@@ -134,7 +134,9 @@ pub(super) async fn bundle(admin: &Admin) -> Answer {
     }
     match document.to_spiffe_json() {
         Ok(text) => Answer::of_type("application/json", text),
-        Err(error) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error.code(), &error.to_string()),
+        Err(error) => {
+            Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error.code().name(), &error.to_string())
+        }
     }
 }
 

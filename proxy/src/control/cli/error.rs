@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
+use svidecar_code::Code;
 use svidecar_config::diagnostic::{Diagnostic, Diagnostics};
 
 use super::EXIT_USAGE;
@@ -64,7 +65,7 @@ impl CliError {
     }
 
     /// The stable name of what kept the proxy from running; the heading of the troubleshooting page.
-    pub(super) const fn code(&self) -> Option<&'static str> {
+    pub(super) const fn code(&self) -> Option<Code> {
         match self {
             Self::Proxy(error) => Some(error.code()),
             _ => None,

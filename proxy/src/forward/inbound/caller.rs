@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
 use rustls_pki_types::UnixTime;
+use svidecar_code::Code;
 use svidecar_config::proxy::OnPeerExpiry;
 use tracing::debug;
 
@@ -15,7 +15,6 @@ use crate::{
         flights::{Flights, Loser},
         normalize::normalize,
     },
-    codes,
     forward::{
         self,
         caller::{Admission, Caller, Timeouts},
@@ -90,7 +89,7 @@ impl Caller for InboundCaller {
         exchange.record.normalized(&exchange.request);
         if rules.on_expiry != OnPeerExpiry::Ignore && peer.is_expired(UnixTime::now()) {
             let detail = format!("the SVID of {} has expired since it connected", peer.id());
-            return Err(Refusal::new(StatusCode::FORBIDDEN, codes::PEER_EXPIRED, detail).closing());
+            return Err(Refusal::new(Code::PeerExpired, detail).closing());
         }
         normalized?;
         // Before the policy looks: it sees what the app will see, and no header by which a peer poses as another.
@@ -102,7 +101,7 @@ impl Caller for InboundCaller {
         exchange.record.decided(&decision);
         if !decision.is_allowed() {
             let detail = format!("`{}` denies it", decision.rule_name());
-            return Err(Refusal::new(StatusCode::FORBIDDEN, codes::DENIED_BY_RULE, detail));
+            return Err(Refusal::new(Code::DeniedByRule, detail));
         }
         let fields = &exchange.request.fields;
         let flight = self.flights.take_off(&listener.policy, exchange.record.summary(), fields);

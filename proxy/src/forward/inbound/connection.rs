@@ -10,13 +10,13 @@ use std::{
 };
 
 use rustls_pki_types::UnixTime;
+use svidecar_code::Code;
 use svidecar_config::proxy::{ListenerProtocol, OnPeerExpiry};
 use svidecar_id::SpiffeId;
 use tracing::{info, warn};
 
 use crate::{
     admit::decide,
-    codes,
     forward::exchange::Exchange,
     io::address::PeerAddress,
     message::identity::{IdentityHeaders, PeerFacts, PeerHeaders},
@@ -139,7 +139,7 @@ impl PeerConnection {
                 peer = %self.peer.id(),
                 address = %self.address,
                 rule,
-                code = codes::DENIED_BY_RULE,
+                code = Code::DeniedByRule.name(),
                 kept_back = leave.kept_back,
                 "A connection is denied by policy"
             );
@@ -191,7 +191,7 @@ impl PeerConnection {
                 listener = %self.rules().listener.name,
                 peer = %self.peer.id(),
                 address = %self.address,
-                code = error.code(),
+                code = error.code().name(),
                 error = %error,
                 kept_back = leave.kept_back,
                 "A live connection's peer would not be accepted any more; closing it"

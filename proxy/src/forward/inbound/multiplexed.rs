@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_config::proxy::ListenerProtocol;
 
 use super::{
@@ -12,7 +12,6 @@ use super::{
     tcp::{self, Opening},
 };
 use crate::{
-    codes,
     forward::{
         self,
         caller::Caller,
@@ -39,7 +38,7 @@ pub(super) async fn serve(connection: Rc<PeerConnection>, stream: Transport, lif
         }
         if protocol == ListenerProtocol::Tcp {
             let detail = "a request of HTTP came to a listener of TCP";
-            let refusal = Refusal::new(StatusCode::NOT_IMPLEMENTED, codes::BAD_REQUEST, detail);
+            let refusal = Refusal::new(Code::NotImplemented, detail);
             return Opening::Asked(stream).refuse(&refusal);
         }
         let fresh = Rc::clone(&connection);
@@ -60,7 +59,7 @@ fn tunnel(connection: &Rc<PeerConnection>, life: &Life, head: &RequestHead, stre
     let opening = Opening::Asked(stream);
     let Some(life) = life.another() else {
         let detail = "the listener has as many connections as it may";
-        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::TOO_MANY_CONNECTIONS, detail);
+        let refusal = Refusal::new(Code::TooManyConnections, detail);
         return opening.refuse(&refusal);
     };
     let this = Rc::clone(connection);
@@ -80,7 +79,7 @@ fn tunnel(connection: &Rc<PeerConnection>, life: &Life, head: &RequestHead, stre
         }
         (ListenerProtocol::Tcp, false) => {
             let detail = "a connection of HTTP/1.1 came to a listener of TCP";
-            opening.refuse(&Refusal::new(StatusCode::NOT_IMPLEMENTED, codes::BAD_REQUEST, detail));
+            opening.refuse(&Refusal::new(Code::NotImplemented, detail));
         }
     }
 }

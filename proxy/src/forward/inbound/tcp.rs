@@ -3,12 +3,12 @@
 use std::{rc::Rc, time::Instant};
 
 use http::StatusCode;
+use svidecar_code::Code;
 use tracing::warn;
 
 use super::connection::PeerConnection;
 use crate::{
     admit::decide,
-    codes,
     forward::{
         exchange::{note_relay, note_upstream},
         tcp::Relay,
@@ -32,14 +32,14 @@ pub(super) async fn serve(connection: Rc<PeerConnection>, opening: Opening, _lif
     record.decided(&decision);
     if !decision.is_allowed() {
         connection.denied(&listener, decision.rule_name());
-        record.fail(codes::DENIED_BY_RULE, None);
+        record.fail(Code::DeniedByRule, None);
         return opening.deny();
     }
     let (to_app, facts) = match Box::pin(app.bytes(worker)).await {
         Ok(connected) => connected,
         Err(refusal) => {
             if let Some(Leave { kept_back }) = worker.shared.throttle.leave(Instant::now()) {
-                warn!(listener = %listener.name, code = refusal.code, error = refusal.detail, kept_back, "Cannot reach the app; resetting the peer's connection");
+                warn!(listener = %listener.name, code = refusal.code.name(), error = refusal.detail, kept_back, "Cannot reach the app; resetting the peer's connection");
             }
             record.fail(refusal.code, Some(refusal.detail.clone()));
             return opening.refuse(&refusal);
@@ -77,7 +77,7 @@ impl Opening {
     /// The policy denies it. Whoever has a connection of its own is told by its end.
     pub(super) fn deny(self) {
         if matches!(self, Self::Asked(_)) {
-            self.refuse(&Refusal::new(StatusCode::FORBIDDEN, codes::DENIED_BY_RULE, ""));
+            self.refuse(&Refusal::new(Code::DeniedByRule, ""));
         }
     }
 

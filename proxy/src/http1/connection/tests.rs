@@ -1,4 +1,5 @@
 use std::{future::poll_fn, io::IoSlice, pin::Pin};
+use svidecar_code::Code;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 
@@ -337,9 +338,13 @@ async fn a_refused_head_says_why_and_can_be_answered() {
     let (mut server, mut client) = connection(1000);
     client.write_all(b"GET / HTTP/1.1\r\nHost : h\r\n\r\n").await.unwrap();
     let Err(HeadError::Refused(fault)) = request(&mut server).await else { panic!("it was accepted") };
-    assert_eq!((fault, fault.status(), fault.code()), (Fault::FieldName, 400, "bad_request"));
+    assert_eq!((fault, fault.code(), fault.code().status()), (Fault::FieldName, Code::BadRequest, 400));
     server.queue_response_head(
-        &ResponseHead { status: fault.status(), reason: b"Bad Request".into(), ..ResponseHead::default() },
+        &ResponseHead {
+            status: fault.code().status(),
+            reason: b"Bad Request".into(),
+            ..ResponseHead::default()
+        },
         Framing::Length(0),
     );
     flush(&mut server).await;

@@ -101,7 +101,7 @@ impl IdentityWatch {
                     Ok(Some(message)) => {
                         *delivered = true;
                         if let Err(ended) = self.take_svids(message, separate_bundles) {
-                            warn!(error = ended.detail, code = ended.state.code(), "The agent's answer is discarded");
+                            warn!(error = ended.detail, code = ended.state.code().name(), "The agent's answer is discarded");
                             self.note(&ended);
                         }
                     }
@@ -182,15 +182,15 @@ impl IdentityWatch {
         match (have, ended.redacts) {
             (true, false) => warn!(
                 error = ended.detail,
-                code = ended.state.code(),
+                code = ended.state.code().name(),
                 "The Workload API is away; the SVID that we have goes on to serve until it expires"
             ),
             (true, true) => error!(
                 error = ended.detail,
-                code = ended.state.code(),
+                code = ended.state.code().name(),
                 "The agent has taken our identity back; there will be no new connections"
             ),
-            (false, _) => warn!(error = ended.detail, code = ended.state.code(), "No identity yet"),
+            (false, _) => warn!(error = ended.detail, code = ended.state.code().name(), "No identity yet"),
         }
         let status = Status { state: ended.state, detail: ended.detail.clone(), since: UnixTime::now() };
         self.current.replace_identity(|old| {
@@ -322,7 +322,7 @@ fn next_alarm(svid: &Svid, now: UnixTime) -> Option<(Duration, Level)> {
 
 fn speak_up(svid: &Svid, level: Level, status: &Status) {
     let left = time::human(Duration::from_secs(svid.seconds_left(UnixTime::now())));
-    let state = status.state.code();
+    let state = status.state.code().name();
     match level {
         Level::Warn => {
             warn!(spiffe_id = %svid.id, left, identity_state = state, error = status.detail, "The SVID has not been renewed in time");

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_config::{
     policy::{Protocol, Request},
     proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings},
@@ -87,7 +87,7 @@ fn the_next_request_tells_nothing_of_the_last() {
         exchange.decided(&policy.decide(&Request { peer: Some(peer), ..Request::default() }));
         exchange.forwarded_to("127.0.0.1:8080", None);
         exchange.received(10);
-        exchange.fail(codes::UPSTREAM_CLOSED, Some("broke off".to_owned()));
+        exchange.fail(Code::UpstreamClosed, Some("broke off".to_owned()));
         exchange.finish();
         exchange.finish();
         begin(exchange, origin, &RequestHead { method: "GET".into(), ..RequestHead::default() });
@@ -115,8 +115,8 @@ fn one_that_still_runs_has_lost_its_client() {
 fn the_first_failure_counts() {
     let lines = lines_of(|exchange, origin, _, _| {
         exchange.begin_connection(origin, Instant::now());
-        exchange.fail(codes::NO_LONGER_ALLOWED, None);
-        exchange.fail(codes::UPSTREAM_CLOSED, Some("reset".to_owned()));
+        exchange.fail(Code::NoLongerAllowed, None);
+        exchange.fail(Code::UpstreamClosed, Some("reset".to_owned()));
         exchange.completed();
     });
     assert_eq!(lines.len(), 1);
@@ -127,7 +127,7 @@ fn the_first_failure_counts() {
 #[test]
 fn a_refusal_is_told_with_its_reason_and_what_it_cost() {
     let lines = lines_of(|exchange, origin, _, _| {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, codes::DENIED_BY_RULE, "rule x");
+        let refusal = Refusal::new(Code::DeniedByRule, "rule x");
         for grpc in [false, true] {
             begin(exchange, origin, &head("GET", "/"));
             let mut answer = ResponseHead::default();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use indexmap::Equivalent;
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
+use svidecar_code::Code;
 use svidecar_config::policy::RuleName;
 
 use crate::record::{Direction, Record};
@@ -20,7 +21,7 @@ pub(super) struct Labels {
     rule: Box<str>,
     peer_trust_domain: Box<str>,
     status: &'static str,
-    code: &'static str,
+    code: Option<Code>,
 }
 
 /// The same labels, borrowed from a record. Must hash like [`Labels`]: the same fields in the same order.
@@ -32,7 +33,7 @@ struct LabelsRef<'r> {
     rule: &'r str,
     peer_trust_domain: &'r str,
     status: &'static str,
-    code: &'static str,
+    code: Option<Code>,
 }
 
 /// What a worker looks for. Must hash like `(bool, Labels)`.
@@ -53,8 +54,9 @@ impl<'r> Key<'r> {
     pub(super) fn rough(&self) -> usize {
         let Self(_, labels) = self;
         let status = labels.status.bytes().next().map_or(0, usize::from);
-        let lengths = [labels.listener, labels.rule, labels.code, labels.peer_trust_domain];
-        lengths.iter().fold(status, |all, text| all.wrapping_mul(7).wrapping_add(text.len()))
+        let start = labels.code.map_or(status, |code| status.wrapping_mul(7).wrapping_add(code as usize));
+        let lengths = [labels.listener, labels.rule, labels.peer_trust_domain];
+        lengths.iter().fold(start, |all, text| all.wrapping_mul(7).wrapping_add(text.len()))
     }
 
     pub(super) fn to_labels(&self) -> (bool, Labels) {
@@ -77,7 +79,7 @@ impl<'r> LabelsRef<'r> {
             rule: record.decided.map_or("", |decided| decided.rule),
             peer_trust_domain: record.peer.map_or("", |peer| peer.trust_domain_str()),
             status: record.http.map_or("", |http| class(http.status)),
-            code: record.code.unwrap_or_default(),
+            code: record.code,
         }
     }
 
@@ -141,7 +143,7 @@ impl EncodeLabelSet for Labels {
                 ("rule", &self.rule),
                 ("peer_trust_domain", &self.peer_trust_domain),
                 ("status", self.status),
-                ("code", self.code),
+                ("code", self.code.map_or("", Code::name)),
             ],
         )
     }

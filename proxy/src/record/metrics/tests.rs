@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use svidecar_code::Code;
 use svidecar_config::policy::{Policy, Protocol, Request};
 use svidecar_id::SpiffeId;
 
 use super::*;
 use crate::{
     message::Version,
-    record::{Decided, Direction, HttpFacts, Ruling, codes},
+    record::{Decided, Direction, HttpFacts, Ruling},
 };
 
 fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Ruling<'a>>) -> Record<'a> {
@@ -32,7 +33,7 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Rul
         sent: 7,
         upstream: None,
         decided,
-        code: Some(codes::DENIED_BY_RULE),
+        code: Some(Code::DeniedByRule),
         detail: None,
         preamble: &[],
     }
@@ -73,7 +74,7 @@ fn a_request_is_counted_once_under_bounded_labels() {
 fn a_connection_is_counted_apart_from_requests() {
     let metrics = Metrics::new();
     let mut counters = metrics.counters();
-    counters.count(&Record { http: None, code: Some(codes::EXPIRED), ..record("web", None, None) });
+    counters.count(&Record { http: None, code: Some(Code::Expired), ..record("web", None, None) });
     let text = metrics.render();
     assert!(text.contains("svidecar_connections_total{"), "{text}");
     assert!(!text.contains("svidecar_requests_total{"), "{text}");

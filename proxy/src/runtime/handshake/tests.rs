@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use svidecar_code::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -26,11 +27,7 @@ fn offers(authority: &Authority, is_http: bool) -> Offers {
 }
 
 /// What a client that offers `alpn` gets.
-async fn agreed(
-    offers: &Offers,
-    authority: &Authority,
-    alpn: &[&[u8]],
-) -> Result<Option<Alpn>, &'static str> {
+async fn agreed(offers: &Offers, authority: &Authority, alpn: &[&[u8]]) -> Result<Option<Alpn>, Code> {
     let (near, far) = pair().await;
     let config = svidecar_authority::tls::client_config(
         authority.identity("/shop"),
@@ -60,7 +57,7 @@ async fn peers_get_the_best_protocol_that_they_know() {
     assert_eq!(agreed(&http, &authority, &[b"http/1.1", b"h2"]).await, Ok(Some(Alpn::Http2)));
     assert_eq!(agreed(&http, &authority, &[b"http/1.1"]).await, Ok(Some(Alpn::Http1)));
     assert_eq!(agreed(&http, &authority, &[]).await, Ok(None));
-    assert_eq!(agreed(&http, &authority, &[b"postgresql"]).await, Err(codes::NO_COMMON_PROTOCOL));
+    assert_eq!(agreed(&http, &authority, &[b"postgresql"]).await, Err(Code::NoCommonProtocol));
     let bytes = offers(&authority, false);
     assert_eq!(agreed(&bytes, &authority, &[b"svidecar/1"]).await, Ok(Some(Alpn::Svidecar)));
     assert_eq!(agreed(&bytes, &authority, &[b"h2"]).await, Ok(Some(Alpn::Http2)));
@@ -86,7 +83,7 @@ async fn a_server_that_refuses_our_protocols_may_take_none() {
         let (asked, _) = soon("both", async { tokio::join!(asking, acceptor.accept(far)) }).await;
         asked.map(|asked| asked.peer.id().to_string()).map_err(|failure| (failure.code, failure.remedy))
     };
-    assert_eq!(ask(&[Alpn::Svidecar]).await, Err((codes::PEER_REJECTED_US, Some(Remedy::NoAlpn))));
+    assert_eq!(ask(&[Alpn::Svidecar]).await, Err((Code::PeerRejectedUs, Some(Remedy::NoAlpn))));
     assert_eq!(ask(&[]).await, Ok("spiffe://demo.org/orders".to_owned()));
 }
 
@@ -104,16 +101,13 @@ async fn what_is_not_tls_is_told_apart() {
         let _ = near.read_to_end(&mut answer).await;
         (failure.code, answer)
     };
-    assert_eq!(fails(b"").await, (codes::PEER_CLOSED, vec![]));
-    assert_eq!(
-        fails(b"GET / HTTP/1.1\r\n\r\n").await,
-        (codes::PEER_SPOKE_PLAINTEXT, PLAINTEXT_ANSWER.to_vec())
-    );
-    assert_eq!(fails(b"\0\x01\x02").await, (codes::PEER_SPOKE_PLAINTEXT, vec![]));
-    assert_eq!(fails(b"\x16\x03\x01").await.0, codes::PEER_CLOSED);
+    assert_eq!(fails(b"").await, (Code::PeerClosed, vec![]));
+    assert_eq!(fails(b"GET / HTTP/1.1\r\n\r\n").await, (Code::PeerSpokePlaintext, PLAINTEXT_ANSWER.to_vec()));
+    assert_eq!(fails(b"\0\x01\x02").await, (Code::PeerSpokePlaintext, vec![]));
+    assert_eq!(fails(b"\x16\x03\x01").await.0, Code::PeerClosed);
     // A record that cannot be a ClientHello gets an alert.
     let (code, answer) = fails(b"\x16\x03\x01\0\x04\x02\0\0\0").await;
-    assert_eq!((code, answer.first()), (codes::TLS_FAILED, Some(&0x15)));
+    assert_eq!((code, answer.first()), (Code::TlsFailed, Some(&0x15)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,11 +116,11 @@ async fn nobody_waits_for_a_handshake_for_ever() {
     let offers = offers(&authority, true);
     let (_silent, far) = pair().await;
     let failure = inbound(Socket::accepted(far), &offers, TIMEOUT).await.err().unwrap();
-    assert_eq!(failure.code, codes::HANDSHAKE_TIMEOUT);
+    assert_eq!(failure.code, Code::HandshakeTimeout);
     let (near, _silent) = pair().await;
     let failure =
         outbound(Socket::accepted(near), &our_client(&authority), name(), &[], TIMEOUT).await.err().unwrap();
-    assert_eq!(failure.code, codes::HANDSHAKE_TIMEOUT);
+    assert_eq!(failure.code, Code::HandshakeTimeout);
 }
 
 #[test]
@@ -140,6 +134,6 @@ fn the_plaintext_answer_has_the_length_that_it_says() {
 fn alerts_are_explained() {
     let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
     let failure = explain(&io::Error::other(alert), Side::Server);
-    assert_eq!(failure.code, codes::PEER_REJECTED_US);
+    assert_eq!(failure.code, Code::PeerRejectedUs);
     assert!(failure.detail.contains("bundle for our trust domain"), "{failure}");
 }

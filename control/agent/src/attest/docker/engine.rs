@@ -19,6 +19,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use svidecar_code::Code;
 use tokio::{
     net::UnixStream,
     sync::{OnceCell, Semaphore},
@@ -382,7 +383,7 @@ impl Engine {
         let socket = self.socket.display();
         match error {
             Some(error) if is_news => tracing::warn!(
-                engine = self.name, %socket, %error, code = "engine_unavailable",
+                engine = self.name, %socket, %error, code = Code::EngineUnavailable.name(),
                 "the API of {} does not answer, so callers in its containers have no docker selectors: {}",
                 self.name, error.advice()
             ),

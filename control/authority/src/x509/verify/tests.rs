@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose, SanType};
+use svidecar_code::Code;
 
 use super::*;
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 const SHOP: &str = "spiffe://demo.org/shop";
 
 /// Code of the refusal of a leaf with these parameters, signed by a trusted root.
-fn refusal_of(params: &rcgen::CertificateParams) -> &'static str {
+fn refusal_of(params: &rcgen::CertificateParams) -> Code {
     let ca = ca("demo.org");
     verify_peer(&[sign(&ca, params, &key())], &trusting(&ca), now()).unwrap_err().code()
 }

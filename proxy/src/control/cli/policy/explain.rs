@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
+use svidecar_code::Code;
 use svidecar_config::{
     normalize::normalize_path,
     policy::{Explanation, Mode, Policy, Protocol, Request, Verdict},
@@ -13,13 +14,10 @@ use svidecar_config::{
 use svidecar_id::SpiffeId;
 
 use super::{inbound, protocol, read};
-use crate::{
-    control::cli::{
-        CliError, Console,
-        console::{Format, Mood, OutputArgs},
-        settings::SettingsArgs,
-    },
-    record::codes,
+use crate::control::cli::{
+    CliError, Console,
+    console::{Format, Mood, OutputArgs},
+    settings::SettingsArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -147,14 +145,14 @@ fn refused(args: &ExplainArgs, why: &str, console: &mut Console) -> Result<ExitC
     match args.output.output {
         Format::Json => {
             console.json(
-                &json!({"verdict": "deny", "code": codes::AMBIGUOUS_PATH, "because": why, "rules": []}),
+                &json!({"verdict": "deny", "code": Code::AmbiguousPath, "because": why, "rules": []}),
             )?;
         }
         Format::Text => {
             console.line(format!(
                 "{} with 400 before any rule ({})",
                 console.paint(Mood::Bad, "REFUSED"),
-                codes::AMBIGUOUS_PATH
+                Code::AmbiguousPath
             ))?;
             console.line(why)?;
         }
