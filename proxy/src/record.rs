@@ -10,6 +10,7 @@
 mod append;
 mod clock;
 mod exchange;
+mod facts;
 mod line;
 mod metrics;
 mod writer;
@@ -18,118 +19,23 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
-use svidecar_code::Code;
-use svidecar_config::{
-    policy::{MAX_AUDITED, RuleName, Verdict},
-    proxy::{AccessLogFormat, AccessLogSettings},
-};
-use svidecar_id::SpiffeId;
+use svidecar_config::proxy::{AccessLogFormat, AccessLogSettings};
 
-use crate::message::Version;
 use clock::WallClock;
 pub use exchange::{Decided, Origin, Recording};
+pub use facts::{Direction, HttpFacts, Record, Ruling};
 pub use metrics::{CONTENT_TYPE, State};
 use metrics::{Counters, Metrics};
 use writer::{Batch, Writer};
 
 /// How long a line waits for others at most.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
-
-/// Whose traffic it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From peers to our workload.
-    Inbound,
-    /// From our workload to peers.
-    Outbound,
-}
-
-impl Direction {
-    /// The word for logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-/// What a policy said, as a record tells it.
-#[derive(Debug, Clone, Copy)]
-pub struct Ruling<'a> {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The name of the rule that decided, or `default`, or `unauthenticated`.
-    pub rule: &'a str,
-    audited: [Option<&'a RuleName>; MAX_AUDITED],
-}
-
-impl<'a> Ruling<'a> {
-    /// The audit rules that matched.
-    pub fn audited(&self) -> impl Iterator<Item = &'a RuleName> {
-        self.audited.into_iter().flatten()
-    }
-}
-
-/// The facts of an HTTP exchange.
-#[derive(Debug, Clone, Copy)]
-pub struct HttpFacts<'a> {
-    /// The method.
-    pub method: &'a str,
-    /// The authority or `host` header; empty when there was none.
-    pub host: &'a str,
-    /// The path as it was forwarded, without its query, which may hold secrets.
-    pub path: &'a str,
-    /// The version that the client speaks.
-    pub version: Version,
-    /// The status that the client got; `None` when it got none.
-    pub status: Option<u16>,
-    /// `grpc-status` of the response, when it had one.
-    pub grpc_status: Option<u32>,
-}
-
-/// All facts of one request, or of one connection that carried no requests.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// Whose traffic it is.
-    pub direction: Direction,
-    /// The listener's name.
-    pub listener: &'a str,
-    /// The policy's service, or the name of the upstream.
-    pub service: &'a str,
-    /// When it began.
-    pub started: Instant,
-    /// How long it took.
-    pub duration: Duration,
-    /// The address that connected; `None` for a Unix socket.
-    pub client: Option<SocketAddr>,
-    /// The verified ID at the other end of the mTLS connection.
-    pub peer: Option<&'a SpiffeId>,
-    /// The exchange; `None` for a connection.
-    pub http: Option<HttpFacts<'a>>,
-    /// Bytes from the side that connected.
-    pub received: u64,
-    /// Bytes to the side that connected.
-    pub sent: u64,
-    /// The address that it was forwarded to.
-    pub upstream: Option<&'a str>,
-    /// What the policy said; `None` where none was asked.
-    pub decided: Option<Ruling<'a>>,
-    /// Why it failed, one of [`codes`]; `None` when it did not.
-    pub code: Option<Code>,
-    /// The failure in words.
-    pub detail: Option<&'a str>,
-    /// What lines of the connection begin with, as an earlier record of it was written; empty if nothing is kept.
-    pub preamble: &'a [u8],
-}
 
 /// The access log and the metrics of a proxy. One value for all workers.
 pub struct Telemetry {

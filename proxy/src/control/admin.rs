@@ -3,8 +3,10 @@
 //! Owns the listener, the guards and the routes; `pages` renders the proxy's own state, `spiffe` answers local apps. Runs on
 //! the control thread; only readiness asks the workers, because it vouches for them.
 
+mod answer;
 mod pages;
 mod spiffe;
+mod view;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,20 +18,17 @@ use http::{
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
-use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, proxy::AdminSettings};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{
-    error::ProxyError,
-    runtime::{shared::Shared, workers::Workers},
-};
+use self::answer::Answer;
+pub use self::view::Admin;
+use crate::error::ProxyError;
 
 /// A token or a chain to validate is far smaller.
 const MAX_BODY: usize = 64 * 1024;
@@ -37,45 +36,6 @@ const MAX_BODY: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Probes, a scraper, a person and some apps.
 const MAX_CONNECTIONS: usize = 256;
-
-/// The admin listener.
-pub struct Admin {
-    /// What it shows.
-    pub shared: Arc<Shared>,
-    /// Whom readiness vouches for.
-    pub workers: Arc<Workers>,
-    /// Where tokens come from.
-    pub endpoint: Endpoint,
-    /// Owns the connections.
-    pub tasks: TaskTracker,
-}
-
-/// An answer before it is on the wire.
-pub(crate) struct Answer {
-    status: StatusCode,
-    content_type: &'static str,
-    body: Bytes,
-}
-
-impl Answer {
-    fn json(status: StatusCode, value: &impl Serialize) -> Self {
-        let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
-        body.push(b'\n');
-        Self { status, content_type: "application/json", body: body.into() }
-    }
-
-    fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: text.into().into() }
-    }
-
-    fn of_type(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status: StatusCode::OK, content_type, body: body.into() }
-    }
-
-    fn error(status: StatusCode, code: &str, message: &str) -> Self {
-        Self::json(status, &serde_json::json!({ "error": code, "message": message }))
-    }
-}
 
 /// Binds the admin's address, unless it is off.
 ///

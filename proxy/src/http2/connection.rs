@@ -4,13 +4,14 @@
 //! Owns all that both sides agreed on. Never reads or writes a socket, never waits; wakes those who do.
 
 mod finish;
+mod reading;
 mod receive;
 mod receive_head;
 mod send;
 
 use std::{collections::VecDeque, task::Waker};
 
-use self::receive::Reading;
+use self::reading::Reading;
 use super::{
     ErrorCode, Role, Settings,
     error::{ConnectionError, Violation},

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConnectionError, OpenError, Role, Settings, Stream, connection::Connection, error::Violation};
+use super::{ConnectionError, OpenError, Role, Settings, connection::Connection, error::Violation};
 use crate::{
     io::{Buffer, ByteStream, FLIGHT},
     message::RequestHead,
@@ -46,12 +46,12 @@ pub(super) struct Inner {
     input: Buffer,
     /// The transport has taken octets that it may not have handed on.
     unflushed: bool,
-    life: Life,
+    pub life: Life,
 }
 
 /// What is known of the peer since the last look, or since it was asked for something after nothing ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+pub(super) enum Life {
     /// It said something.
     Heard,
     /// It said nothing.
@@ -114,29 +114,6 @@ impl Session {
         }
         inner.connection.end_turn();
         over
-    }
-
-    /// The next request that has come, with its stream.
-    #[must_use]
-    pub fn accept(&self) -> Option<(RequestHead, Stream)> {
-        let (head, key) = self.0.borrow_mut().connection.next_request()?;
-        Some((head, Stream::new(self.clone(), key)))
-    }
-
-    /// Opens a stream with this request; `end` if it has no body. Names go out in lower case, and fields of one connection
-    /// of HTTP/1.1 not at all; `:authority` is [`RequestHead::host`].
-    ///
-    /// # Errors
-    /// Nothing was sent; the request may go another way.
-    pub fn open(&self, head: &RequestHead, end: bool) -> Result<Stream, OpenError> {
-        let mut inner = self.0.borrow_mut();
-        let is_first = inner.connection.streams.open_count() == 0;
-        let key = inner.connection.open(head, end)?;
-        if is_first && inner.life == Life::Heard {
-            inner.life = Life::Quiet;
-        }
-        drop(inner);
-        Ok(Stream::new(self.clone(), key))
     }
 
     /// Whether [`Self::open`] would succeed.

@@ -6,13 +6,39 @@ use std::{
 };
 
 use super::{
-    ErrorCode, Session, StreamError,
+    ErrorCode, OpenError, Session, StreamError,
+    session::Life,
     streams::{Half, Key, want},
 };
 use crate::{
     io::Buffer,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead},
 };
+
+impl Session {
+    /// The next request that has come, with its stream.
+    #[must_use]
+    pub fn accept(&self) -> Option<(RequestHead, Stream)> {
+        let (head, key) = self.0.borrow_mut().connection.next_request()?;
+        Some((head, Stream::new(self.clone(), key)))
+    }
+
+    /// Opens a stream with this request; `end` if it has no body. Names go out in lower case, and fields of one connection
+    /// of HTTP/1.1 not at all; `:authority` is [`RequestHead::host`].
+    ///
+    /// # Errors
+    /// Nothing was sent; the request may go another way.
+    pub fn open(&self, head: &RequestHead, end: bool) -> Result<Stream, OpenError> {
+        let mut inner = self.0.borrow_mut();
+        let is_first = inner.connection.streams.open_count() == 0;
+        let key = inner.connection.open(head, end)?;
+        if is_first && inner.life == Life::Heard {
+            inner.life = Life::Quiet;
+        }
+        drop(inner);
+        Ok(Stream::new(self.clone(), key))
+    }
+}
 
 /// A stream. Dropped before both sides have ended it, it is reset: with `NO_ERROR` if a server has answered in full, else
 /// with `CANCEL`. One task uses it at a time.

@@ -5,6 +5,7 @@
 //! name; then the headers are set from the handshake. It must never set anything for a peer that the handshake
 //! did not verify. Apply it after hop-by-hop headers are gone, or a `connection:` header could take ours away.
 
+mod names;
 mod sanitize;
 mod template;
 #[cfg(test)]
@@ -23,16 +24,14 @@ use svidecar_config::{
 };
 use svidecar_id::SpiffeId;
 
+pub use self::names::{HeaderError, XFCC};
 use self::{
+    names::{XFCC_NAME, header_name},
     sanitize::StripList,
     template::PathHeaders,
     xfcc::{Element, Key},
 };
 use crate::message::Fields;
-
-/// Envoy's header: one element per proxy, the newest last.
-pub const XFCC: HeaderName = HeaderName::from_static(XFCC_NAME);
-const XFCC_NAME: &str = "x-forwarded-client-cert";
 
 /// Longest `x-forwarded-client-cert` of a trusted peer that is appended to, in bytes.
 const MAX_APPENDED_BYTES: usize = 32 * 1024;
@@ -57,28 +56,6 @@ pub struct IdentityHeaders {
     spiffe_id: HeaderName,
     path_headers: Vec<PathHeaders>,
     strip: StripList,
-}
-
-/// Why settings cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeaderError {
-    /// Not the name of a header.
-    #[error("`{name}` is not the name of a header")]
-    Name {
-        /// The name as it was written.
-        name: String,
-    },
-    /// A template that cannot be filled.
-    #[error("the value `{template}` for the header {name}: {problem}")]
-    Template {
-        /// The header.
-        name: String,
-        /// The template as it was written.
-        template: String,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 /// The headers of one verified peer. They are the same for all requests of its connection.
@@ -216,10 +193,6 @@ impl IdentityHeaders {
 /// What every program takes for the same text.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
-}
-
-fn header_name(name: &str) -> Result<HeaderName, HeaderError> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::Name { name: name.to_owned() })
 }
 
 /// An element as the value of a header. Certificates may hold text that no header may; such bytes are escaped.

@@ -25,9 +25,6 @@ use super::Record;
 /// The content type of what [`Telemetry::render`](super::Telemetry::render) gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Most combinations of labels. Beyond it the rule and the trust domain are counted as `other`.
-const MAX_SERIES: usize = 2000;
-
 /// Everything that is counted.
 pub(super) struct Metrics {
     registry: Registry,

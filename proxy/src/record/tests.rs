@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use svidecar_config::proxy::AccessLogPath;
 use tempfile::TempDir;
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
 
-use super::{Admin, Answer};
+use super::{answer::Answer, view::Admin};
 use crate::{
     control::ready::Readiness,
     plan::identity::IdentityState,

@@ -11,7 +11,7 @@ use svidecar_authority::{
     x509::{inspect::CertInfo, verify::verify_peer},
 };
 
-use super::{Admin, Answer, pages::certificate};
+use super::{answer::Answer, pages::certificate, view::Admin};
 use crate::plan::identity::{
     Svid,
     client::{self, ClientError},

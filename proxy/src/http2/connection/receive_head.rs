@@ -1,6 +1,6 @@
 //! Heads that come: requests, responses, trailers (RFC 9113 §6.2, §6.10, §8.1).
 
-use super::{Connection, Role, receive::PartialHead};
+use super::{Connection, Role, reading::PartialHead};
 use crate::http2::{
     ErrorCode,
     error::Violation,

@@ -15,9 +15,9 @@ use rustls::{
 use svidecar_authority::tls::{ResumingClient, ResumingServer};
 
 use super::{
-    Reading, TlsStream,
     after::{AfterHandshake, Side},
     record::{self, Keys},
+    stream::{Reading, TlsStream},
 };
 use crate::io::{self as bytes, Buffer, Socket};
 

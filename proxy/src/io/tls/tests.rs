@@ -10,17 +10,27 @@ mod interop;
 mod misbehaviour;
 mod resumption;
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
-use rustls::{ClientConfig, ServerConfig, pki_types::ServerName, sign::SingleCertAndKey};
+use rustls::{ClientConfig, ContentType, ServerConfig, pki_types::ServerName, sign::SingleCertAndKey};
 use svidecar_authority::tls::{
     self, Identity, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, authorize,
 };
 use tokio::net::{TcpListener, TcpStream};
 
 use self::authority::Authority;
-use super::*;
-use crate::io as bytes;
+use super::{
+    record::Keys,
+    stream::{MOST_WAITING, Reading},
+    *,
+};
+use crate::io::{self as bytes, Buffer, ByteStream, Socket};
 
 /// Real time, only so that a test that hangs says so.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -5,7 +5,7 @@
 
 use http::HeaderName;
 
-use super::XFCC;
+use super::names::XFCC;
 use crate::message::{Fields, Names};
 
 /// The names that are removed.

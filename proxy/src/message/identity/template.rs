@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use svidecar_config::{pattern::IdPattern, proxy::HeadersFromPath};
 use svidecar_id::SpiffeId;
 
-use super::{HeaderError, header_name};
+use super::names::{HeaderError, header_name};
 
 /// One pattern and the headers that it gives.
 #[derive(Debug)]

@@ -15,10 +15,12 @@ use prometheus_client::{
 };
 
 use super::{
-    MAX_SERIES,
     cells::{AuditCells, BOUNDS, ListenerCells, ListenerSums, Series, Tally},
     labels::{AuditLabels, Labels, ListenerLabels},
 };
+
+/// Most combinations of labels. Beyond it the rule and the trust domain are counted as `other`.
+pub(super) const MAX_SERIES: usize = 2000;
 
 /// The numbers of all workers: of each label, one set for each worker that uses it.
 #[derive(Debug, Default)]

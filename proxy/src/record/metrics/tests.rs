@@ -84,14 +84,14 @@ fn a_connection_is_counted_apart_from_requests() {
 fn the_number_of_series_has_a_hard_bound() {
     let metrics = Metrics::new();
     let mut counters = metrics.counters();
-    let count = MAX_SERIES + 50;
+    let count = sums::MAX_SERIES + 50;
     for at in 0..count {
         let peer = SpiffeId::parse(&format!("spiffe://td{at}.org/x")).unwrap();
         counters.count(&record("web", Some(&peer), None));
     }
-    assert_eq!(counters.series.len(), MAX_SERIES + 1);
+    assert_eq!(counters.series.len(), sums::MAX_SERIES + 1);
     let text = metrics.render();
-    assert_eq!(text.matches("svidecar_requests_total{").count(), MAX_SERIES + 1);
+    assert_eq!(text.matches("svidecar_requests_total{").count(), sums::MAX_SERIES + 1);
     let other = text.lines().find(|line| line.contains("peer_trust_domain=\"other\"")).unwrap();
     assert!(other.ends_with(" 50"), "{other}");
 }

@@ -1,0 +1,20 @@
+//! What the pages look at.
+
+use std::sync::Arc;
+
+use svidecar_api::transport::Endpoint;
+use tokio_util::task::TaskTracker;
+
+use crate::runtime::{shared::Shared, workers::Workers};
+
+/// The admin listener.
+pub struct Admin {
+    /// What it shows.
+    pub shared: Arc<Shared>,
+    /// Whom readiness vouches for.
+    pub workers: Arc<Workers>,
+    /// Where tokens come from.
+    pub endpoint: Endpoint,
+    /// Owns the connections.
+    pub tasks: TaskTracker,
+}
