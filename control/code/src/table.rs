@@ -1,6 +1,6 @@
 //! The table itself, by who meets the code first. To add one: a line here, a heading in `docs/troubleshooting.md`.
 
-use crate::Fault;
+use crate::fault::Fault;
 
 macro_rules! codes {
     (@status) => { 500 };
