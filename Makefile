@@ -36,6 +36,7 @@ check: ## format, clippy, rustdoc, house rules, dependencies: all as errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	tests/house-rules
+	tests/arrows-test
 	tests/dependencies
 
 # Parts of the race, and with what: SUBJECTS, WORKLOADS, ROUNDS, SECONDS, WRITE=1, GHOSTUNNEL, ZTUNNEL. SVIDECAR names a
