@@ -1,10 +1,10 @@
-//! SPIFFE IDs.
+//! SPIFFE IDs. A trust domain's own ID is made here too: IDs know of trust domains, never the other way round.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{IdError, MAX_ID_BYTES, SCHEME, TrustDomain, check_segment};
+use crate::{IdError, SCHEME, TrustDomain, grammar};
 
 /// A SPIFFE ID in its only, canonical form, such as `spiffe://demo.org/shop` (SPIFFE-ID §2).
 /// Cheap to clone; equal IDs are equal bytes.
@@ -21,22 +21,8 @@ impl SpiffeId {
     /// # Errors
     /// The first rule of SPIFFE-ID §2 that the text breaks.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        if text.is_empty() {
-            return Err(IdError::Empty);
-        }
-        if text.len() > MAX_ID_BYTES {
-            return Err(IdError::TooLong { bytes: text.len() });
-        }
-        let rest = text.strip_prefix(SCHEME).ok_or(IdError::Scheme)?;
-        let (name, path) = match rest.split_once('/') {
-            Some((name, path)) => (name, Some(path)),
-            None => (rest, None),
-        };
-        TrustDomain::parse(name)?;
-        if let Some(path) = path {
-            check_path(path)?;
-        }
-        Ok(Self { text: text.into(), path_start: SCHEME.len() + name.len() })
+        let name = grammar::check_id(text)?;
+        Ok(Self { path_start: SCHEME.len() + name.len(), text: text.into() })
     }
 
     /// Joins a trust domain and a path that begins with `/`; an empty path gives the trust domain's own ID.
@@ -47,17 +33,10 @@ impl SpiffeId {
         if path.is_empty() {
             return Ok(trust_domain.id());
         }
-        check_path(path.strip_prefix('/').ok_or(IdError::RelativePath)?)?;
+        grammar::check_path(path.strip_prefix('/').ok_or(IdError::RelativePath)?)?;
         let text = format!("{SCHEME}{trust_domain}{path}");
-        if text.len() > MAX_ID_BYTES {
-            return Err(IdError::TooLong { bytes: text.len() });
-        }
+        grammar::check_length(&text)?;
         Ok(Self { path_start: SCHEME.len() + trust_domain.as_str().len(), text: text.into() })
-    }
-
-    pub(crate) fn of_trust_domain(trust_domain: &TrustDomain) -> Self {
-        let text = format!("{SCHEME}{trust_domain}");
-        Self { path_start: text.len(), text: text.into() }
     }
 
     /// The whole ID.
@@ -96,12 +75,13 @@ impl SpiffeId {
     }
 }
 
-/// Checks the path without its leading `/`.
-fn check_path(path: &str) -> Result<(), IdError> {
-    if path.is_empty() || (path.ends_with('/') && !path.ends_with("//")) {
-        return Err(IdError::TrailingSlash);
+impl TrustDomain {
+    /// The ID of the trust domain itself, `spiffe://NAME`, which its signing certificates carry.
+    #[must_use]
+    pub fn id(&self) -> SpiffeId {
+        let text = format!("{SCHEME}{self}");
+        SpiffeId { path_start: text.len(), text: text.into() }
     }
-    path.split('/').try_for_each(check_segment)
 }
 
 impl fmt::Display for SpiffeId {

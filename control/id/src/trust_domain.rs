@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{IdError, MAX_TRUST_DOMAIN_BYTES, SCHEME, SpiffeId};
+use crate::{IdError, SCHEME, grammar};
 
 /// The name of a trust domain, such as `demo.org` (SPIFFE-ID §2.1). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,26 +16,18 @@ impl TrustDomain {
     /// # Errors
     /// The first rule of SPIFFE-ID §2.1 that the name breaks.
     pub fn parse(name: &str) -> Result<Self, IdError> {
-        if name.is_empty() {
-            return Err(IdError::EmptyTrustDomain);
-        }
-        if name.len() > MAX_TRUST_DOMAIN_BYTES {
-            return Err(IdError::TrustDomainTooLong { bytes: name.len() });
-        }
-        match name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_')) {
-            Some(found) => Err(IdError::TrustDomainCharacter { found }),
-            None => Ok(Self(name.into())),
-        }
+        grammar::check_trust_domain(name)?;
+        Ok(Self(name.into()))
     }
 
     /// Parses `demo.org` or any ID of that trust domain (`spiffe://demo.org`, `spiffe://demo.org/x`), as
     /// SPIRE's settings and command line do.
     ///
     /// # Errors
-    /// As [`Self::parse`], or as [`SpiffeId::parse`] when the scheme is there.
+    /// As [`Self::parse`], or as [`crate::SpiffeId::parse`] when the scheme is there.
     pub fn parse_lenient(text: &str) -> Result<Self, IdError> {
         if text.starts_with(SCHEME) {
-            return SpiffeId::parse(text).map(|id| id.trust_domain());
+            return grammar::check_id(text).map(Self::from_checked);
         }
         Self::parse(text)
     }
@@ -49,12 +41,6 @@ impl TrustDomain {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The ID of the trust domain itself, `spiffe://NAME`, which its signing certificates carry.
-    #[must_use]
-    pub fn id(&self) -> SpiffeId {
-        SpiffeId::of_trust_domain(self)
     }
 }
 

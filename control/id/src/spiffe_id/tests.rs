@@ -86,7 +86,7 @@ fn a12_a13_segments() {
 /// A15, A17: 2048 bytes are accepted, one more is not; a name has at most 255.
 #[test]
 fn a15_a17_lengths() {
-    let longest = format!("spiffe://demo.org/{}", "x".repeat(MAX_ID_BYTES - 18));
+    let longest = format!("spiffe://demo.org/{}", "x".repeat(crate::MAX_ID_BYTES - 18));
     assert_eq!(longest.len(), 2048);
     assert!(SpiffeId::parse(&longest).is_ok());
     assert_eq!(error(&format!("{longest}x")), IdError::TooLong { bytes: 2049 });
