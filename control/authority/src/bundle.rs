@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_id::TrustDomain;
 
-use crate::{AuthorityError, key::PublicKey, pem, x509};
+use crate::{AuthorityError, certificate, certificate::CertInfo, key::PublicKey, pem};
 
 mod json;
 mod jwk;
@@ -115,7 +115,7 @@ impl Bundle {
     pub fn from_pem(trust_domain: TrustDomain, text: &[u8]) -> Result<Self, AuthorityError> {
         let mut bundle = Self::empty(trust_domain);
         for certificate in pem::certificates(text)? {
-            x509::CertInfo::parse(&certificate)?;
+            CertInfo::parse(&certificate)?;
             bundle.x509_authorities.push(certificate);
         }
         bundle.check_size()?;
@@ -166,7 +166,7 @@ impl Bundle {
 /// The hash that a join token pins a server by: SHA-256 of the root's DER, lowercase hex.
 #[must_use]
 pub fn root_hash(root: &CertificateDer<'_>) -> String {
-    hex::encode(x509::sha256(root))
+    hex::encode(certificate::sha256(root))
 }
 
 impl JwtKey {

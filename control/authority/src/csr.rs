@@ -1,7 +1,7 @@
 //! Certificate signing requests (PKCS#10, RFC 2986): made by agents and workloads, read by the server.
 //! A request that was read is signed by its own key; what it asks for is a wish, never a fact.
 
-use rcgen::{CertificateParams, DistinguishedName, SanType, string::Ia5String};
+use rcgen::{CertificateParams, DistinguishedName, SanType};
 use svidecar_id::SpiffeId;
 use x509_parser::{
     certification_request::X509CertificationRequest,
@@ -11,8 +11,8 @@ use x509_parser::{
 
 use crate::{
     AuthorityError,
+    certificate::{Subject, dns, ia5},
     key::{PrivateKey, PublicKey},
-    x509::{Subject, dns},
 };
 
 /// Most bytes of a request that are looked at.
@@ -42,11 +42,6 @@ pub fn create(
         .serialize_request(key)
         .map_err(|_| AuthorityError::Crypto { operation: "sign a certificate request" })?;
     Ok(request.der().to_vec())
-}
-
-/// Text for a certificate's IA5 field.
-pub(crate) fn ia5(text: &str, field: &'static str) -> Result<Ia5String, AuthorityError> {
-    Ia5String::try_from(text).map_err(|_| AuthorityError::Field { field, value: text.to_owned() })
 }
 
 /// A request that has proven possession of its key.

@@ -6,6 +6,7 @@
 //! database, and no key leaves its [`key::PrivateKey`] except through a method that says so.
 
 pub mod bundle;
+mod certificate;
 pub mod csr;
 mod der;
 mod error;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use svidecar_id::TrustDomain;
 
 use super::{Bundle, JwtKey, jwk};
-use crate::{AuthorityError, key::PublicKey, x509::CertInfo};
+use crate::{AuthorityError, certificate::CertInfo, key::PublicKey};
 
 /// Most bytes of a document that are looked at.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;

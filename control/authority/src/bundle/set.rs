@@ -8,8 +8,8 @@ use x509_parser::certificate::X509Certificate;
 
 use super::Bundle;
 use crate::{
+    certificate::inspect::{subject_key_id, unix},
     key::PublicKey,
-    x509::inspect::{subject_key_id, unix},
 };
 
 /// One root in the form that path validation takes.

@@ -12,15 +12,12 @@ use rustls_pki_types::UnixTime;
 use serde_json::{Map, Value};
 use svidecar_id::{IdError, SpiffeId};
 
-use super::JwtError;
+use super::{JwtError, MAX_TOKEN_BYTES};
 use crate::{
     bundle::BundleSet,
     key::PublicKeyKind,
     time::{between, from_secs, human, plus, rfc3339},
 };
-
-/// Most bytes of a token that are looked at.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// How far two clocks may differ (RFC 7519 §4.1.4 permits a small leeway; SPIRE's is a minute).
 pub const LEEWAY: Duration = Duration::from_secs(60);

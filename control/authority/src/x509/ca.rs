@@ -12,10 +12,9 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_id::{SpiffeId, TrustDomain};
 
-use super::{CertInfo, Subject, dns, subject::dn_value};
 use crate::{
     AuthorityError,
-    csr::ia5,
+    certificate::{CertInfo, Subject, dn_value, dns, ia5},
     key::{PrivateKey, PublicKey},
     time::{minus, plus, rfc3339},
 };

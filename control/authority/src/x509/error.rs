@@ -11,7 +11,7 @@ pub enum X509Error {
     #[error("the peer presented no certificate")]
     NoCertificate,
     /// More certificates than any SPIFFE issuer sends.
-    #[error("the peer presented {count} certificates; at most {} are looked at", super::verify::MAX_CHAIN)]
+    #[error("the peer presented {count} certificates; at most {} are looked at", super::MAX_CHAIN)]
     ChainTooLong {
         /// How many there were.
         count: usize,

@@ -14,23 +14,18 @@ use x509_parser::{
     extensions::{GeneralName, KeyUsage},
 };
 
-use super::{
-    X509Error,
-    error::UntrustedRoot,
-    inspect::{authority_key_id, unix},
-    sha256,
-    subject::rfc2253,
-};
+use super::{MAX_CHAIN, UntrustedRoot, X509Error};
 use crate::{
     bundle::{BundleSet, TrustedDomain},
+    certificate::{
+        inspect::{authority_key_id, unix},
+        rfc2253, sha256,
+    },
     time::{between, human, rfc3339},
 };
 
 #[cfg(test)]
 mod tests;
-
-/// Most certificates of a presented chain that are looked at, the leaf included.
-pub const MAX_CHAIN: usize = 10;
 
 /// Most characters of a presented name that go into an error.
 const MAX_QUOTED: usize = 256;

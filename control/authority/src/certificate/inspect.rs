@@ -8,7 +8,7 @@ use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
 };
 
-use super::{sha256, subject::rfc2253};
+use super::{rfc2253, sha256};
 use crate::{AuthorityError, time::from_secs};
 
 /// The readable content of one certificate.
