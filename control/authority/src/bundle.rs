@@ -8,7 +8,12 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use svidecar_id::TrustDomain;
 
-use crate::{AuthorityError, certificate, certificate::CertInfo, key::PublicKey, pem};
+use crate::{
+    AuthorityError,
+    certificate::{self, CertInfo},
+    key::PublicKey,
+    pem,
+};
 
 mod json;
 mod jwk;
@@ -58,48 +63,6 @@ impl Bundle {
             sequence: 0,
             refresh_hint: None,
         }
-    }
-
-    /// Reads a SPIFFE bundle document (§4): unknown kinds of key are passed over (§4.2), an entry without `x5c`
-    /// too, and of several certificates in one `x5c` the first counts (X509-SVID §6.2).
-    ///
-    /// # Errors
-    /// [`AuthorityError::Bundle`] when it is no JWK set, is over the bounds, or has a key that claims to be ours
-    /// but is broken.
-    pub fn from_spiffe_json(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, AuthorityError> {
-        json::read(trust_domain, document)
-    }
-
-    /// Writes the SPIFFE bundle document, compact.
-    ///
-    /// # Errors
-    /// [`AuthorityError::PublicKey`] or [`AuthorityError::Certificate`] for an authority whose key has no JWK form.
-    pub fn to_spiffe_json(&self) -> Result<String, AuthorityError> {
-        Ok(json::write(self)?.to_string())
-    }
-
-    /// Writes the SPIFFE bundle document with four spaces of indent, as SPIRE's command line prints it.
-    ///
-    /// # Errors
-    /// As [`Self::to_spiffe_json`].
-    pub fn to_spiffe_json_pretty(&self) -> Result<String, AuthorityError> {
-        json::pretty(&json::write(self)?)
-    }
-
-    /// The JWK set that the Workload API sends (§6.2.2): token signing keys only, and no `use`, as SPIRE does it.
-    ///
-    /// # Errors
-    /// [`AuthorityError::PublicKey`] for a key that has no JWK form.
-    pub fn to_jwks_json(&self) -> Result<String, AuthorityError> {
-        json::write_jwks(self)
-    }
-
-    /// Reads the JWK set that a Workload API sends.
-    ///
-    /// # Errors
-    /// As [`Self::from_spiffe_json`]; a key without `kid` is an error here.
-    pub fn jwt_keys_from_jwks(document: &[u8]) -> Result<Vec<JwtKey>, AuthorityError> {
-        json::read_jwks(document)
     }
 
     /// The X.509 authorities as concatenated PEM.
