@@ -5,7 +5,7 @@
 //! domain agrees and the [`Authorizer`] accepts it. TLS 1.3 only unless asked otherwise; no session is resumed,
 //! because a resumed one would pass by the verifier, except by [`resume`], which verifies it again.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, InvalidMessage, OtherError, ServerConfig,
@@ -13,14 +13,11 @@ use rustls::{
     client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
     server::{NoServerSessionStorage, danger::ClientCertVerifier},
-    sign::CertifiedKey,
     version,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     AuthorityError,
-    bundle::BundleSet,
     x509::{VerifiedPeer, X509Error},
 };
 use svidecar_code::Code;
@@ -30,6 +27,7 @@ mod insecure;
 mod resolve;
 pub mod resume;
 mod signatures;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -37,72 +35,8 @@ mod verifier;
 pub use authorize::Authorizer;
 pub use insecure::InsecureVerifier;
 pub use resume::{ResumingClient, ResumingServer};
+pub use sources::{BundleSource, Identity, IdentitySource, NoIdentity};
 pub use verifier::{ClientCertificate, SpiffeVerifier};
-
-/// Where the current identity comes from, asked at every handshake; `None` refuses the handshake.
-pub trait IdentitySource: Send + Sync {
-    /// The identity to present now.
-    fn identity(&self) -> Option<Arc<CertifiedKey>>;
-}
-
-impl<F: Fn() -> Option<Arc<CertifiedKey>> + Send + Sync> IdentitySource for F {
-    fn identity(&self) -> Option<Arc<CertifiedKey>> {
-        self()
-    }
-}
-
-/// Where the trusted bundles come from, asked at every handshake.
-pub trait BundleSource: Send + Sync {
-    /// The bundles that are trusted now.
-    fn bundles(&self) -> Arc<BundleSet>;
-}
-
-impl<F: Fn() -> Arc<BundleSet> + Send + Sync> BundleSource for F {
-    fn bundles(&self) -> Arc<BundleSet> {
-        self()
-    }
-}
-
-/// An SVID with its key, ready to be presented.
-#[derive(Clone)]
-pub struct Identity(Arc<CertifiedKey>);
-
-impl Identity {
-    /// Joins a chain, leaf first, and its unencrypted PKCS#8 key, of any type that TLS can sign with.
-    ///
-    /// # Errors
-    /// [`AuthorityError::Tls`] when the key cannot be used, [`AuthorityError::KeyMismatch`] when it is not the leaf's.
-    pub fn new(chain: Vec<CertificateDer<'static>>, pkcs8_der: &[u8]) -> Result<Self, AuthorityError> {
-        // Borrowed, because rustls would not wipe a copy of its own.
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8_der));
-        let refuse = |error: rustls::Error| AuthorityError::Tls { reason: error.to_string() };
-        let signer = aws_lc_rs::sign::any_supported_type(&key).map_err(refuse)?;
-        let certified = CertifiedKey::new(chain, signer);
-        match certified.keys_match() {
-            Ok(()) => Ok(Self(Arc::new(certified))),
-            Err(rustls::Error::InconsistentKeys(_)) => Err(AuthorityError::KeyMismatch),
-            Err(other) => Err(refuse(other)),
-        }
-    }
-
-    /// In rustls' form, shared.
-    #[must_use]
-    pub fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0)
-    }
-
-    /// The chain, leaf first.
-    #[must_use]
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.cert
-    }
-}
-
-impl IdentitySource for Identity {
-    fn identity(&self) -> Option<Arc<CertifiedKey>> {
-        Some(self.certified_key())
-    }
-}
 
 /// The one crypto provider: aws-lc-rs with the hybrid post-quantum group first; AES-128-GCM, AES-256-GCM and
 /// ChaCha20-Poly1305 (RFC 8446 §9.1 has the first as the one that all must have).
@@ -193,16 +127,6 @@ pub fn client_config(
     Ok(config)
 }
 
-/// For a client that has no identity yet: presents none.
-#[derive(Debug, Clone, Copy)]
-pub struct NoIdentity;
-
-impl IdentitySource for NoIdentity {
-    fn identity(&self) -> Option<Arc<CertifiedKey>> {
-        None
-    }
-}
-
 /// The typed reason inside a handshake error, when one of our verifiers gave it.
 #[must_use]
 pub fn failure_of(error: &rustls::Error) -> Option<&X509Error> {
@@ -269,10 +193,4 @@ pub fn peer_of(connection: &rustls::CommonState) -> Option<VerifiedPeer> {
 /// Puts a typed reason into rustls' error. The peer sees the alert `certificate_unknown`, never our words.
 fn reject(error: X509Error) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("certificates", &self.0.cert.len()).finish_non_exhaustive()
-    }
 }

@@ -9,7 +9,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::IdentitySource;
+use super::sources::IdentitySource;
 
 pub(super) struct Current<S>(pub(super) S);
 

@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::x509::testing::*;
 use svidecar_code::Code;
+
+use super::*;
+use crate::{bundle::BundleSet, x509::testing::*};
 
 /// Moves bytes between the two ends until neither has any, and returns the first error of either side.
 fn handshake(
