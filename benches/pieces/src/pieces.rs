@@ -2,24 +2,18 @@
 //! the loop.
 
 mod frames;
+mod given;
 mod heads;
 mod records;
 
-use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use svidecar::admit::decide;
 use svidecar::message::Summary;
-use svidecar_config::policy::{Policy, Protocol};
-use svidecar_id::SpiffeId;
 
-/// The identity of the caller in all pieces.
-const CLIENT_ID: &str = "spiffe://demo.org/workload/client";
-/// Our own identity.
-const SERVER_ID: &str = "spiffe://demo.org/workload/server";
+use self::given::{CLIENT_ID, id, policy};
 
 /// A piece. The names are those of the command line and of the file of counts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,35 +67,6 @@ impl Piece {
             Self::H2Data => frames::data(times),
         }
     }
-}
-
-fn id(text: &str) -> Result<SpiffeId> {
-    SpiffeId::parse(text).with_context(|| text.to_owned())
-}
-
-/// Prepares something in a thread of its own, whose instructions do not count: hash maps with a random secret take another
-/// way each time.
-fn aside<T: Send>(prepare: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let prepared = std::thread::scope(|scope| scope.spawn(prepare).join());
-    prepared.map_err(|_| anyhow!("the preparation panicked"))?
-}
-
-/// A hundred rules, of which the last allows the client.
-fn policy() -> Result<Policy> {
-    aside(parse_policy)
-}
-
-fn parse_policy() -> Result<Policy> {
-    let to = "to: {methods: [GET, POST], paths: ['/orders/{id}', '/static/**']}";
-    let mut text = "service: orders\ndefault: deny\nrules:\n".to_owned();
-    for at in 1..100 {
-        writeln!(
-            text,
-            "  - {{name: r{at}, from: ['spiffe://demo.org/workload/{at}', 'spiffe://demo.org/ns/{at}/*/web'], {to}}}"
-        )?;
-    }
-    writeln!(text, "  - {{name: client, from: ['{CLIENT_ID}'], {to}}}")?;
-    Ok(Policy::parse(&text, Path::new("policy.yaml"), Protocol::Http)?)
 }
 
 fn decide_about(times: usize) -> Result<()> {

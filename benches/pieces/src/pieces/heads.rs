@@ -12,7 +12,7 @@ use svidecar::message::{RequestHead, ResponseHead};
 use svidecar::{admit::normalize, http1};
 use svidecar_config::proxy::IdentityHeaderSettings;
 
-use super::{CLIENT_ID, SERVER_ID, id};
+use super::given::{CLIENT_ID, SERVER_ID, id};
 
 const REQUEST: &[u8] = b"GET /orders/17?full=yes HTTP/1.1\r\nHost: orders.demo.org\r\nUser-Agent: shop/2.1\r\n\
     Accept: application/json\r\nAccept-Encoding: gzip, br\r\nX-Request-Id: 5f0c2f3a-6f0e-4c57-9c58-3f1b2f0a9d11\r\n\

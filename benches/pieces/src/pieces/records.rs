@@ -8,7 +8,8 @@ use svidecar::message::{Summary, Version};
 use svidecar::record::{Decided, Direction, HttpFacts, Record, Telemetry};
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
 
-use super::{CLIENT_ID, aside, heads, id, policy};
+use super::given::{CLIENT_ID, aside, id, policy};
+use super::heads;
 
 pub fn lines(times: usize) -> Result<()> {
     record(AccessLogFormat::Json, times)
