@@ -1,26 +1,22 @@
 //! The race: which subjects run which workloads, in rounds that take turns, and what becomes of the results.
 
 mod exchanges;
+mod lineup;
 mod negotiated;
 mod runner;
 mod still;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use svidecar_stack::ports;
 
-use self::runner::{Entrant, Runner};
+use self::lineup::Race;
 use crate::course::Course;
-use crate::results::{Row, Table};
-use crate::subject::{Pair, Scene, Subject};
+use crate::results::Table;
+use crate::subject::Subject;
 use crate::workload::Workload;
 use crate::{decide, identity, machine, report};
-
-/// Rules of the policy where a workload does not say otherwise.
-const RULES: usize = 100;
 
 /// What to run.
 #[derive(Args)]
@@ -52,14 +48,6 @@ pub struct Options {
     /// ztunnel; the race cannot run it yet, and says why
     #[arg(long)]
     ztunnel: Option<PathBuf>,
-}
-
-/// What does not change from workload to workload.
-struct Race {
-    course: Course,
-    subjects: Vec<Subject>,
-    rounds: usize,
-    seconds: f64,
 }
 
 /// Runs it and reports.
@@ -152,63 +140,5 @@ impl Race {
             Workload::Wakeups => "All pairs idle at the same time".to_owned(),
             _ => format!("Rounds: {rounds} of {} s", self.seconds),
         }
-    }
-
-    fn entrants(&self, workload: Workload) -> Vec<Entrant> {
-        let taking_part = self.subjects.iter().copied().filter(|subject| subject.takes_part_in(workload));
-        let sizes: &[usize] = if workload == Workload::Rules { &[10, 10_000] } else { &[RULES] };
-        taking_part
-            .flat_map(|subject| sizes.iter().map(move |&rules| (subject, rules)))
-            .map(|(subject, rules)| Entrant {
-                label: match workload {
-                    Workload::Rules => format!("{}, {rules} rules", subject.name()),
-                    _ => subject.name(),
-                },
-                subject,
-                rules,
-            })
-            .collect()
-    }
-
-    /// A folder for configuration and logs.
-    fn dir(&self, entrant: &Entrant, workload: Workload) -> PathBuf {
-        let name = format!("{}-{}-{}", workload.name(), entrant.subject.name(), entrant.rules);
-        self.course.stack.dir().join("race").join(name)
-    }
-
-    /// Starts an entrant's pair and waits until it works.
-    async fn start(&self, entrant: &Entrant, workload: Workload, app: SocketAddr) -> Result<Pair> {
-        let between = ports::free()?;
-        let scene = Scene {
-            course: &self.course,
-            server: &self.course.server,
-            client: &self.course.client,
-            wire: workload.wire(),
-            between,
-            peer: between,
-            app,
-            rules: entrant.rules,
-            dir: self.dir(entrant, workload),
-        };
-        let mut pair = entrant.subject.start(&scene)?;
-        pair.ready(workload.wire()).await?;
-        Ok(pair)
-    }
-
-    /// Starts the pairs of all entrants. Who does not get ready is named and left out.
-    async fn start_all(&self, workload: Workload, columns: usize, app: SocketAddr) -> Result<Vec<Runner>> {
-        let mut runners = Vec::new();
-        for entrant in self.entrants(workload) {
-            match self.start(&entrant, workload, app).await {
-                Ok(pair) => {
-                    let log = self.dir(&entrant, workload).join("server-access.log");
-                    let access_log = (entrant.subject == Subject::Svidecar).then_some(log);
-                    let row = Row::new(entrant.label, columns);
-                    runners.push(Runner { pair, row, exchanges: 0, access_log });
-                }
-                Err(error) => report::say(&format!("{} is left out: {error:#}", entrant.label))?,
-            }
-        }
-        Ok(runners)
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Race;
+use super::lineup::Race;
 use super::runner::{Runner, finish};
 use crate::load::Measured;
 use crate::report;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{RULES, Race};
+use super::lineup::{RULES, Race};
 use crate::course::CLIENT_ID;
 use crate::subject::{Scene, Subject};
 use crate::wire::{ECHO_PATH, Wire};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::Race;
+use super::lineup::Race;
 use super::runner::{Entrant, finish};
 use crate::results::{Column, Row};
 use crate::subject::Pair;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 use crate::course::{CLIENT_ID, SERVER_ID, SvidFiles};
 use crate::wire::Wire;
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 use crate::course::{CLIENT_ID, SERVER_DNS, SERVER_ID, SvidFiles};
 
 /// Starts both sidecars.

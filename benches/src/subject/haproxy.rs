@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 use crate::course::{CLIENT_ID, SERVER_DNS};
 use crate::wire::Wire;
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use svidecar_stack::{Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 use crate::course::{CLIENT_DNS, SERVER_DNS, SvidFiles};
 use crate::wire::Wire;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use svidecar_stack::{Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 
 /// Starts both relays.
 pub fn start(scene: &Scene<'_>) -> Result<Pair> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use svidecar_stack::{Launch, Process, ports};
 
-use super::{Pair, Scene};
+use super::pair::{Pair, Scene};
 use crate::course::{CLIENT_ID, SERVER_ID};
 use crate::wire::Wire;
 
