@@ -20,3 +20,6 @@ pub mod plan;
 pub mod record;
 pub mod runtime;
 pub mod upstream;
+
+#[cfg(test)]
+mod sizes;

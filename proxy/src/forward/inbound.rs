@@ -8,6 +8,8 @@ mod caller;
 mod connection;
 mod multiplexed;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 

@@ -5,5 +5,6 @@ mod floods;
 mod flow;
 mod interop;
 mod rules;
+mod sizes;
 mod support;
 mod tunnels;

@@ -262,3 +262,14 @@ async fn drive(
     session.close();
     settled.notify_waiters();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::drive;
+    use crate::sizes::{any, hold, of};
+
+    #[test]
+    fn the_task_of_a_shared_connection_stays_small() {
+        hold("a shared connection", of(|| drive(any(), any(), any(), any(), any())), 610);
+    }
+}
