@@ -1,12 +1,13 @@
 //! The Workload API, the SPIRE server APIs and our own: what is generated from `proto/`, and how it
 //! is carried.
 //!
-//! Owns the wire: messages, clients, service traits, the details of a denial, Unix sockets, endpoint
-//! addresses and the small HTTP endpoint for probes. It must never decide anything: who may call
+//! Owns the wire: messages, clients, service traits, the details of a denial, claims of tokens, Unix sockets,
+//! endpoint addresses and the small HTTP endpoint for probes. It must never decide anything: who may call
 //! what, and what an answer says, belongs to the binaries.
 //!
 //! The modules mirror the protobuf packages, because generated code refers across packages by path.
 
+pub mod claims;
 mod convert;
 pub mod status;
 pub mod transport;

@@ -3,15 +3,13 @@
 //! Owns the calls of the standard and their codes (SPIFFE Workload Endpoint §6). A workload never learns
 //! about entries of others: why it got nothing is in the agent's log and on the admin socket.
 
-pub mod claims;
-
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use svidecar_api::{
-    WORKLOAD_API_HEADER,
+    WORKLOAD_API_HEADER, claims,
     workload::{
         JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
         ValidateJwtsvidRequest, ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse,

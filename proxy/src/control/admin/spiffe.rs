@@ -1,9 +1,9 @@
 //! The workload's identity for local apps that speak HTTP and JSON and no gRPC. Private keys are never given out.
 
 use http::StatusCode;
-use prost_types::{Struct, Value as ProtoValue, value::Kind};
 use rustls_pki_types::UnixTime;
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
+use svidecar_api::claims;
 use svidecar_authority::{
     bundle::Bundle,
     pem,
@@ -172,7 +172,7 @@ pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Answer {
     };
     match client::validate_jwt(&admin.endpoint, audience, token).await {
         Ok(answer) => {
-            let claims = answer.claims.map(|claims| Value::Object(json_object(claims)));
+            let claims = answer.claims.map(claims::from_struct);
             let body = json!({ "valid": true, "spiffe_id": answer.spiffe_id, "claims": claims });
             Answer::json(StatusCode::OK, &body)
         }
@@ -241,33 +241,6 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// protobuf's own mapping of `google.protobuf.Struct` to JSON.
-fn json_object(object: Struct) -> Map<String, Value> {
-    object.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect()
-}
-
-fn json_value(value: ProtoValue) -> Value {
-    match value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(value)) => Value::Bool(value),
-        Some(Kind::StringValue(value)) => Value::String(value),
-        Some(Kind::StructValue(value)) => Value::Object(json_object(value)),
-        Some(Kind::ListValue(list)) => list.values.into_iter().map(json_value).collect(),
-        Some(Kind::NumberValue(number)) => json_number(number),
-    }
-}
-
-/// Whole numbers, such as `exp`, are written as such.
-fn json_number(number: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "the next line checks that nothing was lost")]
-    let whole = number as i64;
-    #[expect(clippy::cast_precision_loss, reason = "equality is what is asked")]
-    if whole as f64 == number {
-        return Value::from(whole);
-    }
-    Number::from_f64(number).map_or(Value::Null, Value::Number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,12 +253,5 @@ mod tests {
         for ((name, value), expected) in pairs.iter().zip(expected) {
             assert_eq!((name.as_str(), value.as_str()), expected);
         }
-    }
-
-    #[test]
-    fn expiry_stays_a_whole_number() {
-        assert_eq!(json_number(1_700_000_000.0).to_string(), "1700000000");
-        assert_eq!(json_number(0.5).to_string(), "0.5");
-        assert_eq!(json_number(f64::NAN), Value::Null);
     }
 }

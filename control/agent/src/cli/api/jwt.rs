@@ -4,16 +4,16 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use svidecar_api::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest};
+use svidecar_api::{
+    claims,
+    workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest},
+};
 use tonic::Code;
 
 use super::{JwtArgs, ValidateJwtArgs, request};
-use crate::{
-    cli::{
-        console::{Console, Format},
-        error::CliError,
-    },
-    endpoints::workload_api::claims,
+use crate::cli::{
+    console::{Console, Format},
+    error::CliError,
 };
 
 /// `api fetch jwt`

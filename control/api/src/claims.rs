@@ -1,9 +1,10 @@
-//! Claims of a token in protobuf's form of JSON.
+//! Claims of a token in protobuf's form of JSON, there and back.
 
 use prost_types::{ListValue, Struct, Value, value::Kind};
-use serde_json::Map;
+use serde_json::{Map, Number};
 
 /// Converts a JSON object.
+#[must_use]
 pub fn to_struct(claims: Map<String, serde_json::Value>) -> Struct {
     Struct { fields: claims.into_iter().map(|(name, value)| (name, to_value(value))).collect() }
 }
@@ -23,11 +24,10 @@ fn to_value(value: serde_json::Value) -> Value {
     Value { kind: Some(kind) }
 }
 
-/// Converts back, for the command line. Whole numbers lose their `.0`.
+/// Converts back, in the order of names. Whole numbers, such as `exp`, are whole again.
+#[must_use]
 pub fn from_struct(claims: Struct) -> Map<String, serde_json::Value> {
-    let mut fields: Vec<_> = claims.fields.into_iter().collect();
-    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-    fields.into_iter().map(|(name, value)| (name, from_value(value))).collect()
+    claims.fields.into_iter().map(|(name, value)| (name, from_value(value))).collect()
 }
 
 fn from_value(value: Value) -> serde_json::Value {
@@ -41,10 +41,14 @@ fn from_value(value: Value) -> serde_json::Value {
     }
 }
 
-fn number(value: f64) -> serde_json::Value {
-    // Doubles hold whole numbers exactly up to 2^53.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() < EXACT { (value as i64).into() } else { value.into() }
+fn number(number: f64) -> serde_json::Value {
+    #[expect(clippy::cast_possible_truncation, reason = "the next line checks that nothing was lost")]
+    let whole = number as i64;
+    #[expect(clippy::cast_precision_loss, reason = "equality is what is asked")]
+    if whole as f64 == number {
+        return whole.into();
+    }
+    Number::from_f64(number).map_or(serde_json::Value::Null, serde_json::Value::Number)
 }
 
 #[cfg(test)]
@@ -58,5 +62,12 @@ mod tests {
         });
         let serde_json::Value::Object(map) = claims else { panic!() };
         assert_eq!(from_struct(to_struct(map.clone())), map);
+    }
+
+    #[test]
+    fn expiry_stays_a_whole_number() {
+        assert_eq!(number(1_700_000_000.0).to_string(), "1700000000");
+        assert_eq!(number(0.5).to_string(), "0.5");
+        assert_eq!(number(f64::NAN), serde_json::Value::Null);
     }
 }
