@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cli;
+mod identity;
 pub mod network;
 pub mod proxy;
 pub mod ready;

@@ -4,7 +4,6 @@
 //! Built whole or not at all. What did not change is taken over from the plan before, so that a change of one
 //! listener does not touch the connections of another.
 
-pub mod identity;
 pub mod snapshot;
 pub mod status;
 pub mod tls;

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
+use svidecar_workload::Choice;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -13,17 +14,12 @@ use tracing::{info, warn};
 use crate::{
     control::{
         admin::{self, Admin},
-        ready,
+        identity, ready,
         reload::Reloader,
     },
     error::ProxyError,
     forward,
-    plan::{
-        Plan,
-        identity::{material::Choice, watch::IdentityWatch},
-        snapshot::Current,
-        tls::TlsSource,
-    },
+    plan::{Plan, snapshot::Current, tls::TlsSource},
     record::Telemetry,
     runtime::{
         drain::{Direction, Phase},
@@ -85,8 +81,8 @@ impl Proxy {
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let updates = shared.telemetry.state().svid_updates.clone();
-        let identity = IdentityWatch { endpoint: endpoint.clone(), choice, current, updates };
-        tasks.spawn(identity.run(stop.clone()));
+        let identity = identity::keep_current(endpoint.clone(), choice, current, updates);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(identity));
         tasks.spawn(ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {
             loader,

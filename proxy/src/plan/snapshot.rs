@@ -10,10 +10,11 @@ use std::sync::{
 
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::UnixTime;
+use svidecar_workload::Identity;
 use tokio::sync::watch;
 
 use super::tls::IdentityInForce;
-use crate::plan::{Plan, identity::Identity};
+use crate::plan::Plan;
 
 /// Everything that a decision may rest on.
 pub struct Snapshot {
@@ -66,9 +67,9 @@ impl Current {
         &self.number
     }
 
-    /// Puts a new identity in force, made from the one before.
-    pub fn replace_identity(&self, make: impl FnOnce(&Identity) -> Identity) {
-        self.replace(|old| Snapshot { identity: Arc::new(make(&old.identity)), plan: Arc::clone(&old.plan) });
+    /// Puts a new identity in force.
+    pub fn replace_identity(&self, identity: Arc<Identity>) {
+        self.replace(|old| Snapshot { identity, plan: Arc::clone(&old.plan) });
     }
 
     /// Puts a new plan in force.

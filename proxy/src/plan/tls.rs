@@ -14,8 +14,8 @@ use svidecar_authority::{
     x509::X509Error,
 };
 use svidecar_config::{pattern::IdPattern, proxy::ListenerProtocol};
+use svidecar_workload::Identity;
 
-use super::identity::Identity;
 use crate::io::tls::Alpn;
 
 /// What an inbound listener offers to peers.

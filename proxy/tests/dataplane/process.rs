@@ -24,7 +24,7 @@ impl Process {
     fn start(agent: &Agent, app: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("svidecar.yaml");
-        let text = format!("workload_api: {}\nadmin: {{listen: \"127.0.0.1:0\"}}\n", agent.address());
+        let text = format!("workload_api: {}\nadmin: {{listen: \"127.0.0.1:0\"}}\n", agent.endpoint());
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_svidecar"));
         command.arg("run").arg("--config").arg(&config);

@@ -45,7 +45,7 @@ impl Sidecar {
         let config = directory.path().join("svidecar.yaml");
         let head = format!(
             "workload_api: {}\nworkers: 2\naccess_log: {{path: {}}}\nadmin: {{listen: \"127.0.0.1:0\"}}\n",
-            agent.address(),
+            agent.endpoint(),
             directory.path().join("access.log").display()
         );
         std::fs::write(&config, head + listeners).unwrap();

@@ -1,6 +1,8 @@
 //! Real parts for the tests: an authority, a Workload API server that tests drive, apps, clients, and a proxy made from
 //! YAML. Everything listens on port 0 or a socket in a temporary directory.
 
+#[path = "../../../control/workload/tests/suite/agent.rs"]
+#[allow(dead_code, reason = "the tests of the Workload API's client use the rest")]
 pub mod agent;
 pub mod app;
 pub mod authority;

@@ -6,11 +6,11 @@ use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
+use svidecar_workload::IdentityState;
 
 use super::{answer::Answer, view::Admin};
 use crate::{
     control::ready::Readiness,
-    plan::identity::IdentityState,
     record,
     runtime::{drain::Direction, shared::Shared},
 };

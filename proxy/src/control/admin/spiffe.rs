@@ -10,12 +10,9 @@ use svidecar_authority::{
     time::rfc3339,
     x509::{inspect::CertInfo, verify::verify_peer},
 };
+use svidecar_workload::{Client, ClientError, Svid};
 
 use super::{answer::Answer, pages::certificate, view::Admin};
-use crate::plan::identity::{
-    Svid,
-    client::{self, ClientError},
-};
 
 /// Audiences of one token.
 const MAX_AUDIENCES: usize = 16;
@@ -127,7 +124,8 @@ pub(super) async fn bundle(admin: &Admin) -> Answer {
     };
     let Some(own) = own else { return not_enabled(admin) };
     let mut document = Bundle::clone(&own);
-    if let Ok(mut keys) = client::fetch_jwt_bundles(&admin.endpoint).await
+    let keys = async { Client::connect(&admin.endpoint).await?.fetch_jwt_bundles().await };
+    if let Ok(mut keys) = keys.await
         && let Some(keys) = keys.remove(own.trust_domain.id().as_str())
     {
         document.jwt_authorities = Bundle::jwt_keys_from_jwks(&keys).unwrap_or_default();
@@ -151,10 +149,10 @@ pub(super) async fn jwt(admin: &Admin, query: &str) -> Answer {
         return Answer::error(StatusCode::BAD_REQUEST, "no_audience", message);
     }
     let Some(id) = own_id(admin) else { return not_enabled(admin) };
-    match client::fetch_jwt(&admin.endpoint, audience, id).await {
-        Ok(answer) => {
-            let tokens: Vec<Value> = answer
-                .svids
+    let svids = async { Client::connect(&admin.endpoint).await?.fetch_jwt_svids(audience, Some(id)).await };
+    match svids.await {
+        Ok(svids) => {
+            let tokens: Vec<Value> = svids
                 .into_iter()
                 .map(|svid| json!({ "spiffe_id": svid.spiffe_id, "hint": svid.hint, "token": svid.svid }))
                 .collect();
@@ -170,7 +168,8 @@ pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Answer {
         let message = "expected {\"token\": \"…\", \"audience\": \"…\"}";
         return Answer::error(StatusCode::BAD_REQUEST, "bad_body", message);
     };
-    match client::validate_jwt(&admin.endpoint, audience, token).await {
+    let valid = async { Client::connect(&admin.endpoint).await?.validate_jwt_svid(audience, token).await };
+    match valid.await {
         Ok(answer) => {
             let claims = answer.claims.map(claims::from_struct);
             let body = json!({ "valid": true, "spiffe_id": answer.spiffe_id, "claims": claims });

@@ -23,7 +23,7 @@ impl Process {
         let config = directory.path().join("svidecar.yaml");
         let head = format!(
             "workload_api: {}\nworkers: 1\nadmin: {{listen: \"off\"}}\naccess_log: {{path: {}}}\n",
-            agent.address(),
+            agent.endpoint(),
             directory.path().join("access.log").display()
         );
         std::fs::write(directory.path().join("policy.yaml"), policy).unwrap();

@@ -7,7 +7,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Doubles from 100 ms to 30 s; each wait is between half of that and all of it, so that the workloads of one node do
 /// not come back in step.
-pub struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
@@ -19,14 +19,14 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The wait before the next attempt; `spread` in 0..1 picks its place in the jitter.
-    pub fn wait(&mut self, spread: f64) -> Duration {
+    pub(crate) fn wait(&mut self, spread: f64) -> Duration {
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(LONGEST);
         wait.mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0)
     }
 
     /// It worked: the next failure starts from the shortest wait.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

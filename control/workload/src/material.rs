@@ -13,7 +13,7 @@ use svidecar_authority::{
 use svidecar_id::{SpiffeId, TrustDomain};
 use zeroize::Zeroizing;
 
-use super::Svid;
+use crate::identity::Svid;
 
 /// More identities than this for one process mean a mistake in the registration.
 const MAX_SVIDS: usize = 256;
@@ -43,9 +43,19 @@ pub enum MaterialError {
         /// What is wrong.
         reason: String,
     },
+    /// None of the identities is the one to present.
+    #[error(
+        "the agent gives this process {given}, but the settings want {wanted}; correct the settings or the registration entry"
+    )]
+    NotGiven {
+        /// The IDs that there are.
+        given: String,
+        /// The wish.
+        wanted: String,
+    },
 }
 
-/// Which of several identities to present.
+/// Which of several identities to present; a wish that is not met is named as its setting is.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     /// Exactly this ID.
@@ -57,18 +67,18 @@ pub struct Choice {
 }
 
 /// Identities and bundles of one message.
-pub struct Material {
+pub(crate) struct Material {
     /// In the agent's order.
-    pub svids: Vec<Arc<Svid>>,
+    pub(crate) svids: Vec<Arc<Svid>>,
     /// Of the identities' own trust domains and the federated ones.
-    pub bundles: BundleSet,
+    pub(crate) bundles: BundleSet,
 }
 
 /// Reads a message of `FetchX509SVID` that came at `now`.
 ///
 /// # Errors
 /// Why the whole message is discarded.
-pub fn read(response: X509svidResponse, now: UnixTime) -> Result<Material, MaterialError> {
+pub(crate) fn read(response: X509svidResponse, now: UnixTime) -> Result<Material, MaterialError> {
     if response.svids.is_empty() {
         return Err(MaterialError::NoSvid);
     }
@@ -97,7 +107,7 @@ pub fn read(response: X509svidResponse, now: UnixTime) -> Result<Material, Mater
 ///
 /// # Errors
 /// Why the whole message is discarded.
-pub fn read_bundles(bundles: HashMap<String, Vec<u8>>) -> Result<BundleSet, MaterialError> {
+pub(crate) fn read_bundles(bundles: HashMap<String, Vec<u8>>) -> Result<BundleSet, MaterialError> {
     let mut set = BundleSet::new();
     for (name, der) in bundles {
         let trust_domain = TrustDomain::parse_lenient(&name)
@@ -147,8 +157,8 @@ fn read_svid(message: X509svid, obtained: UnixTime) -> Result<Svid, MaterialErro
 /// Picks the identity that the settings want; without a wish the first, which is the default (I19).
 ///
 /// # Errors
-/// The wish and what there is instead.
-pub fn choose<'a>(svids: &'a [Arc<Svid>], choice: &Choice) -> Result<&'a Arc<Svid>, String> {
+/// [`MaterialError::NotGiven`] with the wish and what there is instead.
+pub(crate) fn choose<'a>(svids: &'a [Arc<Svid>], choice: &Choice) -> Result<&'a Arc<Svid>, MaterialError> {
     let fits = |svid: &&Arc<Svid>| {
         choice.spiffe_id.as_ref().is_none_or(|id| svid.id == *id)
             && choice.hint.as_ref().is_none_or(|hint| svid.hint == *hint)
@@ -160,11 +170,7 @@ pub fn choose<'a>(svids: &'a [Arc<Svid>], choice: &Choice) -> Result<&'a Arc<Svi
         wanted.extend(choice.hint.iter().map(|hint| format!("identity.hint `{hint}`")));
         wanted.extend(choice.trust_domain.iter().map(|domain| format!("trust_domain {domain}")));
         let given: Vec<_> = svids.iter().map(|svid| svid.id.as_str()).collect();
-        format!(
-            "the agent gives this process {}, but the settings want {}; correct the settings or the registration entry",
-            given.join(", "),
-            wanted.join(" and ")
-        )
+        MaterialError::NotGiven { given: given.join(", "), wanted: wanted.join(" and ") }
     })
 }
 

@@ -1,14 +1,8 @@
 //! Who we are and whom we can verify, as the Workload API last said.
 //!
-//! This module owns the values; `watch` keeps them current, `client` speaks the protocol. What was received stays in
-//! use while the agent is away, until it expires; what the agent takes back is gone at once (I9 to I13).
+//! Owns the values, nothing of how they come: a change is a new value, never a modified one.
 
-pub mod backoff;
-pub mod client;
-pub mod material;
-pub mod watch;
-
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -101,7 +95,7 @@ pub struct Status {
     pub since: UnixTime,
 }
 
-/// The identity half of a snapshot.
+/// Who a workload is and whom it can verify.
 pub struct Identity {
     /// How it stands with the Workload API.
     pub status: Status,
@@ -118,7 +112,7 @@ pub struct Identity {
 impl Identity {
     /// Nothing yet.
     #[must_use]
-    pub fn waiting(workload_api: &str, now: UnixTime) -> Self {
+    pub fn waiting(workload_api: impl fmt::Display, now: UnixTime) -> Self {
         Self {
             status: Status {
                 state: IdentityState::Waiting,

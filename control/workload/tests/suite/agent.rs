@@ -1,11 +1,17 @@
 //! A real Workload API server on a Unix socket that a test drives: give, rotate, deny, stop.
 
-use std::{path::PathBuf, pin::Pin};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use svidecar_api::{
     WORKLOAD_API_HEADER,
-    transport::uds,
+    transport::{Endpoint, uds},
     workload::{
         JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
         ValidateJwtsvidRequest, ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse,
@@ -13,29 +19,35 @@ use svidecar_api::{
         spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
     },
 };
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_stream::wrappers::WatchStream;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Code, Request, Response, Status, transport::Server};
 
 /// What the agent answers.
 #[derive(Clone)]
 pub enum Says {
     Denied,
     Unavailable,
+    Refuses(Code, &'static str),
     Gives(X509svidResponse),
 }
 
 pub struct Agent {
     says: watch::Sender<Says>,
+    token_keys: TokenKeys,
     socket: PathBuf,
     server: Option<(JoinHandle<()>, CancellationToken)>,
     _directory: tempfile::TempDir,
 }
 
+/// JWK sets by trust domain, if the agent has any.
+type TokenKeys = Arc<Mutex<Option<HashMap<String, Vec<u8>>>>>;
+
 #[derive(Clone)]
 struct Service {
     says: watch::Receiver<Says>,
+    token_keys: TokenKeys,
     /// Ends the streams, which tonic would let live on.
     ends: CancellationToken,
 }
@@ -46,17 +58,42 @@ impl Agent {
     pub async fn start(says: Says) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("agent.sock");
-        let mut agent = Self { says: watch::Sender::new(says), socket, server: None, _directory: directory };
+        let mut agent = Self {
+            says: watch::Sender::new(says),
+            token_keys: TokenKeys::default(),
+            socket,
+            server: None,
+            _directory: directory,
+        };
         agent.restart().await;
         agent
     }
 
-    pub fn address(&self) -> String {
-        format!("unix://{}", self.socket.display())
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.socket.clone())
     }
 
     pub fn says(&self, says: Says) {
         self.says.send_replace(says);
+    }
+
+    pub fn has_token_keys(&self, bundles: HashMap<String, Vec<u8>>) {
+        *self.token_keys.lock().unwrap() = Some(bundles);
+    }
+
+    /// Serves the same on TCP, until the test ends.
+    pub async fn on_tcp(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = SpiffeWorkloadApiServer::new(self.service(CancellationToken::new()));
+        let serving =
+            Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(async move { serving.await.unwrap() });
+        address
+    }
+
+    fn service(&self, ends: CancellationToken) -> Service {
+        Service { says: self.says.subscribe(), token_keys: Arc::clone(&self.token_keys), ends }
     }
 
     /// Ends the process, so to speak: streams break and the socket is gone.
@@ -71,7 +108,7 @@ impl Agent {
     pub async fn restart(&mut self) {
         let listener = uds::Listener::bind(&self.socket, 0o600, 0o700).await.unwrap();
         let ends = CancellationToken::new();
-        let service = Service { says: self.says.subscribe(), ends: ends.clone() };
+        let service = self.service(ends.clone());
         let serving = Server::builder()
             .add_service(SpiffeWorkloadApiServer::new(service))
             .serve_with_incoming(listener.incoming());
@@ -95,6 +132,7 @@ impl Service {
         let refusal = |says: &Says| match says {
             Says::Denied => Some(Status::permission_denied("no identity issued")),
             Says::Unavailable => Some(Status::unavailable("starting")),
+            Says::Refuses(code, message) => Some(Status::new(*code, *message)),
             Says::Gives(_) => None,
         };
         if let Some(status) = refusal(&self.says.borrow()) {
@@ -153,7 +191,10 @@ impl SpiffeWorkloadApi for Service {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         check_header(&request)?;
-        Err(Status::unavailable("no token keys in this test"))
+        let bundles = self.token_keys.lock().unwrap().clone();
+        let bundles = bundles.ok_or_else(|| Status::unavailable("no token keys in this test"))?;
+        let first = stream::iter([Ok(JwtBundlesResponse { bundles })]);
+        Ok(Response::new(Box::pin(first.chain(stream::pending()))))
     }
 
     async fn validate_jwtsvid(
