@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use svidecar_api::transport::{ConnectError, EndpointError};
 use svidecar_config::{diagnostic::Diagnostics, log::LogError};
+use svidecar_workload::ClientError;
 use svidecar_wrapper::WrapperError;
 use tonic::Status;
 
@@ -66,6 +67,17 @@ pub enum CliError {
     /// The agent ended with an error, which is in its log.
     #[error("the agent ended")]
     Logged,
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Connect(error) => Self::Connect(error),
+            ClientError::ConnectTcp { address, error } => Self::Tcp { address, error },
+            ClientError::Status(status) => Self::Rpc(*status),
+            late @ ClientError::Timeout(_) => Self::Message(late.to_string()),
+        }
+    }
 }
 
 impl CliError {

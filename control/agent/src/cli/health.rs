@@ -12,7 +12,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{api::SocketArgs, console::Console, error::CliError, settings::AdminSocket};
+use super::{api::args::SocketArgs, console::Console, error::CliError, settings::AdminSocket};
 
 /// `healthcheck`
 #[derive(Args, Debug)]

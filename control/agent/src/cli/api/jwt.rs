@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use svidecar_api::{
-    claims,
-    workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest},
-};
+use svidecar_api::claims;
+use svidecar_workload::ClientError;
 use tonic::Code;
 
-use super::{JwtArgs, ValidateJwtArgs, request};
+use super::args::{JwtArgs, ValidateJwtArgs};
 use crate::cli::{
     console::{Console, Format},
     error::CliError,
@@ -18,23 +16,17 @@ use crate::cli::{
 
 /// `api fetch jwt`
 pub async fn fetch(args: JwtArgs, console: &mut Console) -> Result<(), CliError> {
-    let (bundles, answer) = args
+    let (bundles, svids) = args
         .timeout
         .within(async {
-            let mut client = args.socket.client().await?;
-            let mut stream = client.fetch_jwt_bundles(request(JwtBundlesRequest {})).await?.into_inner();
-            let bundles = stream.message().await?.unwrap_or_default();
-            let message = JwtsvidRequest {
-                audience: args.audience.clone(),
-                spiffe_id: args.spiffe_id.clone().unwrap_or_default(),
-            };
-            let answer = client.fetch_jwtsvid(request(message)).await?.into_inner();
-            Ok((bundles.bundles.into_iter().collect::<BTreeMap<_, _>>(), answer))
+            let client = args.socket.client().await?;
+            let bundles: BTreeMap<_, _> = client.fetch_jwt_bundles().await?.into_iter().collect();
+            let svids = client.fetch_jwt_svids(args.audience.clone(), args.spiffe_id.clone()).await?;
+            Ok((bundles, svids))
         })
         .await?;
     if args.output.output == Format::Json {
-        let svids: Vec<Value> = answer
-            .svids
+        let svids: Vec<Value> = svids
             .iter()
             .map(|svid| json!({ "spiffe_id": svid.spiffe_id, "svid": svid.svid, "hint": svid.hint }))
             .collect();
@@ -42,7 +34,7 @@ pub async fn fetch(args: JwtArgs, console: &mut Console) -> Result<(), CliError>
             bundles.iter().map(|(name, jwks)| (name, BASE64.encode(jwks))).collect();
         return console.json(&json!([{ "svids": svids }, { "bundles": bundles }]));
     }
-    for svid in &answer.svids {
+    for svid in &svids {
         writeln!(console, "token({}):\n\t{}", svid.spiffe_id, svid.svid)?;
         if !svid.hint.is_empty() {
             writeln!(console, "hint({}):\n\t{}", svid.spiffe_id, svid.hint)?;
@@ -56,19 +48,17 @@ pub async fn fetch(args: JwtArgs, console: &mut Console) -> Result<(), CliError>
 
 /// `api validate jwt`
 pub async fn validate(args: ValidateJwtArgs, console: &mut Console) -> Result<(), CliError> {
-    let message = ValidateJwtsvidRequest { audience: args.audience.clone(), svid: args.svid.clone() };
     let answer = args
         .timeout
         .within(async {
-            let mut client = args.socket.client().await?;
-            client.validate_jwtsvid(request(message)).await.map(tonic::Response::into_inner).map_err(
-                |status| match status.code() {
-                    Code::InvalidArgument => {
-                        CliError::Message(format!("SVID is not valid: {}", status.message()))
-                    }
-                    _ => CliError::Message(format!("unable to validate JWT SVID: {}", CliError::Rpc(status))),
-                },
-            )
+            let client = args.socket.client().await?;
+            let answer = client.validate_jwt_svid(args.audience.clone(), args.svid.clone()).await;
+            answer.map_err(|error| match error {
+                ClientError::Status(status) if status.code() == Code::InvalidArgument => {
+                    CliError::Message(format!("SVID is not valid: {}", status.message()))
+                }
+                error => CliError::Message(format!("unable to validate JWT SVID: {}", CliError::from(error))),
+            })
         })
         .await?;
     let claims = Value::Object(claims::from_struct(answer.claims.unwrap_or_default()));

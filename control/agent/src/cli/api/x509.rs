@@ -12,10 +12,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use svidecar_api::workload::{X509svidRequest, X509svidResponse};
+use svidecar_api::workload::X509svidResponse;
 use svidecar_authority::{CertificateDer, UnixTime, bundle::Bundle, pem, x509::CertInfo};
 
-use super::{SocketArgs, X509Args, request};
+use super::args::{SocketArgs, X509Args};
 use crate::cli::{
     console::{Console, Format},
     error::CliError,
@@ -48,8 +48,7 @@ pub async fn fetch(args: X509Args, console: &mut Console) -> Result<(), CliError
     let response = args
         .timeout
         .within(async {
-            let mut client = args.socket.client().await?;
-            let mut stream = client.fetch_x509svid(request(X509svidRequest {})).await?.into_inner();
+            let mut stream = args.socket.client().await?.x509_svids().await?;
             stream.message().await?.ok_or_else(|| CliError::message("the agent sent nothing"))
         })
         .await?;
@@ -84,7 +83,7 @@ pub async fn watch(socket: SocketArgs, console: &mut Console) -> Result<(), CliE
 }
 
 async fn follow(socket: &SocketArgs, since: &mut Instant, console: &mut Console) -> Result<(), CliError> {
-    let mut stream = socket.client().await?.fetch_x509svid(request(X509svidRequest {})).await?.into_inner();
+    let mut stream = socket.client().await?.x509_svids().await?;
     while let Some(response) = stream.message().await? {
         Received::read(&response)?.print(since.elapsed(), console)?;
         *since = Instant::now();
