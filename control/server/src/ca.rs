@@ -6,6 +6,7 @@
 //! bundle has been committed. It must never decide who may have which ID (services do), and never read a clock
 //! (time is an argument).
 
+mod authorities;
 mod authority;
 mod error;
 mod journal;
@@ -25,29 +26,21 @@ use svidecar_authority::{
     UnixTime,
     jwt::{self, JwtClaims},
     time::plus,
-    tls::{Identity, IdentitySource},
-    x509::{SvidParams, X509Ca, X509Svid},
+    tls::IdentitySource,
+    x509::{SvidParams, X509Svid},
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::SpiffeId;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use authorities::Authorities;
 pub use authority::JwtAuthority;
 pub use error::CaError;
 pub use schedule::check_settings;
 
-use self::{rotation::Rotation, server_svid::ServerSvid};
+use self::rotation::Rotation;
 use crate::store::{BundleRecord, Store};
-
-/// What signs at one moment.
-pub struct Authorities {
-    /// Signs X.509-SVIDs.
-    pub x509: Arc<X509Ca>,
-    /// Signs JWT-SVIDs; `None` when they are disabled.
-    pub jwt: Option<Arc<JwtAuthority>>,
-    server_svid: ServerSvid,
-}
 
 /// What a JWT-SVID is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,14 +212,6 @@ impl CaManager {
 /// The server presents its own SVID.
 impl IdentitySource for CaManager {
     fn identity(&self) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load().server_svid.identity().certified_key())
-    }
-}
-
-impl Authorities {
-    /// The server's own SVID.
-    #[must_use]
-    pub fn server_identity(&self) -> &Identity {
-        self.server_svid.identity()
+        Some(self.current.load().server_identity().certified_key())
     }
 }

@@ -1,12 +1,10 @@
 //! The CA's journal as it lies in the store: which authorities there are and what each is. No secrets in it.
 
-use std::sync::Arc;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use svidecar_authority::{UnixTime, time::from_secs, x509::X509Ca};
+use svidecar_authority::{UnixTime, time::from_secs};
 
-use super::{CaError, JwtAuthority, schedule::Life, slots::Slots};
+use super::{CaError, schedule::Life};
 
 /// The name of our journal. Servers that share a store will each have their own.
 pub(super) const NAME: &str = "local";
@@ -50,11 +48,15 @@ impl Journal {
         Self { version: VERSION, x509: Vec::new(), jwt: Vec::new() }
     }
 
-    /// The journal after a step. Authorities that were there and are no longer become old. While JWT-SVIDs are
-    /// disabled, what is known of their keys stays as it is.
-    pub(super) fn with(&self, x509: &Slots<Arc<X509Ca>>, jwt: Option<&Slots<Arc<JwtAuthority>>>) -> Self {
-        let jwt = jwt.map_or_else(|| self.jwt.clone(), |jwt| merged(&self.jwt, jwt.entries().collect()));
-        Self { version: VERSION, x509: merged(&self.x509, x509.entries().collect()), jwt }
+    /// The journal after a step that left these authorities. Those that were there and are no longer become old. While
+    /// JWT-SVIDs are disabled, what is known of their keys stays as it is.
+    pub(super) fn with(
+        &self,
+        x509: impl Iterator<Item = Entry>,
+        jwt: Option<impl Iterator<Item = Entry>>,
+    ) -> Self {
+        let jwt = jwt.map_or_else(|| self.jwt.clone(), |jwt| merged(&self.jwt, jwt.collect()));
+        Self { version: VERSION, x509: merged(&self.x509, x509.collect()), jwt }
     }
 
     /// The journal without what ended before that moment.

@@ -11,7 +11,8 @@ use svidecar_authority::{
 use svidecar_config::server::ServerSettings;
 
 use super::{
-    Authorities, CaError, JwtAuthority,
+    CaError, JwtAuthority,
+    authorities::Authorities,
     authority::{Authority, Recipe},
     journal::{self, Journal},
     keys::{KeyDir, blocking},
@@ -68,7 +69,7 @@ impl Rotation {
         for _ in 0..MAX_STEPS {
             let step = self.x509.next_step(now);
             let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { break };
-            let journal = self.journal.with(&next, self.jwt.as_ref());
+            let journal = self.journal.with(next.entries(), self.jwt.as_ref().map(Slots::entries));
             self.commit(journal, next.clone(), self.jwt.clone(), now).await?;
             next.report(step, !self.x509.is_empty());
             std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
@@ -78,7 +79,7 @@ impl Rotation {
             let step = current.next_step(now);
             let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { break };
             let recovered = !current.is_empty();
-            let journal = self.journal.with(&self.x509, Some(&next));
+            let journal = self.journal.with(self.x509.entries(), Some(next.entries()));
             self.commit(journal, self.x509.clone(), Some(next.clone()), now).await?;
             next.report(step, recovered);
             if let Some(before) = self.jwt.replace(next.clone()) {
