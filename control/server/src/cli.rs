@@ -5,7 +5,6 @@
 //! SPIRE's own APIs, so they administer a SPIRE server as well. They must never open the database.
 
 mod agent;
-mod apply;
 mod bootstrap;
 mod bundle;
 mod client;

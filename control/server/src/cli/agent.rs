@@ -11,10 +11,11 @@ use svidecar_api::spire::api::{
         BanAgentRequest, CountAgentsRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest,
         ListAgentsResponse, count_agents_request, list_agents_request,
     },
-    types::{Agent, SelectorMatch},
+    types::SelectorMatch,
 };
 use svidecar_config::HumanDuration;
 
+use self::text::Purged;
 use super::{
     CliError, Console, ServerSocket,
     console::{Format, OutputArgs},
@@ -89,13 +90,6 @@ pub(super) struct PurgeArgs {
     output: OutputArgs,
     #[command(flatten)]
     server: ServerSocket,
-}
-
-/// What `purge` did about one agent.
-struct Purged {
-    id: String,
-    deleted: bool,
-    error: Option<String>,
 }
 
 pub(super) async fn run(command: AgentCommand, console: &mut Console<'_>) -> Result<(), CliError> {

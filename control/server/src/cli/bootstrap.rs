@@ -28,7 +28,11 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 
 use crate::ids;
 
-use super::{CliError, Console, ServerSocket, apply, entry, files, values};
+use super::{
+    CliError, Console, ServerSocket,
+    entry::{apply, calls},
+    files, values,
+};
 
 /// How often the server is asked whether it is there.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -83,7 +87,7 @@ pub(super) async fn run(args: BootstrapArgs, console: &mut Console<'_>) -> Resul
     let mut entries = bounded(args.server.entries()).await?;
     token(&args, agent_id, &mut entries, console).await?;
 
-    let plan = apply::Plan::new(wanted, bounded(entry::list(&mut entries, None)).await?, OWNER)?;
+    let plan = apply::Plan::new(wanted, bounded(calls::list(&mut entries, None)).await?, OWNER)?;
     tell(&plan, args.prune, console)?;
     let refused = bounded(apply::carry_out(&plan, args.prune, &mut entries)).await?;
     apply::outcome(&refused, console)?;
@@ -233,9 +237,9 @@ async fn forget_alias(
         ..list_entries_request::Filter::default()
     };
     let selectors = [types::Selector { r#type: "spiffe_id".to_owned(), value: values::id_text(Some(agent)) }];
-    let aliases = bounded(entry::list(entries, Some(filter))).await?;
+    let aliases = bounded(calls::list(entries, Some(filter))).await?;
     let aliases = aliases.into_iter().filter(|entry| entry.selectors == selectors);
-    bounded(entry::delete(entries, aliases.map(|entry| entry.id).collect())).await?;
+    bounded(calls::delete(entries, aliases.map(|entry| entry.id).collect())).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `entry create|show|update|delete|count|apply`.
 
+pub(super) mod apply;
+pub(super) mod calls;
 mod data;
 mod fields;
 mod text;
@@ -9,27 +11,18 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use svidecar_api::spire::api::{
     server::entry::v1::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
-        BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, GetEntryRequest,
-        ListEntriesRequest, ListEntriesResponse, count_entries_request, entry_client::EntryClient,
+        CountEntriesRequest, GetEntryRequest, ListEntriesResponse, count_entries_request,
         list_entries_request,
     },
-    types::{self, Entry},
+    types::Entry,
 };
-use tonic::transport::Channel;
 
 use self::fields::{CreateArgs, UpdateArgs};
-pub(super) use self::{fields::additional_attributes, text::reason};
 use super::{
-    CliError, Console, ServerSocket, apply,
+    CliError, Console, ServerSocket,
     console::OutputArgs,
     values::{self, MatchMode},
 };
-
-/// Entries per page of a listing.
-const PAGE: i32 = 500;
-/// Entries per call that changes them: far below gRPC's 4 MiB.
-pub(super) const BATCH: usize = 200;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EntryCommand {
@@ -116,7 +109,7 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
     match command {
         EntryCommand::Create(args) => {
             let mut client = args.server().entries().await?;
-            let response = create(&mut client, args.entries()?).await?;
+            let response = calls::create(&mut client, args.entries()?).await?;
             console.print(args.output(), &response, |response, console| {
                 text::created(&response.results, console)
             })
@@ -124,7 +117,7 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
         EntryCommand::Update(args) => {
             let mut client = args.server().entries().await?;
             let entries = args.entries(&mut client).await?;
-            let response = update(&mut client, entries).await?;
+            let response = calls::update(&mut client, entries).await?;
             console.print(args.output(), &response, |response, console| {
                 text::updated(&response.results, console)
             })
@@ -159,7 +152,7 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
                 (None, Some(id)) => vec![id.clone()],
                 (None, None) => return Err(CliError::message("an entry ID is required")),
             };
-            let response = delete(&mut args.server.entries().await?, ids).await?;
+            let response = calls::delete(&mut args.server.entries().await?, ids).await?;
             console
                 .print(args.output, &response, |response, console| text::deleted(&response.results, console))
         }
@@ -197,89 +190,10 @@ async fn show(args: &ShowArgs) -> Result<ListEntriesResponse, CliError> {
             .entries
             .push(answer.map_err(CliError::doing(format!("error fetching entry ID {id}")))?.into_inner());
     } else {
-        response.entries = list(&mut client, Some(args.filter.filter()?)).await?;
+        response.entries = calls::list(&mut client, Some(args.filter.filter()?)).await?;
     }
     sort(&mut response.entries);
     Ok(response)
-}
-
-/// All pages as one.
-pub(super) async fn list(
-    client: &mut EntryClient<Channel>,
-    filter: Option<list_entries_request::Filter>,
-) -> Result<Vec<Entry>, CliError> {
-    let mut entries = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request =
-            ListEntriesRequest { filter: filter.clone(), output_mask: None, page_size: PAGE, page_token };
-        let page = client
-            .list_entries(request)
-            .await
-            .map_err(CliError::doing("error fetching entries"))?
-            .into_inner();
-        entries.extend(page.entries);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(entries);
-        }
-    }
-}
-
-/// Creates entries. A result that failed carries the entry that was asked for.
-pub(super) async fn create(
-    client: &mut EntryClient<Channel>,
-    entries: Vec<Entry>,
-) -> Result<BatchCreateEntryResponse, CliError> {
-    let mut all = BatchCreateEntryResponse::default();
-    for batch in entries.chunks(BATCH) {
-        let request = BatchCreateEntryRequest { entries: batch.to_vec(), output_mask: None };
-        let mut results = client.batch_create_entry(request).await?.into_inner().results;
-        for (result, asked) in results.iter_mut().zip(batch) {
-            if failed(result.status.as_ref()).is_some() {
-                result.entry = Some(asked.clone());
-            }
-        }
-        all.results.extend(results);
-    }
-    Ok(all)
-}
-
-/// Updates entries. A result that failed carries the entry that was asked for.
-pub(super) async fn update(
-    client: &mut EntryClient<Channel>,
-    entries: Vec<Entry>,
-) -> Result<BatchUpdateEntryResponse, CliError> {
-    let mut all = BatchUpdateEntryResponse::default();
-    for batch in entries.chunks(BATCH) {
-        let request =
-            BatchUpdateEntryRequest { entries: batch.to_vec(), input_mask: None, output_mask: None };
-        let mut results = client.batch_update_entry(request).await?.into_inner().results;
-        for (result, asked) in results.iter_mut().zip(batch) {
-            if failed(result.status.as_ref()).is_some() {
-                result.entry = Some(asked.clone());
-            }
-        }
-        all.results.extend(results);
-    }
-    Ok(all)
-}
-
-pub(super) async fn delete(
-    client: &mut EntryClient<Channel>,
-    ids: Vec<String>,
-) -> Result<BatchDeleteEntryResponse, CliError> {
-    let mut all = BatchDeleteEntryResponse::default();
-    for batch in ids.chunks(BATCH) {
-        let request = BatchDeleteEntryRequest { ids: batch.to_vec() };
-        all.results.extend(client.batch_delete_entry(request).await?.into_inner().results);
-    }
-    Ok(all)
-}
-
-/// The status of a result that failed.
-pub(super) fn failed(status: Option<&types::Status>) -> Option<&types::Status> {
-    status.filter(|status| status.code != 0)
 }
 
 /// SPIRE's order: by SPIFFE ID, parent ID, TTLs and selectors, with the selectors of each entry in order.

@@ -51,6 +51,15 @@ pub(super) fn id_text(id: Option<&types::Spiffeid>) -> String {
     id.map(|id| format!("spiffe://{}{}", id.trust_domain, id.path)).unwrap_or_default()
 }
 
+/// The message for two flags; none when both have their default, as SPIRE does it.
+pub(super) fn additional_attributes(
+    disable_x509_svid_prefetch: bool,
+    jwt_svid_include_jti: bool,
+) -> Option<types::AdditionalAttributes> {
+    let attributes = types::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti };
+    (attributes != types::AdditionalAttributes::default()).then_some(attributes)
+}
+
 /// How a filter compares sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum MatchMode {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use svidecar_api::spire::api::types::{Selector, Spiffeid};
+use svidecar_api::spire::api::types::{Agent, Selector, Spiffeid};
 
 use super::*;
 

@@ -2,7 +2,16 @@
 
 use std::io::{self, Write};
 
-use super::{Agent, Purged, values};
+use svidecar_api::spire::api::types::Agent;
+
+use crate::cli::values;
+
+/// What `purge` did about one agent.
+pub(super) struct Purged {
+    pub(super) id: String,
+    pub(super) deleted: bool,
+    pub(super) error: Option<String>,
+}
 
 pub(super) fn list(agents: &[Agent], out: &mut dyn Write) -> io::Result<()> {
     if agents.is_empty() {

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use svidecar_api::spire::api::types::{Entry, Selector};
 use svidecar_config::load::read_document;
 
-use super::additional_attributes;
 use crate::cli::{CliError, files, values};
 
 /// `{"entries": […]}`
@@ -98,7 +97,7 @@ impl DataEntry {
             store_svid: self.store_svid,
             hint: self.hint,
             created_at: self.created_at,
-            additional_attributes: additional_attributes(
+            additional_attributes: values::additional_attributes(
                 self.additional_attributes.disable_x509_svid_prefetch,
                 self.additional_attributes.jwt_svid_include_jti,
             ),

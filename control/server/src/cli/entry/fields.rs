@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use svidecar_api::spire::api::{
     server::entry::v1::{GetEntryRequest, entry_client::EntryClient},
-    types::{AdditionalAttributes, Entry, Spiffeid},
+    types::{Entry, Spiffeid},
 };
 use tonic::transport::Channel;
 
@@ -16,7 +16,7 @@ use crate::cli::{CliError, ServerSocket, console::OutputArgs, values};
 const SERVER_ID_PATH: &str = "/spire/server";
 
 #[derive(Args, Debug)]
-pub(in crate::cli) struct CreateArgs {
+pub(crate) struct CreateArgs {
     #[command(flatten)]
     fields: Fields,
     /// The entry is for nodes that match the selectors, not for workloads
@@ -25,7 +25,7 @@ pub(in crate::cli) struct CreateArgs {
 }
 
 #[derive(Args, Debug)]
-pub(in crate::cli) struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     #[command(flatten)]
     fields: Fields,
 }
@@ -179,21 +179,12 @@ impl Fields {
             store_svid: self.store_svid,
             hint: self.hint.clone(),
             created_at: 0,
-            additional_attributes: additional_attributes(
+            additional_attributes: values::additional_attributes(
                 self.disable_x509_svid_prefetch,
                 self.jwt_svid_include_jti,
             ),
         })
     }
-}
-
-/// The message for two flags; none when both have their default, as SPIRE does it.
-pub(in crate::cli) fn additional_attributes(
-    disable_x509_svid_prefetch: bool,
-    jwt_svid_include_jti: bool,
-) -> Option<AdditionalAttributes> {
-    let attributes = AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti };
-    (attributes != AdditionalAttributes::default()).then_some(attributes)
 }
 
 fn require(holds: bool, otherwise: &str) -> Result<(), CliError> {

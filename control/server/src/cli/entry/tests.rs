@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use svidecar_api::spire::api::{
-    server::entry::v1::{batch_create_entry_response, batch_delete_entry_response},
+    server::entry::v1::{BatchCreateEntryResponse, batch_create_entry_response, batch_delete_entry_response},
     types::{AdditionalAttributes, Selector, Spiffeid, Status},
 };
 

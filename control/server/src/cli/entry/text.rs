@@ -9,7 +9,7 @@ use svidecar_api::spire::api::{
     types::{Entry, Status},
 };
 
-use super::failed;
+use super::calls::failed;
 use crate::cli::{
     CliError,
     console::Console,
@@ -143,6 +143,6 @@ pub(super) fn deleted(
 }
 
 /// `code: AlreadyExists, msg: "…"`.
-pub(in crate::cli) fn reason(status: &Status) -> String {
+pub(super) fn reason(status: &Status) -> String {
     format!("code: {}, msg: {:?}", code_name(tonic::Code::from(status.code)), status.message)
 }

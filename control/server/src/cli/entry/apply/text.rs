@@ -3,7 +3,7 @@
 use svidecar_api::spire::api::types::Entry;
 
 use super::{
-    Refused,
+    carry_out::Refused,
     plan::{self, Plan},
 };
 use crate::cli::{

@@ -5,6 +5,7 @@
 //! same file applied twice changes nothing, `--prune` deletes nothing that others made, and two owners can
 //! share a server.
 
+mod carry_out;
 mod document;
 mod plan;
 mod text;
@@ -13,19 +14,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use svidecar_api::spire::api::{server::entry::v1::entry_client::EntryClient, types};
-use tonic::transport::Channel;
+use svidecar_api::spire::api::types;
 
-pub(super) use self::{document::read, plan::Plan};
-use super::{
+use self::carry_out::Refused;
+pub(crate) use self::{carry_out::carry_out, document::read, plan::Plan};
+use super::calls;
+use crate::cli::{
     CliError, Console, ServerSocket,
     console::{Format, OutputArgs},
-    entry,
 };
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
-pub(super) struct ApplyArgs {
+pub(crate) struct ApplyArgs {
     /// A YAML or JSON file, a directory of them, or `-` for stdin (repeatable)
     #[arg(long, short, value_name = "PATH", required = true)]
     file: Vec<PathBuf>,
@@ -64,17 +65,10 @@ fn owner(text: &str) -> Result<String, String> {
     }
 }
 
-/// One thing that the server refused.
-pub(super) struct Refused {
-    doing: &'static str,
-    what: String,
-    reason: String,
-}
-
 pub(super) async fn run(args: ApplyArgs, console: &mut Console<'_>) -> Result<(), CliError> {
     let wanted = read(&args.file, &args.owner)?;
     let mut client = args.server.entries().await?;
-    let plan = Plan::new(wanted, entry::list(&mut client, None).await?, &args.owner)?;
+    let plan = Plan::new(wanted, calls::list(&mut client, None).await?, &args.owner)?;
     if args.output.output == Format::Pretty {
         text::plan(&plan, args.prune, console)?;
     }
@@ -85,32 +79,8 @@ pub(super) async fn run(args: ApplyArgs, console: &mut Console<'_>) -> Result<()
     outcome(&refused, console)
 }
 
-/// Makes the server agree with the plan; what it refuses comes back.
-pub(super) async fn carry_out(
-    plan: &Plan,
-    prune: bool,
-    client: &mut EntryClient<Channel>,
-) -> Result<Vec<Refused>, CliError> {
-    let mut refused = Vec::new();
-    // New ones first: a workload whose entry is replaced is never without one.
-    for result in entry::create(client, plan.create.clone()).await?.results {
-        note(&mut refused, "create", result.status.as_ref(), || plan::name(result.entry.as_ref()));
-    }
-    let update = plan.update.iter().map(|change| change.to.clone()).collect();
-    for result in entry::update(client, update).await?.results {
-        note(&mut refused, "update", result.status.as_ref(), || plan::name(result.entry.as_ref()));
-    }
-    if prune {
-        let stale = plan.stale.iter().map(|entry| entry.id.clone()).collect();
-        for result in entry::delete(client, stale).await?.results {
-            note(&mut refused, "delete", result.status.as_ref(), || result.id.clone());
-        }
-    }
-    Ok(refused)
-}
-
 /// The end of a run: a failure when the server refused something.
-pub(super) fn outcome(refused: &[Refused], console: &mut Console<'_>) -> Result<(), CliError> {
+pub(crate) fn outcome(refused: &[Refused], console: &mut Console<'_>) -> Result<(), CliError> {
     text::refused(refused, console)?;
     if refused.is_empty() {
         return Ok(());
@@ -119,17 +89,6 @@ pub(super) fn outcome(refused: &[Refused], console: &mut Console<'_>) -> Result<
         "the server refused {} of the changes; the others are made",
         refused.len()
     )))
-}
-
-fn note(
-    refused: &mut Vec<Refused>,
-    doing: &'static str,
-    status: Option<&types::Status>,
-    what: impl FnOnce() -> String,
-) {
-    if let Some(status) = entry::failed(status) {
-        refused.push(Refused { doing, what: what(), reason: entry::reason(status) });
-    }
 }
 
 fn summary(plan: &Plan, args: &ApplyArgs, refused: &[Refused]) -> serde_json::Value {

@@ -18,7 +18,7 @@ use svidecar_config::{
     problems::Problems,
 };
 
-use crate::cli::{CliError, entry::additional_attributes, files, values};
+use crate::cli::{CliError, files, values};
 
 /// Most files of one call.
 const MAX_FILES: usize = 10_000;
@@ -79,7 +79,7 @@ struct DeclaredEntry {
 }
 
 /// Reads all files. All that is wrong in all of them comes at once.
-pub(in crate::cli) fn read(paths: &[PathBuf], owner: &str) -> Result<Vec<Entry>, CliError> {
+pub(crate) fn read(paths: &[PathBuf], owner: &str) -> Result<Vec<Entry>, CliError> {
     let mut entries = Vec::new();
     let mut seen = HashMap::new();
     let mut wrong = Vec::new();
@@ -199,7 +199,7 @@ impl DeclaredEntry {
             store_svid: self.store_svid,
             hint: self.hint.clone(),
             created_at: 0,
-            additional_attributes: additional_attributes(
+            additional_attributes: values::additional_attributes(
                 self.disable_x509_svid_prefetch,
                 self.jwt_svid_include_jti,
             ),

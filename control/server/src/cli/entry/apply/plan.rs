@@ -9,22 +9,22 @@ use crate::cli::{CliError, values};
 
 /// What `apply` does.
 #[derive(Debug, Default, PartialEq)]
-pub(in crate::cli) struct Plan {
+pub(crate) struct Plan {
     /// Entries to create.
-    pub(in crate::cli) create: Vec<Entry>,
+    pub(crate) create: Vec<Entry>,
     /// Entries to change.
-    pub(in crate::cli) update: Vec<Change>,
+    pub(crate) update: Vec<Change>,
     /// Entries of the owner that no file has any more.
-    pub(in crate::cli) stale: Vec<Entry>,
+    pub(crate) stale: Vec<Entry>,
     /// How many are as they should be.
-    pub(in crate::cli) unchanged: usize,
+    pub(crate) unchanged: usize,
 }
 
 /// An entry that has to change.
 #[derive(Debug, PartialEq)]
-pub(in crate::cli) struct Change {
+pub(crate) struct Change {
     /// As it shall be.
-    pub(in crate::cli) to: Entry,
+    pub(crate) to: Entry,
     /// The fields that differ: name, old, new.
     pub(super) fields: Vec<(&'static str, String, String)>,
 }
@@ -37,11 +37,7 @@ impl Plan {
     ///
     /// # Errors
     /// Entries that somebody else made stand where the files want other ones.
-    pub(in crate::cli) fn new(
-        wanted: Vec<Entry>,
-        existing: Vec<Entry>,
-        owner: &str,
-    ) -> Result<Self, CliError> {
+    pub(crate) fn new(wanted: Vec<Entry>, existing: Vec<Entry>, owner: &str) -> Result<Self, CliError> {
         let mut by_id = HashMap::new();
         let mut by_identity: HashMap<Identity, Vec<Entry>> = HashMap::new();
         for entry in existing {
