@@ -12,7 +12,7 @@ use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{rpc::State, telemetry};
+use crate::{state::State, telemetry};
 
 /// How often the answer of `grpc.health.v1` is brought up to date.
 const CHECK_EVERY: Duration = Duration::from_secs(10);

@@ -27,10 +27,10 @@ use crate::{
     entries::AuthorizedEntries,
     error::ServerError,
     health,
-    rpc::{Endpoints, Services, State},
+    rpc::{Endpoints, Services, WatchService},
+    state::State,
     store::Store,
     telemetry,
-    watch::WatchService,
 };
 
 /// The database in `data_dir`.

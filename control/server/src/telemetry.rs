@@ -5,7 +5,7 @@
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::rpc::State;
+use crate::state::State;
 
 const CALLS: &str = "svidecar_server_calls_total";
 const SIGNED: &str = "svidecar_server_svids_signed_total";

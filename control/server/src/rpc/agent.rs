@@ -21,13 +21,15 @@ use tokio::time::{self, Duration};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Peer, State, agent_fields,
+    agent_fields,
     gate::Caller,
     join_token::{self, MAX_TOKEN_BYTES, glimpse},
     status, svid,
 };
 use crate::{
     ids,
+    peer::Peer,
+    state::State,
     store::{AgentRecord, Consumed, PageRequest, StoreError, TokenUse},
     telemetry,
 };

@@ -3,11 +3,11 @@
 use jiff::fmt::strtime;
 use svidecar_api::spire::api::{
     server::agent::v1::{count_agents_request, list_agents_request},
-    types::{self, AgentMask, SelectorMatch, selector_match::MatchBehavior},
+    types::{self, AgentMask, SelectorMatch},
 };
 use tonic::Status;
 
-use super::{entry_fields, status};
+use super::{selectors, status};
 use crate::store::{AgentFilter, AgentRecord, Match, Selector};
 
 /// As sent, with the fields that the mask names; all without a mask.
@@ -18,7 +18,7 @@ pub fn to_proto(agent: &AgentRecord, mask: Option<&AgentMask>) -> types::Agent {
         attestation_type: agent.attestation_type.clone(),
         x509svid_serial_number: agent.serial.clone(),
         x509svid_expires_at: agent.expires_at,
-        selectors: agent.selectors.iter().map(entry_fields::selector_to_proto).collect(),
+        selectors: agent.selectors.iter().map(selectors::to_proto).collect(),
         banned,
         can_reattest: agent.can_reattest,
         agent_version: agent.agent_version.clone(),
@@ -52,7 +52,7 @@ pub fn list_filter(filter: Option<list_agents_request::Filter>) -> Result<AgentF
         banned: filter.by_banned,
         can_reattest: filter.by_can_reattest,
         expires_before: expires_before(&filter.by_expires_before)?,
-        selectors: filter.by_selector_match.map(|by| selectors(&by)).transpose()?,
+        selectors: filter.by_selector_match.map(|by| by_selectors(&by)).transpose()?,
     })
 }
 
@@ -70,20 +70,10 @@ pub fn count_filter(filter: Option<count_agents_request::Filter>) -> Result<Agen
     }))
 }
 
-fn selectors(by: &SelectorMatch) -> Result<(Match, Vec<Selector>), Status> {
-    let selectors = entry_fields::selectors(&by.selectors)
+fn by_selectors(by: &SelectorMatch) -> Result<(Match, Vec<Selector>), Status> {
+    let selectors = selectors::from_proto(&by.selectors)
         .map_err(|error| status::invalid("failed to parse selectors", error))?;
-    Ok((selector_match(by.r#match()), selectors))
-}
-
-/// How sets are compared.
-pub fn selector_match(behavior: MatchBehavior) -> Match {
-    match behavior {
-        MatchBehavior::MatchExact => Match::Exact,
-        MatchBehavior::MatchSubset => Match::Subset,
-        MatchBehavior::MatchSuperset => Match::Superset,
-        MatchBehavior::MatchAny => Match::Any,
-    }
+    Ok((selectors::comparison(by.r#match()), selectors))
 }
 
 /// Reads `2026-01-31 15:04:05 -0700 -07`, as SPIRE's command line writes times.

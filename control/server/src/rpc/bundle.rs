@@ -18,9 +18,11 @@ use svidecar_api::spire::api::{
 use svidecar_id::TrustDomain;
 use tonic::{Request, Response, Status};
 
-use super::{Peer, State, gate::Caller, status};
+use super::{gate::Caller, status};
 use crate::{
     bundles,
+    peer::Peer,
+    state::State,
     store::{BundleRecord, DeleteMode, PageRequest, StoreError},
 };
 

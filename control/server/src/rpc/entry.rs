@@ -17,8 +17,12 @@ use svidecar_api::spire::api::{
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{Peer, State, entry_fields, gate::Caller, status, sync::Sync};
-use crate::store::{Created, EntryMask, EntryRecord, PageRequest, StoreError};
+use super::{entry_fields, gate::Caller, status, sync::Sync};
+use crate::{
+    peer::Peer,
+    state::State,
+    store::{Created, EntryMask, EntryRecord, PageRequest, StoreError},
+};
 
 /// The service.
 pub struct EntryService(pub Arc<State>);

@@ -8,7 +8,7 @@ use svidecar_authority::x509::dns;
 use svidecar_id::TrustDomain;
 use tonic::Status;
 
-use super::{agent_fields::selector_match, status};
+use super::{selectors, status};
 use crate::{
     ids,
     store::{EntryFilter, EntryMask, EntryRecord, Match, Selector},
@@ -24,7 +24,7 @@ pub fn to_proto(entry: &EntryRecord) -> types::Entry {
         id: entry.id.clone(),
         spiffe_id: Some((&entry.spiffe_id).into()),
         parent_id: Some((&entry.parent_id).into()),
-        selectors: entry.selectors.iter().map(selector_to_proto).collect(),
+        selectors: entry.selectors.iter().map(selectors::to_proto).collect(),
         x509_svid_ttl: entry.x509_svid_ttl,
         federates_with: entry.federates_with.iter().map(TrustDomain::to_string).collect(),
         admin: entry.admin,
@@ -67,11 +67,6 @@ pub fn to_proto_masked(entry: &EntryRecord, mask: Option<&types::EntryMask>) -> 
         );
     }
     sent
-}
-
-/// A selector as sent.
-pub fn selector_to_proto(selector: &Selector) -> types::Selector {
-    types::Selector { r#type: selector.kind.clone(), value: selector.value.clone() }
 }
 
 /// Which fields an update sets; the server's own (revision and creation time) never.
@@ -118,7 +113,7 @@ pub fn from_proto(
     };
     let selectors = match mask.selectors {
         true if entry.selectors.is_empty() => return Err("selector list is empty".to_owned()),
-        true => selectors(&entry.selectors)?,
+        true => selectors::from_proto(&entry.selectors)?,
         false => Vec::new(),
     };
     for name in &entry.dns_names {
@@ -146,21 +141,6 @@ pub fn from_proto(
         jwt_svid_include_jti: attributes.jwt_svid_include_jti,
         ..EntryRecord::new(spiffe_id, parent_id, selectors)
     })
-}
-
-/// Reads selectors that were sent.
-///
-/// # Errors
-/// What is wrong, in SPIRE's words.
-pub fn selectors(sent: &[types::Selector]) -> Result<Vec<Selector>, String> {
-    sent.iter()
-        .map(|selector| match (selector.r#type.as_str(), selector.value.as_str()) {
-            ("", _) => Err("missing selector type".to_owned()),
-            (kind, _) if kind.contains(':') => Err("selector type contains ':'".to_owned()),
-            (_, "") => Err("missing selector value".to_owned()),
-            (kind, value) => Ok(Selector::new(kind, value)),
-        })
-        .collect()
 }
 
 /// The filter of a listing.
@@ -204,12 +184,12 @@ pub fn count_filter(
 }
 
 fn by_selectors(by: &SelectorMatch) -> Result<(Match, Vec<Selector>), Status> {
-    let selectors =
-        selectors(&by.selectors).map_err(|error| status::invalid("malformed selectors filter", error))?;
+    let selectors = selectors::from_proto(&by.selectors)
+        .map_err(|error| status::invalid("malformed selectors filter", error))?;
     if selectors.is_empty() {
         return Err(status::invalid("malformed selectors filter", "empty selector set"));
     }
-    Ok((selector_match(by.r#match()), selectors))
+    Ok((selectors::comparison(by.r#match()), selectors))
 }
 
 fn by_federates_with(by: &FederatesWithMatch) -> Result<(Match, Vec<TrustDomain>), Status> {

@@ -15,8 +15,8 @@ use svidecar_id::SpiffeId;
 use tonic::{Code, Status, body::Body, codegen::Service};
 use tower::Layer;
 
-use super::{Peer, State, access};
-use crate::{store::EntryRecord, telemetry};
+use super::access;
+use crate::{peer::Peer, state::State, store::EntryRecord, telemetry};
 
 /// A caller that was let through.
 #[derive(Clone, Debug)]

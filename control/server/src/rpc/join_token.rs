@@ -15,9 +15,11 @@ use svidecar_id::{SpiffeId, TrustDomain};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Peer, State, gate::Caller, status};
+use super::{gate::Caller, status};
 use crate::{
     ids::{self, IdRuleError},
+    peer::Peer,
+    state::State,
     store::{EntryRecord, Selector, TokenRecord},
 };
 

@@ -31,7 +31,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::Connected;
 
-use super::{Peer, State};
+use crate::{peer::Peer, state::State};
 
 /// Connections at the same time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 20_000;

@@ -18,7 +18,6 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use super::{
-    State,
     agent::AgentService,
     bundle::BundleService,
     entry::EntryService,
@@ -26,8 +25,9 @@ use super::{
     join_token::JoinTokenService,
     listen,
     svid::SvidService,
+    watch::WatchService,
 };
-use crate::{error::ServerError, watch::WatchService};
+use crate::{error::ServerError, state::State};
 
 /// Largest request of callers that have proven who they are.
 const MAX_REQUEST: usize = 16 << 20;

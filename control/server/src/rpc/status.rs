@@ -3,7 +3,7 @@
 use svidecar_api::spire::api::types;
 use tonic::{Code, Status};
 
-use crate::store::StoreError;
+use crate::{limits::RateLimited, store::StoreError};
 
 /// The caller sent something that cannot be taken.
 pub fn invalid(what: &str, why: impl std::fmt::Display) -> Status {
@@ -30,6 +30,12 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::AgentBanned { .. } => Code::PermissionDenied,
         StoreError::Closed => Code::Unavailable,
         _ => Code::Internal,
+    }
+}
+
+impl From<RateLimited> for Status {
+    fn from(limited: RateLimited) -> Self {
+        Self::resource_exhausted(limited.to_string())
     }
 }
 

@@ -21,13 +21,13 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    State,
     gate::{Agent, Caller},
     status,
 };
 use crate::{
     ca::{CaError, JwtParams},
     ids,
+    state::State,
     store::EntryRecord,
     telemetry,
 };

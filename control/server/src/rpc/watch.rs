@@ -27,10 +27,8 @@ use self::{
     difference::{Difference, View},
     resume::Remembered,
 };
-use crate::{
-    rpc::{Agent, Caller, State},
-    telemetry::Watching,
-};
+use super::gate::{Agent, Caller};
+use crate::{state::State, telemetry::Watching};
 
 /// Open streams of one agent: one is enough, a few may not have noticed yet that they have ended.
 const MAX_STREAMS: usize = 8;

@@ -11,7 +11,8 @@ use svidecar_id::{SpiffeId, TrustDomain};
 
 use crate::{
     bundles,
-    rpc::{State, entry_to_proto},
+    rpc::entry_fields,
+    state::State,
     store::{BundleRecord, EntryRecord},
 };
 
@@ -129,7 +130,7 @@ impl Difference {
         // Bundles come first: an SVID is of no use before what verifies its peers.
         let mut room = Room { items: MESSAGE_ITEMS, bytes: MESSAGE_BYTES };
         fill(&mut room, &mut self.bundles, &mut message.bundles, |bundle| bundles::to_proto(bundle, None));
-        fill(&mut room, &mut self.entries, &mut message.entries, entry_to_proto);
+        fill(&mut room, &mut self.entries, &mut message.entries, entry_fields::to_proto);
         while room.items > 0 && room.bytes > 0 {
             let Some(id) = self.deleted_entries.pop_front() else { break };
             room.take(id.len());

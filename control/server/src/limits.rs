@@ -14,13 +14,20 @@ use std::{
 use svidecar_config::server::RateLimitSettings;
 use svidecar_id::SpiffeId;
 use tokio::time::{self, Instant};
-use tonic::Status;
 
 /// Longest that a call is held back before it is refused instead.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Buckets kept per limit; when there are more, those that are full again are forgotten.
 const MAX_BUCKETS: usize = 10_000;
+
+/// A caller is too far ahead. The sentence is SPIRE's, with when to come again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rejecting request due to {what} rate limiting; try again in {} seconds", wait.as_secs().max(1))]
+pub struct RateLimited {
+    what: &'static str,
+    wait: Duration,
+}
 
 /// All limits.
 pub struct Limits {
@@ -42,7 +49,7 @@ impl Limits {
     }
 
     /// One attempt to attest with a token from an address.
-    pub async fn attest(&self, token: &str, address: Option<IpAddr>) -> Result<(), Status> {
+    pub async fn attest(&self, token: &str, address: Option<IpAddr>) -> Result<(), RateLimited> {
         if let (Some(limit), Some(address)) = (&self.attest_by_address, address) {
             limit.take(address, 1, "attest agent").await?;
         }
@@ -53,7 +60,7 @@ impl Limits {
     }
 
     /// `count` signatures for an agent.
-    pub async fn sign(&self, agent: &SpiffeId, count: usize) -> Result<(), Status> {
+    pub async fn sign(&self, agent: &SpiffeId, count: usize) -> Result<(), RateLimited> {
         match &self.sign {
             Some(limit) => limit.take(agent.clone(), count, "signing").await,
             None => Ok(()),
@@ -61,7 +68,7 @@ impl Limits {
     }
 
     /// One report of an agent.
-    pub async fn post_status(&self, agent: &SpiffeId) -> Result<(), Status> {
+    pub async fn post_status(&self, agent: &SpiffeId) -> Result<(), RateLimited> {
         self.post_status.take(agent.clone(), 1, "post status").await
     }
 }
@@ -85,13 +92,10 @@ impl<K: Hash + Eq> Limit<K> {
         Self { per_second, burst, buckets: Mutex::default() }
     }
 
-    async fn take(&self, key: K, count: usize, what: &str) -> Result<(), Status> {
+    async fn take(&self, key: K, count: usize, what: &'static str) -> Result<(), RateLimited> {
         let wait = self.reserve(key, count, Instant::now());
         if wait > MAX_WAIT {
-            return Err(Status::resource_exhausted(format!(
-                "rejecting request due to {what} rate limiting; try again in {} seconds",
-                wait.as_secs().max(1)
-            )));
+            return Err(RateLimited { what, wait });
         }
         if !wait.is_zero() {
             time::sleep(wait).await;
@@ -162,9 +166,8 @@ mod tests {
     async fn what_is_refused_says_when_to_come_again() {
         let limit = Limit::new(1.0, 1.0);
         let refused = limit.take("a", 11, "signing").await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert_eq!(
-            refused.message(),
+            refused.to_string(),
             "rejecting request due to signing rate limiting; try again in 10 seconds"
         );
     }

@@ -1,0 +1,59 @@
+//! What the parts of a running server share.
+//!
+//! Owns nothing but the bundle of handles and the settings that calls depend on. It must never know who uses it.
+
+use std::{sync::Arc, time::Duration};
+
+use svidecar_config::server::ServerSettings;
+use svidecar_id::TrustDomain;
+
+use crate::{ca::CaManager, clock::Clock, entries::AuthorizedEntries, limits::Limits, store::Store};
+
+/// What every part that answers calls shares.
+pub struct State {
+    /// Ours.
+    pub trust_domain: TrustDomain,
+    /// Where changes go, and listings come from.
+    pub store: Store,
+    /// What is answered from memory.
+    pub entries: Arc<AuthorizedEntries>,
+    /// Who signs.
+    pub ca: Arc<CaManager>,
+    /// What time it is.
+    pub clock: Clock,
+    /// How long an agent's SVID lives.
+    pub agent_ttl: Duration,
+    /// How long an X.509-SVID lives whose entry does not say.
+    pub default_x509_svid_ttl: Duration,
+    /// How long a JWT-SVID lives whose entry does not say.
+    pub default_jwt_svid_ttl: Duration,
+    /// Whether JWT-SVIDs are refused.
+    pub disable_jwt_svids: bool,
+    /// How often who may ask.
+    pub limits: Limits,
+}
+
+impl State {
+    /// Brings the parts together.
+    #[must_use]
+    pub fn new(
+        settings: &ServerSettings,
+        store: Store,
+        entries: Arc<AuthorizedEntries>,
+        ca: Arc<CaManager>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            trust_domain: settings.trust_domain.clone(),
+            store,
+            entries,
+            ca,
+            clock,
+            agent_ttl: settings.agent_svid_ttl().get(),
+            default_x509_svid_ttl: settings.default_x509_svid_ttl.get(),
+            default_jwt_svid_ttl: settings.default_jwt_svid_ttl.get(),
+            disable_jwt_svids: settings.disable_jwt_svids,
+            limits: Limits::new(&settings.ratelimit),
+        }
+    }
+}
