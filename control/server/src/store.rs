@@ -32,8 +32,8 @@ pub use entry_update::EntryMask;
 pub use error::StoreError;
 pub use events::{Event, EventKind, Snapshot};
 pub use record::{
-    AgentRecord, BundleRecord, Created, EntryRecord, JwtAuthority, Selector, TokenRecord, TokenUse,
-    X509Authority,
+    AgentRecord, BundleRecord, Created, EntryRecord, JOIN_TOKEN, JwtAuthority, Selector, TokenRecord,
+    TokenUse, X509Authority, unix_seconds,
 };
 pub use tokens::Consumed;
 

@@ -13,7 +13,7 @@ use svidecar_config::server::{self, ServerSettings};
 use svidecar_id::TrustDomain;
 
 use super::{CaError, schedule::Life};
-use crate::store::{self, BundleRecord};
+use crate::store::{self, BundleRecord, unix_seconds};
 
 /// What new authorities are made by.
 #[derive(Debug, Clone)]
@@ -137,7 +137,7 @@ impl Authority for Arc<JwtAuthority> {
         let key = store::JwtAuthority {
             key_id: self.signer.kid().to_owned(),
             spki_der: self.public(),
-            expires_at: i64::try_from(self.not_after.as_secs()).unwrap_or(i64::MAX),
+            expires_at: unix_seconds(self.not_after),
             tainted: false,
         };
         bundle.append(Vec::new(), vec![key]);

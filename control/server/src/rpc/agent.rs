@@ -1,4 +1,4 @@
-//! The Agent service: joining by token, renewing, and what administrators do with agents.
+//! The Agent service: joining, renewing, and what administrators do with agents.
 
 use std::sync::Arc;
 
@@ -12,29 +12,21 @@ use svidecar_api::spire::api::{
     types,
 };
 use svidecar_api::status::{Reason, permission_denied};
-use svidecar_authority::{
-    csr::Csr,
-    x509::{SvidParams, X509Svid},
-};
+use svidecar_authority::csr::Csr;
 use svidecar_id::SpiffeId;
 use tokio::time::{self, Duration};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    agent_fields,
-    gate::Caller,
-    join_token::{self, MAX_TOKEN_BYTES, glimpse},
-    status, svid,
-};
+use super::{agent_fields, gate::Caller, join_token, status, svid};
 use crate::{
+    attest::{self, Attempt, AttestError, Attested, Attestor},
     ids,
-    peer::Peer,
     state::State,
-    store::{AgentRecord, Consumed, PageRequest, StoreError, TokenUse},
-    telemetry,
+    store::{PageRequest, StoreError, unix_seconds},
 };
 
-const JOIN_TOKEN: &str = "join_token";
+/// What an agent is told when the CA cannot sign for it.
+const SIGNING_FAILED: &str = "failed to sign X509 SVID";
 
 /// Longest version that an agent may report, in bytes, as in SPIRE.
 const MAX_VERSION_BYTES: usize = 255;
@@ -122,20 +114,11 @@ impl Agent for AgentService {
             .map_err(|_| Status::deadline_exceeded("no attestation data within 10 seconds"))??;
         let (data, params) = attest_params(first.and_then(|request| request.step))
             .map_err(|why| status::invalid("malformed param", why))?;
-        if data.r#type != JOIN_TOKEN {
-            return Err(Status::failed_precondition(format!(
-                "error getting node attestor: could not find node attestor type {:?}; this server attests by join_token",
-                data.r#type
-            )));
-        }
-        let token = String::from_utf8(data.payload)
-            .ok()
-            .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-            .ok_or_else(|| {
-                Status::invalid_argument("failed to attest: the join token is not text of at most 255 bytes")
-            })?;
-        let svid = self.attest_by_token(&token, &params.csr, &peer).await?;
-        let result = attest_agent_response::Result { svid: Some(svid), reattestable: false };
+        let attestor = Attestor::named(&data.r#type).map_err(refused)?;
+        let attempt = Attempt { payload: &data.payload, csr: &params.csr, peer: &peer };
+        let Attested { svid, can_reattest } = attestor.attest(&self.0, attempt).await.map_err(refused)?;
+        let svid = Some(svid::x509_to_proto(&svid, ""));
+        let result = attest_agent_response::Result { svid, reattestable: can_reattest };
         let step = Some(attest_agent_response::Step::Result(result));
         Ok(Response::new(tokio_stream::once(Ok(AttestAgentResponse { step }))))
     }
@@ -157,10 +140,11 @@ impl Agent for AgentService {
         if params.csr.is_empty() {
             return Err(Status::invalid_argument("missing CSR"));
         }
-        let csr = parse_csr(&params.csr)?;
-        let svid = self.sign(&agent.id, &csr)?;
+        let csr = Csr::parse(&params.csr).map_err(|error| status::invalid("failed to parse CSR", error))?;
+        let svid = attest::sign(&self.0, &agent.id, &csr);
+        let svid = svid.map_err(|error| svid::failed(SIGNING_FAILED, &error))?;
         let renewed =
-            self.0.store.renew_agent(&agent.id, svid.serial.clone(), svid::seconds(svid.not_after)).await;
+            self.0.store.renew_agent(&agent.id, svid.serial.clone(), unix_seconds(svid.not_after)).await;
         renewed.map_err(|error| status::store("failed to update agent", &error))?;
         tracing::info!(spiffe_id = %agent.id, serial = svid.serial, "agent SVID renewed");
         Ok(Response::new(RenewAgentResponse { svid: Some(svid::x509_to_proto(&svid, "")) }))
@@ -199,105 +183,21 @@ impl AgentService {
     fn agent_id(&self, field: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
         ids::agent(&self.0.trust_domain, field).map_err(|error| status::invalid("invalid agent ID", error))
     }
-
-    fn sign(&self, id: &SpiffeId, csr: &Csr) -> Result<X509Svid, Status> {
-        let params = SvidParams::new(id.clone(), csr.spki_der(), self.0.agent_ttl);
-        let svid = self.0.ca.sign_x509_svid(&params, self.0.clock.now());
-        let svid = svid.map_err(|error| svid::failed("failed to sign X509 SVID", &error))?;
-        telemetry::signed("agent");
-        Ok(svid)
-    }
-
-    /// Binds the token to the key of the request, or finds that it is bound to it, and issues the agent's SVID. Where a
-    /// reusable token comes with another key, the SVID of before is not active any more.
-    async fn attest_by_token(&self, token: &str, csr: &[u8], peer: &Peer) -> Result<types::X509svid, Status> {
-        let state = &self.0;
-        let token = ids::without_pin(token);
-        let address = match peer {
-            Peer::Remote { address, .. } => Some(address.ip()),
-            Peer::Local { .. } => None,
-        };
-        state.limits.attest(token, address).await?;
-        let csr = parse_csr(csr)?;
-        let reusable = state.store.get_token(token).await;
-        let reusable = reusable.map_err(|error| token_refused(&error))?.is_some_and(|token| token.reusable);
-        let id = join_token::agent_id(&state.trust_domain, token, reusable)
-            .map_err(|_| token_refused(&StoreError::TokenUnknown))?;
-        let known = state.store.get_agent(&id).await;
-        let known = known.map_err(|error| status::store("failed to fetch agent", &error))?;
-        if known.as_ref().is_some_and(AgentRecord::is_banned) {
-            telemetry::attested("agent_banned");
-            tracing::warn!(spiffe_id = %id, %peer, "a banned agent tried to attest");
-            return Err(permission_denied(Reason::AgentBanned, "failed to attest: agent is banned"));
-        }
-
-        let user = TokenUse {
-            key_fingerprint: hex::encode(svidecar_authority::x509::sha256(&csr.spki_der())),
-            from: peer.origin(),
-            at: state.clock.unix(),
-        };
-        let key = user.key_fingerprint.clone();
-        let refused = |error: StoreError| {
-            telemetry::attested(error.code().name());
-            let token = glimpse(token);
-            tracing::warn!(token, %peer, key, code = error.code().name(), %error, "refused a join token");
-            token_refused(&error)
-        };
-        let consumed = state.store.consume_token(token, user).await.map_err(refused)?;
-
-        let svid = self.sign(&id, &csr)?;
-        let expires_at = svid::seconds(svid.not_after);
-        let stored = match known {
-            // The agent repeats what it may already have been answered: whichever answer it uses is good.
-            Some(_) if consumed == Consumed::Repeated => {
-                state.store.renew_agent(&id, svid.serial.clone(), expires_at).await.map(|_| ())
-            }
-            _ => {
-                let agent = AgentRecord {
-                    id: id.clone(),
-                    attestation_type: JOIN_TOKEN.to_owned(),
-                    serial: svid.serial.clone(),
-                    expires_at,
-                    new_serial: String::new(),
-                    new_expires_at: 0,
-                    can_reattest: false,
-                    agent_version: String::new(),
-                    selectors: Vec::new(),
-                };
-                state.store.put_agent(agent, Some(token)).await
-            }
-        };
-        stored.map_err(|error| match error {
-            StoreError::TokenUnknown => refused(error),
-            error => status::store("failed to create attested agent", &error),
-        })?;
-        telemetry::attested("ok");
-        let first_use = consumed == Consumed::First;
-        tracing::info!(spiffe_id = %id, %peer, key, serial = svid.serial, first_use, reusable, "agent attested");
-        if let Consumed::Replaced(before) = consumed {
-            tracing::warn!(
-                spiffe_id = %id, %peer, key, key_before = before.key_fingerprint, from_before = before.from,
-                used_before = before.at,
-                "a reusable join token was used with another key: this agent takes the place of the one before"
-            );
-        }
-        Ok(svid::x509_to_proto(&svid, ""))
-    }
 }
 
-/// The caller is not told who used the token first; the log is.
-fn token_refused(error: &StoreError) -> Status {
+/// A refusal to join as the API has it.
+fn refused(error: AttestError) -> Status {
     match error {
-        StoreError::TokenUnknown | StoreError::TokenUsed { .. } => {
-            Status::invalid_argument("failed to attest: join token does not exist or has already been used")
-        }
-        StoreError::TokenExpired { .. } => Status::invalid_argument("join token expired"),
-        other => status::store("failed to fetch join token", other),
+        AttestError::UnknownAttestor { .. } => Status::failed_precondition(error.to_string()),
+        AttestError::Payload(_)
+        | AttestError::Csr(_)
+        | AttestError::TokenSpent
+        | AttestError::TokenExpired => Status::invalid_argument(error.to_string()),
+        AttestError::RateLimited(limited) => limited.into(),
+        AttestError::Banned => permission_denied(Reason::AgentBanned, error.to_string()),
+        AttestError::Store { doing, error } => status::store(doing, &error),
+        AttestError::Sign(error) => svid::failed(SIGNING_FAILED, &error),
     }
-}
-
-fn parse_csr(der: &[u8]) -> Result<Csr, Status> {
-    Csr::parse(der).map_err(|error| status::invalid("failed to parse CSR", error))
 }
 
 fn attest_params(

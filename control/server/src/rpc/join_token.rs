@@ -1,6 +1,6 @@
 //! Join tokens as administrators see them: made by SPIRE's call or by ours, listed, deleted.
 //!
-//! Owns what a token looks like and which agent it makes. It must never show a token again once it was handed out.
+//! Owns how a token is chosen and what is told of it. It must never show a token again once it was handed out.
 
 use std::sync::Arc;
 
@@ -17,14 +17,12 @@ use uuid::Uuid;
 
 use super::{gate::Caller, status};
 use crate::{
-    ids::{self, IdRuleError},
+    attest::join_token::{MAX_TOKEN_BYTES, agent_id, glimpse},
+    ids,
     peer::Peer,
     state::State,
     store::{EntryRecord, Selector, TokenRecord},
 };
-
-/// Longest join token in bytes, with its pin.
-pub const MAX_TOKEN_BYTES: usize = 255;
 
 /// What an administrator asks for.
 pub struct Wanted {
@@ -48,18 +46,6 @@ pub struct Made {
     pub id: String,
     /// Whom it makes.
     pub agent_id: SpiffeId,
-}
-
-/// The ID of the agent that joins by this token.
-///
-/// # Errors
-/// For a token that cannot be a path segment.
-pub fn agent_id(trust_domain: &TrustDomain, token: &str, reusable: bool) -> Result<SpiffeId, IdRuleError> {
-    if reusable {
-        ids::of_reusable_token(trust_domain, token)
-    } else {
-        ids::of_join_token(trust_domain, token)
-    }
 }
 
 /// Makes a token, and with it the entry that gives its agent a second ID.
@@ -104,11 +90,6 @@ pub async fn create(state: &State, wanted: Wanted, by: &Peer) -> Result<Made, St
     let (ttl, reusable, alias) = (wanted.ttl, wanted.reusable, wanted.alias.map(|id| id.path));
     tracing::info!(token = glimpse(&value), id, ttl, reusable, alias, %by, "join token created");
     Ok(Made { value, expires_at, id, agent_id })
-}
-
-/// The beginning of a token: enough to find it again, not enough to use it. A token is a secret until it is bound.
-pub fn glimpse(token: &str) -> String {
-    format!("{}…", token.chars().take(8).collect::<String>())
 }
 
 /// The service.

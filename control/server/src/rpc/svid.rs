@@ -12,7 +12,6 @@ use svidecar_api::spire::api::{
     types,
 };
 use svidecar_authority::{
-    UnixTime,
     csr::Csr,
     x509::{SvidParams, X509Svid},
 };
@@ -28,7 +27,7 @@ use crate::{
     ca::{CaError, JwtParams},
     ids,
     state::State,
-    store::EntryRecord,
+    store::{EntryRecord, unix_seconds},
     telemetry,
 };
 
@@ -193,8 +192,8 @@ impl SvidService {
         Ok(types::Jwtsvid {
             token: signed.token,
             id: Some(id.into()),
-            expires_at: seconds(signed.expires_at),
-            issued_at: seconds(signed.issued_at),
+            expires_at: unix_seconds(signed.expires_at),
+            issued_at: unix_seconds(signed.issued_at),
             hint: hint.to_owned(),
         })
     }
@@ -205,14 +204,9 @@ pub fn x509_to_proto(svid: &X509Svid, hint: &str) -> types::X509svid {
     types::X509svid {
         cert_chain: svid.chain.iter().map(|certificate| certificate.to_vec()).collect(),
         id: Some((&svid.id).into()),
-        expires_at: seconds(svid.not_after),
+        expires_at: unix_seconds(svid.not_after),
         hint: hint.to_owned(),
     }
-}
-
-/// Seconds since the Unix epoch as they are sent and stored.
-pub fn seconds(time: UnixTime) -> i64 {
-    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A lifetime that was asked for; 0 takes the default.

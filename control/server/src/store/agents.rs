@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use svidecar_id::SpiffeId;
 
 use super::{
-    AgentRecord, EventKind, Match, Page, PageRequest, Selector, Store, StoreError, entries,
+    AgentRecord, EventKind, JOIN_TOKEN, Match, Page, PageRequest, Selector, Store, StoreError, entries,
     entry_filter::{self, Conditions},
     events, tokens,
 };
@@ -263,7 +263,7 @@ fn put(connection: &Connection, agent: &AgentRecord) -> Result<(), StoreError> {
 }
 
 fn delete(connection: &Connection, agent: &AgentRecord) -> Result<(), StoreError> {
-    if agent.attestation_type == "join_token" {
+    if agent.attestation_type == JOIN_TOKEN {
         let children: Vec<String> = connection
             .prepare_cached("SELECT id FROM entries WHERE parent_id = ?")?
             .query_map([agent.id.as_str()], |row| row.get(0))?

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use svidecar_authority::UnixTime;
 use svidecar_id::{SpiffeId, TrustDomain};
 
 use super::StoreError;
@@ -12,6 +13,15 @@ const MAX_ENTRY_ID_BYTES: usize = 255;
 const MAX_HINT_BYTES: usize = 1024;
 /// Most selectors, DNS names or federated trust domains of one entry.
 const MAX_LIST: usize = 1000;
+
+/// The attestation type of agents that joined by a token.
+pub const JOIN_TOKEN: &str = "join_token";
+
+/// A moment as it is stored and sent.
+#[must_use]
+pub fn unix_seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
 
 /// One fact about a workload or a node, such as `unix:uid:1000`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,57 @@
+//! What every attestor does once it knows whose proof it has: ask whether the agent is banned, sign, and record.
+
+use svidecar_authority::{
+    csr::Csr,
+    x509::{SvidParams, X509Svid},
+};
+use svidecar_id::SpiffeId;
+
+use super::error::AttestError;
+use crate::{
+    ca::CaError,
+    peer::Peer,
+    state::State,
+    store::{AgentRecord, Selector, unix_seconds},
+    telemetry,
+};
+
+/// The agent, if it has attested before.
+///
+/// # Errors
+/// [`AttestError::Banned`]: attesting does not lift a ban.
+pub async fn known(state: &State, id: &SpiffeId, peer: &Peer) -> Result<Option<AgentRecord>, AttestError> {
+    let known = state.store.get_agent(id).await;
+    let known = known.map_err(|error| AttestError::Store { doing: "failed to fetch agent", error })?;
+    if known.as_ref().is_some_and(AgentRecord::is_banned) {
+        telemetry::attested("agent_banned");
+        tracing::warn!(spiffe_id = %id, %peer, "a banned agent tried to attest");
+        return Err(AttestError::Banned);
+    }
+    Ok(known)
+}
+
+/// Signs an agent's SVID.
+///
+/// # Errors
+/// [`CaError`] for a key that must not have one, or when the CA has expired.
+pub fn sign(state: &State, id: &SpiffeId, csr: &Csr) -> Result<X509Svid, CaError> {
+    let params = SvidParams::new(id.clone(), csr.spki_der(), state.agent_ttl);
+    let svid = state.ca.sign_x509_svid(&params, state.clock.now())?;
+    telemetry::signed("agent");
+    Ok(svid)
+}
+
+/// The record of an agent that attested just now.
+pub fn record(attestor: &str, svid: &X509Svid, selectors: Vec<Selector>, can_reattest: bool) -> AgentRecord {
+    AgentRecord {
+        id: svid.id.clone(),
+        attestation_type: attestor.to_owned(),
+        serial: svid.serial.clone(),
+        expires_at: unix_seconds(svid.not_after),
+        new_serial: String::new(),
+        new_expires_at: 0,
+        can_reattest,
+        agent_version: String::new(),
+        selectors,
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a node does not join. The sentences are SPIRE's: agents and scripts know them.
+
+use svidecar_authority::AuthorityError;
+
+use crate::{ca::CaError, limits::RateLimited, store::StoreError};
+
+/// A refusal as the caller may know it.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// No attestor of that name.
+    #[error(
+        "error getting node attestor: could not find node attestor type {name:?}; this server attests by {known}"
+    )]
+    UnknownAttestor {
+        /// What was asked for.
+        name: String,
+        /// What could be.
+        known: String,
+    },
+    /// What was sent cannot be a proof of that kind.
+    #[error("failed to attest: {0}")]
+    Payload(&'static str),
+    /// Too many attempts.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The request for a certificate cannot be read.
+    #[error("failed to parse CSR: {0}")]
+    Csr(#[source] AuthorityError),
+    /// The agent was banned.
+    #[error("failed to attest: agent is banned")]
+    Banned,
+    /// No such join token, or it is bound to another key. The caller is not told which, nor who was first.
+    #[error("failed to attest: join token does not exist or has already been used")]
+    TokenSpent,
+    /// The join token's life is over.
+    #[error("join token expired")]
+    TokenExpired,
+    /// The store failed, or refused.
+    #[error("{doing}: {error}")]
+    Store {
+        /// What could not be done.
+        doing: &'static str,
+        /// Why.
+        error: StoreError,
+    },
+    /// The CA failed, or refused.
+    #[error(transparent)]
+    Sign(#[from] CaError),
+}
