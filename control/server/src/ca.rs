@@ -73,7 +73,7 @@ pub struct CaManager {
     current: ArcSwap<Authorities>,
     bundle: watch::Sender<Arc<BundleRecord>>,
     rotation: Mutex<Rotation>,
-    store: Store,
+    store: Arc<dyn Store>,
     jwt_issuer: Option<String>,
     tick_every: Duration,
 }
@@ -87,11 +87,11 @@ impl CaManager {
     /// [`CaError::Store`] or [`CaError::Authority`] when something cannot be read, written or made.
     pub async fn open(
         settings: &ServerSettings,
-        store: Store,
+        store: Arc<dyn Store>,
         key_dir: &Path,
         now: UnixTime,
     ) -> Result<Self, CaError> {
-        let mut rotation = Rotation::load(settings, store.clone(), key_dir.to_owned()).await?;
+        let mut rotation = Rotation::load(settings, Arc::clone(&store), key_dir.to_owned()).await?;
         let bundle = rotation.advance(now).await?;
         let current = rotation.authorities(None, now)?;
         Ok(Self {

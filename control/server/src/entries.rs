@@ -35,7 +35,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// The index, kept current by [`Self::follow`].
 pub struct AuthorizedEntries {
-    store: Store,
+    store: Arc<dyn Store>,
     index: RwLock<Index>,
     position: watch::Sender<u64>,
     bundle_set: ArcSwap<BundleSet>,
@@ -47,7 +47,7 @@ impl AuthorizedEntries {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn open(store: Store, trust_domain: &TrustDomain) -> Result<Self, StoreError> {
+    pub async fn open(store: Arc<dyn Store>, trust_domain: &TrustDomain) -> Result<Self, StoreError> {
         let snapshot = store.snapshot().await?;
         let position = snapshot.position;
         let index = Index::new(trust_domain, snapshot);
@@ -166,12 +166,16 @@ impl AuthorizedEntries {
         }
     }
 
-    /// Waits until all that was committed before the call is in the index, so that a caller sees its own writes.
+    /// Waits until all that was committed before the call, by whatever server, is in the index, so that a caller sees its
+    /// own writes.
     pub async fn current(&self) {
-        let committed = *self.store.changes().borrow();
-        let mut position = self.position.subscribe();
+        let caught_up = async {
+            let committed = self.store.latest_position().await.ok()?;
+            let mut position = self.position.subscribe();
+            position.wait_for(|position| *position >= committed).await.ok().map(|reached| *reached)
+        };
         // When the database cannot be read, what is in memory is the best answer there is.
-        drop(time::timeout(CATCH_UP, position.wait_for(|position| *position >= committed)).await);
+        drop(time::timeout(CATCH_UP, caught_up).await);
     }
 
     /// The position in the event log that the index has reached.

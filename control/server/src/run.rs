@@ -29,7 +29,7 @@ use crate::{
     health,
     rpc::{Endpoints, Services, WatchService},
     state::State,
-    store::Store,
+    store::{SqliteStore, Store},
     telemetry,
 };
 
@@ -137,10 +137,10 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<Self, ServerError> {
         validate(&settings)?;
-        let store = Store::open(&settings.data_dir.join(DATABASE)).await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.data_dir.join(DATABASE)).await?);
         let keys = settings.data_dir.join(KEYS);
-        let ca = Arc::new(CaManager::open(&settings, store.clone(), &keys, clock.now()).await?);
-        let entries = Arc::new(AuthorizedEntries::open(store.clone(), &settings.trust_domain).await?);
+        let ca = Arc::new(CaManager::open(&settings, Arc::clone(&store), &keys, clock.now()).await?);
+        let entries = Arc::new(AuthorizedEntries::open(Arc::clone(&store), &settings.trust_domain).await?);
         let state = Arc::new(State::new(&settings, store, entries, ca, clock));
 
         let tcp = listen(settings.bind()).await?;

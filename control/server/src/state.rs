@@ -14,7 +14,7 @@ pub struct State {
     /// Ours.
     pub trust_domain: TrustDomain,
     /// Where changes go, and listings come from.
-    pub store: Store,
+    pub store: Arc<dyn Store>,
     /// What is answered from memory.
     pub entries: Arc<AuthorizedEntries>,
     /// Who signs.
@@ -38,7 +38,7 @@ impl State {
     #[must_use]
     pub fn new(
         settings: &ServerSettings,
-        store: Store,
+        store: Arc<dyn Store>,
         entries: Arc<AuthorizedEntries>,
         ca: Arc<CaManager>,
         clock: Clock,

@@ -20,7 +20,7 @@ use super::{
     server_svid::ServerSvid,
     slots::Slots,
 };
-use crate::store::{BundleRecord, Store};
+use crate::store::{BundleChange, BundleRecord, Store};
 
 /// Most steps of one kind at once: start, prepare, activate. The bound guards against a mistake, no more.
 const MAX_STEPS: usize = 4;
@@ -29,7 +29,7 @@ const MAX_STEPS: usize = 4;
 pub(super) struct Rotation {
     recipe: Recipe,
     server_svid_ttl: Duration,
-    store: Store,
+    store: Arc<dyn Store>,
     keys: KeyDir,
     journal: Journal,
     x509: Slots<Arc<X509Ca>>,
@@ -41,7 +41,7 @@ impl Rotation {
     /// Reads the journal and the keys. A key that is gone costs its authority, not the start.
     pub(super) async fn load(
         settings: &ServerSettings,
-        store: Store,
+        store: Arc<dyn Store>,
         key_dir: PathBuf,
     ) -> Result<Self, CaError> {
         if let Some(problem) = check_settings(settings).into_iter().next() {
@@ -113,7 +113,8 @@ impl Rotation {
     ) -> Result<BundleRecord, CaError> {
         let data = journal.write()?;
         let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
-        let change = move |bundle: &mut BundleRecord| amend(bundle, &x509, jwt.as_ref(), forgotten_before);
+        let change: BundleChange =
+            Box::new(move |bundle| amend(bundle, &x509, jwt.as_ref(), forgotten_before));
         let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
         self.journal = journal;
         Ok(bundle)

@@ -13,6 +13,7 @@ use svidecar_id::TrustDomain;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::{SqliteStore, X509Authority};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
@@ -40,7 +41,7 @@ impl Server {
     }
 
     async fn open(&self, now: UnixTime) -> Result<CaManager, CaError> {
-        let store = Store::open(&self.home.path().join("datastore.sqlite3")).await?;
+        let store = Arc::new(SqliteStore::open(&self.home.path().join("datastore.sqlite3")).await?);
         CaManager::open(&self.settings, store, &self.home.path().join("keys"), now).await
     }
 
@@ -330,11 +331,13 @@ async fn changes_of_the_bundle_by_others_are_seen() {
     });
     let foreign = ca.current().x509.certificate().to_vec();
     ca.store
-        .modify_bundle(&TrustDomain::parse("demo.org").unwrap(), move |bundle| {
-            bundle.x509_authorities.push(crate::store::X509Authority { der: foreign, tainted: true });
-            bundle.sequence += 1;
-            Ok(())
-        })
+        .modify_bundle(
+            &TrustDomain::parse("demo.org").unwrap(),
+            Box::new(move |bundle| {
+                bundle.x509_authorities.push(X509Authority { der: foreign, tainted: true });
+                bundle.sequence += 1;
+            }),
+        )
         .await
         .unwrap();
     bundle.changed().await.unwrap();

@@ -66,10 +66,8 @@ impl Bundle for BundleService {
             .map_err(|error| status::invalid("failed to convert X.509 authority", error))?;
         let jwt = bundles::jwt_from_proto(&request.jwt_authorities)
             .map_err(|error| status::invalid("failed to convert JWT authority", error))?;
-        let appended = self.0.store.modify_bundle(&self.0.trust_domain, move |bundle| {
-            bundle.append(x509, jwt);
-            Ok(())
-        });
+        let append = Box::new(move |bundle: &mut BundleRecord| bundle.append(x509, jwt));
+        let appended = self.0.store.modify_bundle(&self.0.trust_domain, append);
         let bundle = appended.await.map_err(|error| status::store("failed to append bundle", &error))?;
         tracing::info!(sequence = bundle.sequence, %by, "authorities appended to our bundle");
         Ok(Response::new(bundles::to_proto(&bundle, request.output_mask.as_ref())))
@@ -84,10 +82,8 @@ impl Bundle for BundleService {
         let key = key.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
         let jwt = bundles::jwt_from_proto(std::slice::from_ref(&key))
             .map_err(|error| status::invalid("invalid JWT authority", error))?;
-        let published = self.0.store.modify_bundle(&self.0.trust_domain, move |bundle| {
-            bundle.append(Vec::new(), jwt);
-            Ok(())
-        });
+        let publish = Box::new(move |bundle: &mut BundleRecord| bundle.append(Vec::new(), jwt));
+        let published = self.0.store.modify_bundle(&self.0.trust_domain, publish);
         let bundle = published.await.map_err(|error| status::store("failed to publish JWT key", &error))?;
         tracing::info!(key_id = key.key_id, %by, "token key published");
         Ok(Response::new(PublishJwtAuthorityResponse {
@@ -259,7 +255,7 @@ impl BundleService {
     ) -> Result<BundleRecord, Status> {
         let bundle = self.read(sent)?;
         let name = bundle.trust_domain.clone();
-        let updated = self.0.store.modify_bundle(&name, move |known| {
+        let change = Box::new(move |known: &mut BundleRecord| {
             let all = types::BundleMask {
                 x509_authorities: true,
                 jwt_authorities: true,
@@ -281,9 +277,8 @@ impl BundleService {
             if mask.sequence_number {
                 known.sequence = bundle.sequence;
             }
-            Ok(())
         });
-        match updated.await {
+        match self.0.store.modify_bundle(&name, change).await {
             Ok(bundle) => {
                 log_bundle(&name, by, "federated bundle updated");
                 Ok(bundle)

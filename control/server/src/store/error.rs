@@ -37,13 +37,19 @@ pub enum StoreError {
     /// The system gives no thread to write with.
     #[error("cannot start the database's thread: {0}; check the limit of processes (`ulimit -u`)")]
     Thread(#[source] std::io::Error),
-    /// SQLite refused a statement.
-    #[error("database error: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    /// The database refused a statement.
+    #[error("database error: {error}")]
+    Database {
+        /// The kind of database has its own code.
+        code: Code,
+        /// What it said.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The transaction could not be made durable; nothing of it is kept.
     #[error("the database could not commit: {reason}; check free space and the disk's health")]
     Commit {
-        /// What SQLite said.
+        /// What the database said.
         reason: String,
     },
     /// A row does not hold what this program writes.
@@ -143,7 +149,7 @@ impl StoreError {
             Self::InUse { .. } => Code::StoreInUse,
             Self::NewerSchema { .. } => Code::StoreNewerSchema,
             Self::Thread(_) => Code::StoreThread,
-            Self::Sqlite(_) => Code::StoreSqlite,
+            Self::Database { code, .. } => *code,
             Self::Commit { .. } => Code::StoreCommit,
             Self::Corrupt { .. } => Code::StoreCorrupt,
             Self::Closed => Code::StoreClosed,

@@ -1,19 +1,22 @@
-use super::*;
+//! The event log.
+
+use std::sync::Arc;
+
+use super::fixture::*;
+use crate::store::*;
 
 fn event(position: u64, kind: EventKind, key: &str) -> Event {
     Event { position, kind, key: key.to_owned() }
 }
 
-#[tokio::test]
-async fn every_change_is_in_the_log_once_and_in_order() {
-    let f = fixture().await;
+pub async fn every_change_is_in_the_log_once_and_in_order(f: Fixture) {
     let mut changes = f.store.changes();
     let entry = f.add(entry("/a", &["u:1"])).await;
     f.store.put_agent(agent("/spire/agent/1"), None).await.unwrap();
     f.store.set_bundle(bundle("b.org")).await.unwrap();
     f.store.set_bundle(bundle("b.org")).await.unwrap();
-    f.store.delete_entry(&entry.id).await.unwrap();
-    assert!(f.store.delete_entry("none").await.is_err());
+    f.delete(&entry.id).await.unwrap();
+    assert!(f.delete("none").await.is_err());
     changes.changed().await.unwrap();
     assert_eq!(*changes.borrow(), 4);
     let expected = [
@@ -28,9 +31,7 @@ async fn every_change_is_in_the_log_once_and_in_order() {
     assert_eq!(f.store.snapshot().await.unwrap().position, 4);
 }
 
-#[tokio::test]
-async fn a_reader_behind_the_pruned_part_is_told_so() {
-    let f = fixture().await;
+pub async fn a_reader_behind_the_pruned_part_is_told_so(f: Fixture) {
     for n in 0..4 {
         f.add(entry(&format!("/{n}"), &["u:1"])).await;
     }
@@ -45,14 +46,33 @@ async fn a_reader_behind_the_pruned_part_is_told_so() {
     assert_eq!(f.store.events_after(4, 100).await.unwrap()[0].position, 5);
 }
 
+/// Whoever asks how far the log goes may wait for the followers to get there.
+pub async fn the_latest_position_is_that_of_the_last_commit_and_followers_hear_of_it(f: Fixture) {
+    assert_eq!(f.store.latest_position().await.unwrap(), 0);
+    for position in 1..4 {
+        f.add(entry(&format!("/{position}"), &["u:1"])).await;
+        assert_eq!(f.store.latest_position().await.unwrap(), position);
+        assert_eq!(*f.store.changes().borrow(), position);
+    }
+    f.store.prune_events(0).await.unwrap();
+    assert_eq!(f.store.latest_position().await.unwrap(), 3);
+}
+
+pub async fn what_was_answered_is_there_after_opening_again(f: Fixture) {
+    let entry = f.add(entry("/a", &["u:1"])).await;
+    let f = f.reopen().await;
+    assert_eq!(f.store.get_entry(&entry.id).await.unwrap(), Some(entry));
+    assert_eq!((*f.store.changes().borrow(), f.store.latest_position().await.unwrap()), (1, 1));
+    f.add(self::entry("/b", &["u:1"])).await;
+    assert_eq!(f.store.events_after(1, 100).await.unwrap()[0].position, 2, "positions go on");
+}
+
 /// Readers follow the log while many write. What they see is whole: each position once, none skipped, and
 /// every object is there by the time its event is.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_sees_every_commit_of_concurrent_writers_in_order() {
+pub async fn a_follower_sees_every_commit_of_concurrent_writers_in_order(f: Fixture) {
     const WRITERS: usize = 8;
     const EACH: usize = 25;
-    let f = fixture().await;
-    let store = f.store.clone();
+    let store = Arc::clone(&f.store);
     let follower = tokio::task::spawn(async move {
         let mut changes = store.changes();
         let mut seen = 0;
@@ -66,10 +86,10 @@ async fn a_follower_sees_every_commit_of_concurrent_writers_in_order() {
         }
     });
     let writers = (0..WRITERS).map(|writer| {
-        let store = f.store.clone();
+        let store = Arc::clone(&f.store);
         tokio::task::spawn(async move {
             for n in 0..EACH {
-                store.create_entry(entry(&format!("/{writer}/{n}"), &["u:1"]), NOW).await.unwrap();
+                store.create_entries(vec![entry(&format!("/{writer}/{n}"), &["u:1"])], NOW).await.unwrap();
             }
         })
     });

@@ -1,24 +1,22 @@
-use super::*;
+//! Join tokens.
+
+use std::sync::Arc;
+
+use super::fixture::*;
+use crate::store::*;
 
 fn by(key: &str, at: i64) -> TokenUse {
     TokenUse { key_fingerprint: key.to_owned(), from: format!("10.0.0.{}", key.len()), at }
 }
 
-async fn with_token(expires_at: i64) -> Fixture {
-    with(expires_at, false).await
-}
-
-async fn with(expires_at: i64, reusable: bool) -> Fixture {
-    let f = fixture().await;
+async fn put_token(f: &Fixture, expires_at: i64, reusable: bool) {
     let token = TokenRecord { token: "secret".to_owned(), expires_at, reusable, used: None };
     assert_eq!(f.store.create_token(token.clone(), None, NOW).await.unwrap(), None);
     assert_eq!(f.store.create_token(token, None, NOW).await.unwrap_err().code(), "already_exists");
-    f
 }
 
-#[tokio::test]
-async fn the_first_key_may_repeat_and_another_may_not() {
-    let f = with_token(NOW + 600).await;
+pub async fn the_first_key_may_repeat_and_another_may_not(f: Fixture) {
+    put_token(&f, NOW + 600, false).await;
     assert_eq!(f.store.consume_token("secret", by("a", NOW)).await.unwrap(), Consumed::First);
     assert_eq!(f.store.consume_token("secret", by("a", NOW + 1)).await.unwrap(), Consumed::Repeated);
     let refused = f.store.consume_token("secret", by("bb", NOW + 2)).await.unwrap_err();
@@ -28,9 +26,8 @@ async fn the_first_key_may_repeat_and_another_may_not() {
     assert_eq!(known.used, Some(by("a", NOW)));
 }
 
-#[tokio::test]
-async fn life_ends_for_everybody() {
-    let f = with_token(NOW + 600).await;
+pub async fn life_ends_for_everybody(f: Fixture) {
+    put_token(&f, NOW + 600, false).await;
     assert_eq!(f.store.consume_token("secret", by("a", NOW + 599)).await.unwrap(), Consumed::First);
     let late = f.store.consume_token("secret", by("a", NOW + 600)).await.unwrap_err();
     assert!(matches!(late, StoreError::TokenExpired { expired_at } if expired_at == NOW + 600));
@@ -41,29 +38,25 @@ async fn life_ends_for_everybody() {
     assert!(f.store.get_token("secret").await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn of_many_keys_at_once_exactly_one_gets_in() {
-    let f = with_token(NOW + 600).await;
+pub async fn of_many_keys_at_once_exactly_one_gets_in(f: Fixture) {
+    put_token(&f, NOW + 600, false).await;
     let tries = (0..32).map(|n| {
-        let store = f.store.clone();
+        let store = Arc::clone(&f.store);
         async move { store.consume_token("secret", by(&format!("key-{n}"), NOW)).await.is_ok() }
     });
     let won = futures_util::future::join_all(tries).await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);
 }
 
-#[tokio::test]
-async fn a_token_whose_alias_is_refused_is_not_there_either() {
-    let f = fixture().await;
+pub async fn a_token_whose_alias_is_refused_is_not_there_either(f: Fixture) {
     let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
     let refused = f.store.create_token(token, Some(entry("/a", &[])), NOW).await;
     assert!(refused.is_err());
     assert!(f.store.get_token("t").await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_reusable_token_takes_one_key_after_another_while_it_lives() {
-    let f = with(NOW + 600, true).await;
+pub async fn a_reusable_token_takes_one_key_after_another_while_it_lives(f: Fixture) {
+    put_token(&f, NOW + 600, true).await;
     let mut uses = Vec::new();
     for (key, at) in [("a", 0), ("bb", 1), ("bb", 2), ("a", 3)] {
         uses.push(f.store.consume_token("secret", by(key, NOW + at)).await.unwrap());
@@ -75,9 +68,8 @@ async fn a_reusable_token_takes_one_key_after_another_while_it_lives() {
     assert_eq!(f.store.get_token("secret").await.unwrap().unwrap().used, Some(by("a", NOW + 3)));
 }
 
-#[tokio::test]
-async fn tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret() {
-    let f = with(NOW + 600, true).await;
+pub async fn tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret(f: Fixture) {
+    put_token(&f, NOW + 600, true).await;
     let listed = f.store.list_tokens().await.unwrap();
     let [token] = listed.as_slice() else { panic!("{} tokens", listed.len()) };
     assert!(token.reusable && !token.id().contains("secret"));
@@ -87,9 +79,8 @@ async fn tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret() {
 }
 
 /// Whoever deletes a token may take it that the agents that are there then are all.
-#[tokio::test]
-async fn nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use() {
-    let f = with_token(NOW + 600).await;
+pub async fn nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use(f: Fixture) {
+    put_token(&f, NOW + 600, false).await;
     let joining = agent("/spire/agent/join_token/secret");
     f.store.consume_token("secret", by("a", NOW)).await.unwrap();
     let token = f.store.get_token("secret").await.unwrap().unwrap();
@@ -98,7 +89,7 @@ async fn nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use() {
     assert_eq!(refused.code(), "token_unknown");
     assert!(f.store.get_agent(&joining.id).await.unwrap().is_none());
 
-    let f = with_token(NOW + 600).await;
+    put_token(&f, NOW + 600, false).await;
     f.store.consume_token("secret", by("a", NOW)).await.unwrap();
     f.store.put_agent(joining.clone(), Some("secret")).await.unwrap();
     assert!(f.store.get_agent(&joining.id).await.unwrap().is_some());

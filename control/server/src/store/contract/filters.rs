@@ -1,4 +1,7 @@
-use super::*;
+//! Listings of entries: filters and pages.
+
+use super::fixture::*;
+use crate::store::*;
 
 async fn paths(f: &Fixture, filter: EntryFilter) -> Vec<String> {
     let count = f.store.count_entries(filter.clone()).await.unwrap();
@@ -8,9 +11,7 @@ async fn paths(f: &Fixture, filter: EntryFilter) -> Vec<String> {
     page.items.iter().map(|entry| entry.spiffe_id.path().to_owned()).collect()
 }
 
-#[tokio::test]
-async fn selectors_match_in_the_four_ways() {
-    let f = fixture().await;
+pub async fn selectors_match_in_the_four_ways(f: Fixture) {
     for (path, list) in
         [("/1", &["a:1"][..]), ("/12", &["a:1", "a:2"]), ("/123", &["a:1", "a:2", "a:3"]), ("/4", &["a:4"])]
     {
@@ -30,9 +31,7 @@ async fn selectors_match_in_the_four_ways() {
     }
 }
 
-#[tokio::test]
-async fn trust_domains_match_in_the_four_ways() {
-    let f = fixture().await;
+pub async fn trust_domains_match_in_the_four_ways(f: Fixture) {
     for name in ["a.org", "b.org", "c.org"] {
         f.store.set_bundle(bundle(name)).await.unwrap();
     }
@@ -54,9 +53,7 @@ async fn trust_domains_match_in_the_four_ways() {
     }
 }
 
-#[tokio::test]
-async fn the_other_filters_and_their_sum() {
-    let f = fixture().await;
+pub async fn the_other_filters_and_their_sum(f: Fixture) {
     f.add(EntryRecord { hint: "h".to_owned(), ..entry("/a", &["u:1"]) }).await;
     f.add(EntryRecord { downstream: true, ..entry("/a", &["u:2"]) }).await;
     f.add(EntryRecord { parent_id: id("/elsewhere"), ..entry("/b", &["u:1"]) }).await;
@@ -75,9 +72,7 @@ async fn the_other_filters_and_their_sum() {
     assert_eq!(paths(&f, all).await, ["/a"]);
 }
 
-#[tokio::test]
-async fn pages_follow_each_other_without_gap_or_repetition() {
-    let f = fixture().await;
+pub async fn pages_follow_each_other_without_gap_or_repetition(f: Fixture) {
     for n in 0..5 {
         f.add(entry(&format!("/{n}"), &["u:1"])).await;
     }
@@ -107,9 +102,7 @@ fn of_bits(bits: u8) -> Vec<Selector> {
 }
 
 /// The four ways against their definition, over every pair of sets.
-#[tokio::test]
-async fn matching_is_what_set_theory_says() {
-    let f = fixture().await;
+pub async fn matching_is_what_set_theory_says(f: Fixture) {
     let entries =
         (1..SETS).map(|bits| EntryRecord { selectors: of_bits(bits), ..entry(&format!("/{bits}"), &[]) });
     f.store.create_entries(entries.collect(), NOW).await.unwrap();

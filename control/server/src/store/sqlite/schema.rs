@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use crate::store::error::StoreError;
 
 /// Each brings the schema from its index to its index plus one, which SQLite's `user_version` remembers.
 const MIGRATIONS: &[&str] =

@@ -1,8 +1,9 @@
-use super::*;
+//! Agents: renewing, banning, deleting, listing.
 
-#[tokio::test]
-async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen() {
-    let f = fixture().await;
+use super::fixture::*;
+use crate::store::*;
+
+pub async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen(f: Fixture) {
     let first = agent("/spire/agent/1");
     f.store.put_agent(first.clone(), None).await.unwrap();
     let renewed = f.store.renew_agent(&first.id, "2002".to_owned(), NOW + 7200).await.unwrap();
@@ -14,9 +15,7 @@ async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen() {
     assert_eq!(f.store.get_agent(&active.id).await.unwrap(), Some(active));
 }
 
-#[tokio::test]
-async fn a_ban_holds_until_the_agent_is_deleted() {
-    let f = fixture().await;
+pub async fn a_ban_holds_until_the_agent_is_deleted(f: Fixture) {
     let agent = agent("/spire/agent/1");
     f.store.put_agent(agent.clone(), None).await.unwrap();
     assert!(f.store.ban_agent(&agent.id).await.unwrap().is_banned());
@@ -27,14 +26,11 @@ async fn a_ban_holds_until_the_agent_is_deleted() {
         assert_eq!(refused.code(), "agent_banned");
     }
     assert!(f.store.activate_agent_serial(&agent.id, String::new()).await.unwrap().is_banned());
-    assert!(f.store.prune_agents(NOW * 2, true).await.unwrap().is_empty());
     f.store.delete_agent(&agent.id).await.unwrap();
     f.store.put_agent(agent, None).await.unwrap();
 }
 
-#[tokio::test]
-async fn deleting_an_agent_takes_its_alias_and_nothing_else() {
-    let f = fixture().await;
+pub async fn deleting_an_agent_takes_its_alias_and_nothing_else(f: Fixture) {
     let agent = agent("/spire/agent/join_token/t");
     f.store.put_agent(agent.clone(), None).await.unwrap();
     let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
@@ -47,9 +43,7 @@ async fn deleting_an_agent_takes_its_alias_and_nothing_else() {
     assert_eq!(f.store.delete_agent(&agent.id).await.unwrap_err().code(), "not_found");
 }
 
-#[tokio::test]
-async fn listing_filters_and_pruning() {
-    let f = fixture().await;
+pub async fn agents_are_listed_by_filter_and_in_pages(f: Fixture) {
     let (one, two) = (agent("/spire/agent/1"), agent("/spire/agent/2"));
     let three = AgentRecord {
         attestation_type: "x509pop".to_owned(),
@@ -82,7 +76,6 @@ async fn listing_filters_and_pruning() {
     let page = f.store.list_agents(of(), PageRequest { size: 2, token: String::new() }).await.unwrap();
     let rest = f.store.list_agents(of(), PageRequest { size: 2, token: page.next }).await.unwrap();
     assert_eq!(rest.items, std::slice::from_ref(&three));
-    assert_eq!(f.store.prune_agents(NOW, false).await.unwrap(), [three]);
     f.store.set_agent_version(&one.id, "1.2.3".to_owned()).await.unwrap();
     assert_eq!(f.store.get_agent(&one.id).await.unwrap().unwrap().agent_version, "1.2.3");
 }

@@ -1,119 +1,43 @@
-//! Bundles: our own and those of the trust domains we federate with.
+//! Bundles, with their authorities in tables of their own.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use svidecar_id::TrustDomain;
 
-use super::{
-    BundleRecord, EventKind, JwtAuthority, Page, PageRequest, Store, StoreError, X509Authority, entries,
-    entry_update, events,
+use super::{conditions, entries, events, rows};
+use crate::store::{
+    error::StoreError,
+    filter::{Page, PageRequest},
+    record::{BundleChange, BundleRecord, DeleteMode, JwtAuthority, X509Authority},
+    snapshot::EventKind,
 };
 
-/// What becomes of the entries that federate with a bundle that is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteMode {
-    /// They keep the bundle from being deleted.
-    Restrict,
-    /// They are deleted too.
-    Delete,
-    /// They stay, without that trust domain.
-    Dissociate,
+/// Stores a bundle that must be new.
+pub(super) fn create(connection: &Connection, bundle: &BundleRecord) -> Result<(), StoreError> {
+    if find(connection, &bundle.trust_domain)?.is_some() {
+        return Err(StoreError::AlreadyExists { what: "bundle", key: bundle.trust_domain.to_string() });
+    }
+    put(connection, bundle)
 }
 
-impl Store {
-    /// The bundle of a trust domain.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn get_bundle(&self, trust_domain: &TrustDomain) -> Result<Option<BundleRecord>, StoreError> {
-        let trust_domain = trust_domain.clone();
-        self.read(move |connection| find(connection, &trust_domain)).await
-    }
-
-    /// One page of the bundles, ours among them, by name of trust domain.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn list_bundles(&self, page: PageRequest) -> Result<Page<BundleRecord>, StoreError> {
-        self.read(move |connection| list(connection, &page)).await
-    }
-
-    /// How many bundles there are, ours among them.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn count_bundles(&self) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            let count: i64 =
-                connection.prepare_cached("SELECT count(*) FROM bundles")?.query_row([], |row| row.get(0))?;
-            Ok(count.unsigned_abs())
-        })
-        .await
-    }
-
-    /// Stores a bundle that must be new.
-    ///
-    /// # Errors
-    /// [`StoreError::AlreadyExists`].
-    pub async fn create_bundle(&self, bundle: BundleRecord) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            if find(connection, &bundle.trust_domain)?.is_some() {
-                return Err(StoreError::AlreadyExists {
-                    what: "bundle",
-                    key: bundle.trust_domain.to_string(),
-                });
-            }
-            put(connection, &bundle)
-        })
-        .await
-    }
-
-    /// Stores a bundle in place of the one of its trust domain, if there is one. The same again is no change.
-    ///
-    /// # Errors
-    /// The commit failed.
-    pub async fn set_bundle(&self, bundle: BundleRecord) -> Result<(), StoreError> {
-        self.write(move |connection| put_if_changed(connection, &bundle)).await
-    }
-
-    /// Reads, changes and writes a bundle in one transaction, and returns what it is then.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or what `change` answers.
-    pub async fn modify_bundle<F>(
-        &self,
-        trust_domain: &TrustDomain,
-        change: F,
-    ) -> Result<BundleRecord, StoreError>
-    where
-        F: FnOnce(&mut BundleRecord) -> Result<(), StoreError> + Send + 'static,
-    {
-        let trust_domain = trust_domain.clone();
-        self.write(move |connection| {
-            let mut bundle = find(connection, &trust_domain)?
-                .ok_or_else(|| StoreError::not_found("bundle", &trust_domain))?;
-            change(&mut bundle)?;
-            bundle.trust_domain = trust_domain;
-            put_if_changed(connection, &bundle)?;
-            Ok(bundle)
-        })
-        .await
-    }
-
-    /// Deletes a bundle.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::BundleInUse`] in mode [`DeleteMode::Restrict`].
-    pub async fn delete_bundle(
-        &self,
-        trust_domain: &TrustDomain,
-        mode: DeleteMode,
-    ) -> Result<(), StoreError> {
-        let trust_domain = trust_domain.clone();
-        self.write(move |connection| delete(connection, &trust_domain, mode)).await
-    }
+/// Changes a bundle, and stores what it is then.
+pub(super) fn change(
+    connection: &Connection,
+    mut bundle: BundleRecord,
+    change: BundleChange,
+) -> Result<BundleRecord, StoreError> {
+    let trust_domain = bundle.trust_domain.clone();
+    change(&mut bundle);
+    bundle.trust_domain = trust_domain;
+    put_if_changed(connection, &bundle)?;
+    Ok(bundle)
 }
 
-fn delete(connection: &Connection, trust_domain: &TrustDomain, mode: DeleteMode) -> Result<(), StoreError> {
+/// Deletes a bundle, and does with the entries that federate with it what `mode` says.
+pub(super) fn delete(
+    connection: &Connection,
+    trust_domain: &TrustDomain,
+    mode: DeleteMode,
+) -> Result<(), StoreError> {
     if find(connection, trust_domain)?.is_none() {
         return Err(StoreError::not_found("bundle", trust_domain));
     }
@@ -147,10 +71,8 @@ fn delete(connection: &Connection, trust_domain: &TrustDomain, mode: DeleteMode)
 
 fn dissociate(connection: &Connection, id: &str, trust_domain: &TrustDomain) -> Result<(), StoreError> {
     let Some(mut entry) = entries::find(connection, id)? else { return Ok(()) };
-    entry.federates_with.retain(|name| name != trust_domain);
-    entry.revision += 1;
-    entry_update::write(connection, &entry)?;
-    events::append(connection, EventKind::Entry, id)
+    entry.dissociate(trust_domain);
+    entries::rewrite(connection, &entry)
 }
 
 /// Reads all bundles.
@@ -231,22 +153,22 @@ pub(super) fn find(
     }))
 }
 
-/// Here the page token is the last name of the page before.
-fn list(connection: &Connection, page: &PageRequest) -> Result<Page<BundleRecord>, StoreError> {
-    let limit = if page.size == 0 { -1 } else { i64::from(page.size) + 1 };
-    let mut names: Vec<TrustDomain> = connection
+/// How many bundles there are.
+pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
+    rows::count(connection, "SELECT count(*) FROM bundles", Vec::new())
+}
+
+/// One page by name; the token of the next is the last name.
+pub(super) fn list(connection: &Connection, page: &PageRequest) -> Result<Page<BundleRecord>, StoreError> {
+    let names: Vec<TrustDomain> = connection
         .prepare_cached(
             "SELECT trust_domain FROM bundles WHERE trust_domain > ? ORDER BY trust_domain LIMIT ?",
         )?
-        .query_map(params![page.token, limit], |row| entries::trust_domain(row, 0))?
+        .query_map(params![page.token, conditions::limit(page)], |row| rows::trust_domain(row, 0))?
         .collect::<Result<_, _>>()?;
-    let size = page.size as usize;
-    let mut next = String::new();
-    if size > 0 && names.len() > size {
-        names.truncate(size);
-        next = names.last().map(ToString::to_string).unwrap_or_default();
-    }
-    let items =
-        names.iter().filter_map(|name| find(connection, name).transpose()).collect::<Result<_, _>>()?;
-    Ok(Page { items, next })
+    let found = names.into_iter().filter_map(|name| {
+        let bundle = find(connection, &name).transpose()?;
+        Some(bundle.map(|bundle| (name, bundle)))
+    });
+    Ok(page.cut(found.collect::<Result<_, _>>()?))
 }

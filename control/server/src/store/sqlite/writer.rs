@@ -13,7 +13,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use svidecar_code::Code;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{StoreError, events};
+use super::{events, savepoint::isolated};
+use crate::store::error::StoreError;
 
 /// How many callers may wait.
 const QUEUE: usize = 1024;
@@ -146,18 +147,4 @@ fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<
     let position = events::latest_position(connection)?;
     transaction.commit()?;
     Ok(position)
-}
-
-/// Runs `work` so that, if it fails, nothing of it stays in the transaction.
-pub(super) fn isolated<T>(
-    connection: &Connection,
-    work: impl FnOnce() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.prepare_cached("SAVEPOINT piece")?.execute([])?;
-    let outcome = work();
-    if outcome.is_err() {
-        connection.prepare_cached("ROLLBACK TO piece")?.execute([])?;
-    }
-    connection.prepare_cached("RELEASE piece")?.execute([])?;
-    outcome
 }

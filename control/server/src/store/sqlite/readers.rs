@@ -8,7 +8,8 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::{StoreError, connection};
+use super::connection;
+use crate::store::error::StoreError;
 
 /// How many queries run at once.
 const CONNECTIONS: usize = 4;

@@ -10,7 +10,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, schema};
+use super::schema;
+use crate::store::error::StoreError;
 
 /// How long a statement waits for a foreign process (a backup, a shell) that holds SQLite's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,64 @@
+//! What every store promises, as tests: each kind of store runs them all by [`contract!`].
+//!
+//! They must know no kind of store. What is only true of one is tested beside that one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod agents;
+pub mod bundles;
+pub mod entries;
+pub mod events;
+pub mod filters;
+pub mod fixture;
+pub mod tokens;
+
+/// Makes a test of each promise; `$fixture` is an async function that makes an empty store, as a `Fixture`.
+macro_rules! contract {
+    ($fixture:path) => {
+        $crate::store::contract::contract! { $fixture,
+            agents::a_renewed_svid_becomes_the_one_in_use_when_it_is_seen,
+            agents::a_ban_holds_until_the_agent_is_deleted,
+            agents::deleting_an_agent_takes_its_alias_and_nothing_else,
+            agents::agents_are_listed_by_filter_and_in_pages,
+            bundles::appending_keeps_what_is_there_and_counts_changes,
+            bundles::the_three_ways_to_delete,
+            bundles::bundles_are_listed_by_name_in_pages,
+            bundles::the_journal_and_the_bundle_change_together,
+            bundles::of_many_changes_of_a_bundle_at_once_none_is_lost,
+            entries::an_entry_comes_back_as_it_was_given_with_id_and_time,
+            entries::a_similar_entry_is_returned_and_not_stored_twice,
+            entries::what_breaks_a_rule_is_refused_and_keeps_nothing_else_out,
+            entries::an_update_sets_only_what_the_mask_names,
+            entries::deleting_and_ending,
+            entries::ten_thousand_entries_in_one_call,
+            entries::of_many_updates_at_once_none_is_lost,
+            events::every_change_is_in_the_log_once_and_in_order,
+            events::a_reader_behind_the_pruned_part_is_told_so,
+            events::the_latest_position_is_that_of_the_last_commit_and_followers_hear_of_it,
+            events::what_was_answered_is_there_after_opening_again,
+            events::a_follower_sees_every_commit_of_concurrent_writers_in_order,
+            filters::selectors_match_in_the_four_ways,
+            filters::trust_domains_match_in_the_four_ways,
+            filters::the_other_filters_and_their_sum,
+            filters::pages_follow_each_other_without_gap_or_repetition,
+            filters::matching_is_what_set_theory_says,
+            tokens::the_first_key_may_repeat_and_another_may_not,
+            tokens::life_ends_for_everybody,
+            tokens::of_many_keys_at_once_exactly_one_gets_in,
+            tokens::a_token_whose_alias_is_refused_is_not_there_either,
+            tokens::a_reusable_token_takes_one_key_after_another_while_it_lives,
+            tokens::tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret,
+            tokens::nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use,
+        }
+    };
+    ($fixture:path, $($file:ident::$promise:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                $crate::store::contract::$file::$promise($fixture().await).await;
+            }
+        )*
+    };
+}
+
+pub(super) use contract;

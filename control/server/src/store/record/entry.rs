@@ -1,0 +1,251 @@
+//! A registration entry: its fields, which of them an update sets, and SPIRE's rules for them.
+
+use std::collections::HashSet;
+
+use svidecar_id::{SpiffeId, TrustDomain};
+use uuid::Uuid;
+
+use super::Selector;
+use crate::store::error::StoreError;
+
+/// Longest entry ID in bytes, as in SPIRE.
+const MAX_ENTRY_ID_BYTES: usize = 255;
+/// Longest hint in bytes, as in SPIRE.
+const MAX_HINT_BYTES: usize = 1024;
+/// Most selectors, DNS names or federated trust domains of one entry.
+const MAX_LIST: usize = 1000;
+
+/// A registration entry: workloads with these selectors, on agents below this parent, get this SPIFFE ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRecord {
+    /// The entry's ID; empty in a new one lets the store choose a UUID.
+    pub id: String,
+    /// The identity it gives.
+    pub spiffe_id: SpiffeId,
+    /// An agent, a node alias, or `spiffe://TD/spire/server` for a node alias itself.
+    pub parent_id: SpiffeId,
+    /// What a workload must show, all of them; in the order given, without duplicates.
+    pub selectors: Vec<Selector>,
+    /// TTL of X.509-SVIDs, 0 for the server's default.
+    pub x509_svid_ttl: i32,
+    /// TTL of JWT-SVIDs, 0 for the server's default.
+    pub jwt_svid_ttl: i32,
+    /// Trust domains whose bundles the workload gets.
+    pub federates_with: Vec<TrustDomain>,
+    /// May use the administration API over TCP.
+    pub admin: bool,
+    /// May have a CA certificate signed.
+    pub downstream: bool,
+    /// When the entry ends; 0 is never.
+    pub expires_at: i64,
+    /// DNS names of its X.509-SVIDs; the first is the subject's common name too.
+    pub dns_names: Vec<String>,
+    /// Counts the updates.
+    pub revision: i64,
+    /// Whether the SVID is meant for an SVID store.
+    pub store_svid: bool,
+    /// Tells the workload which of its SVIDs this is.
+    pub hint: String,
+    /// When it was created.
+    pub created_at: i64,
+    /// Whether agents issue its X.509-SVID only when asked.
+    pub disable_x509_svid_prefetch: bool,
+    /// Whether its JWT-SVIDs carry a `jti`.
+    pub jwt_svid_include_jti: bool,
+}
+
+impl EntryRecord {
+    /// A new entry with nothing but the required parts.
+    #[must_use]
+    pub fn new(spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: Vec<Selector>) -> Self {
+        Self {
+            id: String::new(),
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_svid_ttl: 0,
+            jwt_svid_ttl: 0,
+            federates_with: Vec::new(),
+            admin: false,
+            downstream: false,
+            expires_at: 0,
+            dns_names: Vec::new(),
+            revision: 0,
+            store_svid: false,
+            hint: String::new(),
+            created_at: 0,
+            disable_x509_svid_prefetch: false,
+            jwt_svid_include_jti: false,
+        }
+    }
+
+    /// Whether this is the entry that `CreateJoinToken` makes for a token's agent ID; it goes with the agent.
+    #[must_use]
+    pub fn is_token_alias(&self) -> bool {
+        matches!(self.selectors.as_slice(), [only] if only.kind == "spiffe_id" && only.value == self.parent_id.as_str())
+    }
+
+    /// As it is stored when it is new: without duplicates, with an ID, created at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`].
+    pub fn into_new(mut self, now: i64) -> Result<Self, StoreError> {
+        self.dedupe();
+        self.validate()?;
+        if self.id.is_empty() {
+            // `created_at` counts seconds. IDs that grow let agents put the older of two entries first all the same.
+            self.id = Uuid::now_v7().to_string();
+        }
+        self.created_at = now;
+        self.revision = 0;
+        Ok(self)
+    }
+
+    /// With the fields that `mask` names as they are in `changes`, and one more revision.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`].
+    pub fn updated(mut self, changes: Self, mask: EntryMask) -> Result<Self, StoreError> {
+        mask.apply(changes, &mut self);
+        self.dedupe();
+        self.validate()?;
+        self.revision += 1;
+        Ok(self)
+    }
+
+    /// Federates with that trust domain no more, in one more revision.
+    pub fn dissociate(&mut self, trust_domain: &TrustDomain) {
+        self.federates_with.retain(|name| name != trust_domain);
+        self.revision += 1;
+    }
+
+    /// Whether it gives the same SPIFFE ID to the same workloads: SPIRE calls that similar, and keeps only one.
+    #[must_use]
+    pub fn is_similar_to(&self, other: &Self) -> bool {
+        self.spiffe_id == other.spiffe_id
+            && self.parent_id == other.parent_id
+            && self.selectors.iter().collect::<HashSet<_>>() == other.selectors.iter().collect()
+    }
+
+    /// Drops duplicates in the lists, keeping the first of each.
+    fn dedupe(&mut self) {
+        dedupe(&mut self.selectors);
+        dedupe(&mut self.federates_with);
+        dedupe(&mut self.dns_names);
+    }
+
+    /// SPIRE's rules for an entry, and bounds on its lists.
+    fn validate(&self) -> Result<(), StoreError> {
+        let invalid = |what: &str| Err(StoreError::Invalid(format!("invalid registration entry: {what}")));
+        if self.selectors.is_empty() {
+            return invalid("missing selector list");
+        }
+        if self.selectors.iter().any(|s| s.kind.is_empty() || s.kind.contains(':') || s.value.is_empty()) {
+            return invalid("a selector must be formatted as type:value, with no `:` in the type");
+        }
+        if self.id.len() > MAX_ENTRY_ID_BYTES {
+            return invalid("entry ID too long");
+        }
+        if !self.id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
+            return invalid("entry ID contains invalid characters");
+        }
+        if self.x509_svid_ttl < 0 || self.jwt_svid_ttl < 0 || self.expires_at < 0 {
+            return invalid("a TTL or expiry is negative");
+        }
+        if self.hint.len() > MAX_HINT_BYTES {
+            return invalid("hint is too long, max length is 1024 characters");
+        }
+        if self.selectors.len().max(self.dns_names.len()).max(self.federates_with.len()) > MAX_LIST {
+            return invalid("more than 1000 selectors, DNS names or federated trust domains");
+        }
+        if self.store_svid {
+            if self.disable_x509_svid_prefetch {
+                return invalid("specifying cache behaviour is incompatible with storable SVIDs");
+            }
+            let mut kinds = self.selectors.iter().map(|s| &s.kind);
+            let first = kinds.next();
+            if !kinds.all(|kind| Some(kind) == first) {
+                return invalid("selector types must be the same when store SVID is enabled");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which fields of an entry an update sets; the others stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one per field of the API's mask")]
+#[expect(missing_docs, reason = "each is named after the field of the record it stands for")]
+pub struct EntryMask {
+    pub spiffe_id: bool,
+    pub parent_id: bool,
+    pub selectors: bool,
+    pub x509_svid_ttl: bool,
+    pub jwt_svid_ttl: bool,
+    pub federates_with: bool,
+    pub admin: bool,
+    pub downstream: bool,
+    pub expires_at: bool,
+    pub dns_names: bool,
+    pub store_svid: bool,
+    pub hint: bool,
+    pub disable_x509_svid_prefetch: bool,
+    pub jwt_svid_include_jti: bool,
+}
+
+impl EntryMask {
+    /// Every field.
+    pub const ALL: Self = Self {
+        spiffe_id: true,
+        parent_id: true,
+        selectors: true,
+        x509_svid_ttl: true,
+        jwt_svid_ttl: true,
+        federates_with: true,
+        admin: true,
+        downstream: true,
+        expires_at: true,
+        dns_names: true,
+        store_svid: true,
+        hint: true,
+        disable_x509_svid_prefetch: true,
+        jwt_svid_include_jti: true,
+    };
+
+    /// Copies the chosen fields.
+    fn apply(self, from: EntryRecord, to: &mut EntryRecord) {
+        macro_rules! copy {
+            ($($field:ident),*) => { $(if self.$field { to.$field = from.$field; })* };
+        }
+        copy!(
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_svid_ttl,
+            jwt_svid_ttl,
+            federates_with,
+            admin,
+            downstream,
+            expires_at,
+            dns_names,
+            store_svid,
+            hint,
+            disable_x509_svid_prefetch,
+            jwt_svid_include_jti
+        );
+    }
+}
+
+fn dedupe<T: Clone + Eq + std::hash::Hash>(list: &mut Vec<T>) {
+    let mut seen = HashSet::with_capacity(list.len());
+    list.retain(|item| seen.insert(item.clone()));
+}
+
+/// What became of a new entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was stored, with its ID and creation time.
+    New(EntryRecord),
+    /// An entry with the same SPIFFE ID, parent ID and selectors (or the same entry ID) was there, and stays as it is.
+    Similar(EntryRecord),
+}

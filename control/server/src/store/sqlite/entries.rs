@@ -1,0 +1,256 @@
+//! Registration entries, with their lists in tables of their own.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use svidecar_id::{SpiffeId, TrustDomain};
+
+use super::{conditions, events, rows};
+use crate::store::{
+    error::StoreError,
+    filter::{EntryFilter, Page, PageRequest},
+    record::{Created, EntryMask, EntryRecord, Selector},
+    snapshot::EventKind,
+};
+
+/// The columns that [`header`] reads, in its order.
+const COLUMNS: &str = "seq, id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, downstream, expires_at, \
+     revision, store_svid, hint, created_at, disable_x509_svid_prefetch, jwt_svid_include_jti";
+
+/// Stores one entry, unless a similar one is there.
+pub(super) fn create(connection: &Connection, entry: EntryRecord, now: i64) -> Result<Created, StoreError> {
+    let has_id = !entry.id.is_empty();
+    let entry = entry.into_new(now)?;
+    if let Some(similar) = find_similar(connection, &entry)? {
+        return Ok(Created::Similar(similar));
+    }
+    if has_id && let Some(same_id) = find(connection, &entry.id)? {
+        return Ok(Created::Similar(same_id));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO entries (id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, downstream, expires_at, \
+             revision, store_svid, hint, created_at, disable_x509_svid_prefetch, jwt_svid_include_jti) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            entry.id,
+            entry.spiffe_id.as_str(),
+            entry.parent_id.as_str(),
+            entry.x509_svid_ttl,
+            entry.jwt_svid_ttl,
+            entry.admin,
+            entry.downstream,
+            entry.expires_at,
+            entry.revision,
+            entry.store_svid,
+            entry.hint,
+            entry.created_at,
+            entry.disable_x509_svid_prefetch,
+            entry.jwt_svid_include_jti,
+        ])?;
+    let seq = connection.last_insert_rowid();
+    write_selectors(connection, seq, &entry.selectors)?;
+    write_dns_names(connection, seq, &entry.dns_names)?;
+    write_federates_with(connection, seq, &entry.federates_with)?;
+    events::append(connection, EventKind::Entry, &entry.id)?;
+    Ok(Created::New(entry))
+}
+
+/// Sets the fields that `mask` names of the entry with the ID of `changes`.
+pub(super) fn update(
+    connection: &Connection,
+    changes: EntryRecord,
+    mask: EntryMask,
+) -> Result<EntryRecord, StoreError> {
+    let entry = find(connection, &changes.id)?.ok_or_else(|| StoreError::not_found("entry", &changes.id))?;
+    let entry = entry.updated(changes, mask)?;
+    rewrite(connection, &entry)?;
+    Ok(entry)
+}
+
+/// Writes all of an entry over the one with its ID, and says so in the event log.
+pub(super) fn rewrite(connection: &Connection, entry: &EntryRecord) -> Result<(), StoreError> {
+    let seq: i64 = connection
+        .prepare_cached(
+            "UPDATE entries SET spiffe_id = ?, parent_id = ?, x509_svid_ttl = ?, jwt_svid_ttl = ?, admin = ?, \
+             downstream = ?, expires_at = ?, revision = ?, store_svid = ?, hint = ?, disable_x509_svid_prefetch = ?, \
+             jwt_svid_include_jti = ? WHERE id = ? RETURNING seq",
+        )?
+        .query_row(
+            params![
+                entry.spiffe_id.as_str(),
+                entry.parent_id.as_str(),
+                entry.x509_svid_ttl,
+                entry.jwt_svid_ttl,
+                entry.admin,
+                entry.downstream,
+                entry.expires_at,
+                entry.revision,
+                entry.store_svid,
+                entry.hint,
+                entry.disable_x509_svid_prefetch,
+                entry.jwt_svid_include_jti,
+                entry.id,
+            ],
+            |row| row.get(0),
+        )?;
+    for table in ["entry_selectors", "entry_dns_names", "entry_federates_with"] {
+        connection.prepare_cached(&format!("DELETE FROM {table} WHERE entry = ?"))?.execute([seq])?;
+    }
+    write_selectors(connection, seq, &entry.selectors)?;
+    write_dns_names(connection, seq, &entry.dns_names)?;
+    write_federates_with(connection, seq, &entry.federates_with)?;
+    events::append(connection, EventKind::Entry, &entry.id)
+}
+
+/// Deletes the entries whose end is before `now`.
+pub(super) fn prune(connection: &Connection, now: i64) -> Result<Vec<EntryRecord>, StoreError> {
+    let ids: Vec<String> = connection
+        .prepare_cached("SELECT id FROM entries WHERE expires_at > 0 AND expires_at < ? ORDER BY seq")?
+        .query_map([now], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    ids.iter().map(|id| delete(connection, id)).collect()
+}
+
+/// The entry that is similar, if there is one.
+fn find_similar(connection: &Connection, entry: &EntryRecord) -> Result<Option<EntryRecord>, StoreError> {
+    // By ID and parent, which few entries share; a selector may be that of every entry there is.
+    let sql = format!("SELECT {COLUMNS} FROM entries WHERE spiffe_id = ? AND parent_id = ? ORDER BY seq");
+    let candidates = connection
+        .prepare_cached(&sql)?
+        .query_map([entry.spiffe_id.as_str(), entry.parent_id.as_str()], header)?
+        .collect::<Result<Vec<_>, _>>()?;
+    for candidate in candidates {
+        let (_, candidate) = complete(connection, candidate)?;
+        if candidate.is_similar_to(entry) {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
+}
+
+/// The entries directly below a parent.
+pub(super) fn below(connection: &Connection, parent: &SpiffeId) -> Result<Vec<EntryRecord>, StoreError> {
+    let filter = EntryFilter { parent_id: Some(parent.clone()), ..EntryFilter::default() };
+    Ok(list(connection, &filter, &PageRequest::default())?.items)
+}
+
+/// Reads one entry by its ID.
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<EntryRecord>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM entries WHERE id = ?");
+    let found = connection.prepare_cached(&sql)?.query_row([id], header).optional()?;
+    found.map(|found| complete(connection, found).map(|(_, entry)| entry)).transpose()
+}
+
+/// Reads all entries, in the order of their creation.
+pub(super) fn all(connection: &Connection) -> Result<Vec<EntryRecord>, StoreError> {
+    Ok(list(connection, &EntryFilter::default(), &PageRequest::default())?.items)
+}
+
+/// Deletes one entry and says so in the event log.
+pub(super) fn delete(connection: &Connection, id: &str) -> Result<EntryRecord, StoreError> {
+    let entry = find(connection, id)?.ok_or_else(|| StoreError::not_found("entry", id))?;
+    connection.prepare_cached("DELETE FROM entries WHERE id = ?")?.execute([id])?;
+    events::append(connection, EventKind::Entry, id)?;
+    Ok(entry)
+}
+
+/// One page of the entries that pass the filter.
+pub(super) fn list(
+    connection: &Connection,
+    filter: &EntryFilter,
+    page: &PageRequest,
+) -> Result<Page<EntryRecord>, StoreError> {
+    let (condition, mut values) = conditions::entries(filter);
+    let sql =
+        format!("SELECT {COLUMNS} FROM entries e WHERE {condition} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    values.extend(conditions::bounds(page)?);
+    let headers = connection
+        .prepare_cached(&sql)?
+        .query_map(rusqlite::params_from_iter(values), header)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let entries =
+        headers.into_iter().map(|header| complete(connection, header)).collect::<Result<Vec<_>, _>>()?;
+    Ok(page.cut(entries))
+}
+
+/// How many entries pass the filter.
+pub(super) fn count(connection: &Connection, filter: &EntryFilter) -> Result<u64, StoreError> {
+    let (condition, values) = conditions::entries(filter);
+    rows::count(connection, &format!("SELECT count(*) FROM entries e WHERE {condition}"), values)
+}
+
+/// One row of `entries`: its `seq`, and the entry without its lists, which are rows of other tables.
+fn header(row: &Row<'_>) -> rusqlite::Result<(i64, EntryRecord)> {
+    let entry = EntryRecord {
+        id: row.get(1)?,
+        x509_svid_ttl: row.get(4)?,
+        jwt_svid_ttl: row.get(5)?,
+        admin: row.get(6)?,
+        downstream: row.get(7)?,
+        expires_at: row.get(8)?,
+        revision: row.get(9)?,
+        store_svid: row.get(10)?,
+        hint: row.get(11)?,
+        created_at: row.get(12)?,
+        disable_x509_svid_prefetch: row.get(13)?,
+        jwt_svid_include_jti: row.get(14)?,
+        ..EntryRecord::new(rows::spiffe_id(row, 2)?, rows::spiffe_id(row, 3)?, Vec::new())
+    };
+    Ok((row.get(0)?, entry))
+}
+
+/// Adds the lists.
+fn complete(
+    connection: &Connection,
+    (seq, mut entry): (i64, EntryRecord),
+) -> Result<(i64, EntryRecord), StoreError> {
+    entry.selectors = connection
+        .prepare_cached("SELECT type, value FROM entry_selectors WHERE entry = ? ORDER BY position")?
+        .query_map([seq], rows::selector)?
+        .collect::<Result<_, _>>()?;
+    entry.dns_names = connection
+        .prepare_cached("SELECT name FROM entry_dns_names WHERE entry = ? ORDER BY position")?
+        .query_map([seq], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    entry.federates_with = connection
+        .prepare_cached("SELECT trust_domain FROM entry_federates_with WHERE entry = ? ORDER BY position")?
+        .query_map([seq], |row| rows::trust_domain(row, 0))?
+        .collect::<Result<_, _>>()?;
+    Ok((seq, entry))
+}
+
+fn write_selectors(connection: &Connection, seq: i64, selectors: &[Selector]) -> Result<(), StoreError> {
+    let mut insert = connection
+        .prepare_cached("INSERT INTO entry_selectors (entry, position, type, value) VALUES (?, ?, ?, ?)")?;
+    for (position, selector) in (0_i64..).zip(selectors) {
+        insert.execute(params![seq, position, selector.kind, selector.value])?;
+    }
+    Ok(())
+}
+
+fn write_dns_names(connection: &Connection, seq: i64, names: &[String]) -> Result<(), StoreError> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO entry_dns_names (entry, position, name) VALUES (?, ?, ?)")?;
+    for (position, name) in (0_i64..).zip(names) {
+        insert.execute(params![seq, position, name])?;
+    }
+    Ok(())
+}
+
+fn write_federates_with(
+    connection: &Connection,
+    seq: i64,
+    trust_domains: &[TrustDomain],
+) -> Result<(), StoreError> {
+    let mut known = connection.prepare_cached("SELECT 1 FROM bundles WHERE trust_domain = ?")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO entry_federates_with (entry, position, trust_domain) VALUES (?, ?, ?)",
+    )?;
+    for (position, trust_domain) in (0_i64..).zip(trust_domains) {
+        if !known.exists([trust_domain.as_str()])? {
+            return Err(StoreError::UnknownFederatedBundle { trust_domain: trust_domain.to_string() });
+        }
+        insert.execute(params![seq, position, trust_domain.as_str()])?;
+    }
+    Ok(())
+}
