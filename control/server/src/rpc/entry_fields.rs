@@ -14,57 +14,65 @@ use crate::{
     store::{EntryFilter, EntryMask, EntryRecord, Match, Selector},
 };
 
-/// As sent, whole.
-pub fn to_proto(entry: &EntryRecord) -> types::Entry {
+/// A field of the API's entry that a mask can leave out.
+struct Field {
+    /// Whether a mask names it.
+    is_named: fn(&types::EntryMask) -> bool,
+    /// Puts it into the message.
+    send: fn(&EntryRecord, &mut types::Entry),
+    /// Names what an update by it sets; nothing for what is the server's own.
+    choose: fn(&mut EntryMask),
+}
+
+/// One line for each: its name in the API, what is sent of the `entry`, and the fields of it that an update sets by that name.
+macro_rules! fields {
+    ($entry:ident: $($name:ident = $value:expr, sets [$($set:ident),*];)*) => {
+        const FIELDS: &[Field] = &[$(Field {
+            is_named: |mask| mask.$name,
+            send: |$entry, sent| sent.$name = $value,
+            choose: |_mask| { $(_mask.$set = true;)* },
+        }),*];
+    };
+}
+
+fields! {
+    entry:
+    spiffe_id = Some((&entry.spiffe_id).into()), sets [spiffe_id];
+    parent_id = Some((&entry.parent_id).into()), sets [parent_id];
+    selectors = entry.selectors.iter().map(selectors::to_proto).collect(), sets [selectors];
+    x509_svid_ttl = entry.x509_svid_ttl, sets [x509_svid_ttl];
+    federates_with = entry.federates_with.iter().map(TrustDomain::to_string).collect(), sets [federates_with];
+    admin = entry.admin, sets [admin];
+    downstream = entry.downstream, sets [downstream];
+    expires_at = entry.expires_at, sets [expires_at];
+    dns_names = entry.dns_names.clone(), sets [dns_names];
+    revision_number = entry.revision, sets [];
+    store_svid = entry.store_svid, sets [store_svid];
+    jwt_svid_ttl = entry.jwt_svid_ttl, sets [jwt_svid_ttl];
+    hint = entry.hint.clone(), sets [hint];
+    created_at = entry.created_at, sets [];
+    additional_attributes = attributes(entry), sets [disable_x509_svid_prefetch, jwt_svid_include_jti];
+}
+
+/// The message for two fields; none when both have their default, as SPIRE does it.
+fn attributes(entry: &EntryRecord) -> Option<AdditionalAttributes> {
     let attributes = AdditionalAttributes {
         disable_x509_svid_prefetch: entry.disable_x509_svid_prefetch,
         jwt_svid_include_jti: entry.jwt_svid_include_jti,
     };
-    types::Entry {
-        id: entry.id.clone(),
-        spiffe_id: Some((&entry.spiffe_id).into()),
-        parent_id: Some((&entry.parent_id).into()),
-        selectors: entry.selectors.iter().map(selectors::to_proto).collect(),
-        x509_svid_ttl: entry.x509_svid_ttl,
-        federates_with: entry.federates_with.iter().map(TrustDomain::to_string).collect(),
-        admin: entry.admin,
-        downstream: entry.downstream,
-        expires_at: entry.expires_at,
-        dns_names: entry.dns_names.clone(),
-        revision_number: entry.revision,
-        store_svid: entry.store_svid,
-        jwt_svid_ttl: entry.jwt_svid_ttl,
-        hint: entry.hint.clone(),
-        created_at: entry.created_at,
-        additional_attributes: (attributes != AdditionalAttributes::default()).then_some(attributes),
-    }
+    (attributes != AdditionalAttributes::default()).then_some(attributes)
 }
 
-/// As sent, with the fields that the mask names; all without a mask.
+/// As sent, whole.
+pub fn to_proto(entry: &EntryRecord) -> types::Entry {
+    to_proto_masked(entry, None)
+}
+
+/// As sent, with the ID and the fields that the mask names; all without a mask.
 pub fn to_proto_masked(entry: &EntryRecord, mask: Option<&types::EntryMask>) -> types::Entry {
-    let mut sent = to_proto(entry);
-    if let Some(mask) = mask {
-        let none = types::Entry::default();
-        macro_rules! keep {
-            ($($field:ident),*) => { $(if !mask.$field { sent.$field = none.$field; })* };
-        }
-        keep!(
-            spiffe_id,
-            parent_id,
-            selectors,
-            x509_svid_ttl,
-            federates_with,
-            admin,
-            downstream,
-            expires_at,
-            dns_names,
-            revision_number,
-            store_svid,
-            jwt_svid_ttl,
-            hint,
-            created_at,
-            additional_attributes
-        );
+    let mut sent = types::Entry { id: entry.id.clone(), ..types::Entry::default() };
+    for field in FIELDS.iter().filter(|field| mask.is_none_or(field.is_named)) {
+        (field.send)(entry, &mut sent);
     }
     sent
 }
@@ -72,22 +80,11 @@ pub fn to_proto_masked(entry: &EntryRecord, mask: Option<&types::EntryMask>) -> 
 /// Which fields an update sets; the server's own (revision and creation time) never.
 pub fn input_mask(mask: Option<&types::EntryMask>) -> EntryMask {
     let Some(mask) = mask else { return EntryMask::ALL };
-    EntryMask {
-        spiffe_id: mask.spiffe_id,
-        parent_id: mask.parent_id,
-        selectors: mask.selectors,
-        x509_svid_ttl: mask.x509_svid_ttl,
-        jwt_svid_ttl: mask.jwt_svid_ttl,
-        federates_with: mask.federates_with,
-        admin: mask.admin,
-        downstream: mask.downstream,
-        expires_at: mask.expires_at,
-        dns_names: mask.dns_names,
-        store_svid: mask.store_svid,
-        hint: mask.hint,
-        disable_x509_svid_prefetch: mask.additional_attributes,
-        jwt_svid_include_jti: mask.additional_attributes,
+    let mut chosen = EntryMask::default();
+    for field in FIELDS.iter().filter(|field| (field.is_named)(mask)) {
+        (field.choose)(&mut chosen);
     }
+    chosen
 }
 
 /// Reads an entry that was sent. Its IDs and selectors may be missing when the mask leaves them out.
@@ -128,6 +125,9 @@ pub fn from_proto(
     let attributes = entry.additional_attributes.unwrap_or_default();
     Ok(EntryRecord {
         id: entry.id.clone(),
+        spiffe_id,
+        parent_id,
+        selectors,
         x509_svid_ttl: entry.x509_svid_ttl,
         jwt_svid_ttl: entry.jwt_svid_ttl,
         federates_with,
@@ -139,7 +139,8 @@ pub fn from_proto(
         hint: entry.hint.clone(),
         disable_x509_svid_prefetch: attributes.disable_x509_svid_prefetch,
         jwt_svid_include_jti: attributes.jwt_svid_include_jti,
-        ..EntryRecord::new(spiffe_id, parent_id, selectors)
+        revision: 0,
+        created_at: 0,
     })
 }
 
@@ -216,6 +217,8 @@ fn by_federates_with(by: &FederatesWithMatch) -> Result<(Match, Vec<TrustDomain>
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+
     use super::*;
 
     fn trust_domain() -> TrustDomain {
@@ -285,14 +288,33 @@ mod tests {
         assert!(from_proto(&trust_domain(), &entry, input_mask(None)).is_err());
     }
 
+    /// Whatever fields the API has: a mask of one sends the ID and that one, and sets that one or nothing.
     #[test]
-    fn an_output_mask_leaves_the_id_and_what_it_names() {
-        let record = from_proto(&trust_domain(), &sent(), EntryMask::ALL).unwrap();
-        let masked =
-            to_proto_masked(&record, Some(&types::EntryMask { hint: true, ..types::EntryMask::default() }));
-        assert_eq!(
-            masked,
-            types::Entry { id: "one".into(), hint: "internal".into(), ..types::Entry::default() }
-        );
+    fn a_mask_leaves_the_id_and_what_it_names() {
+        let pool = DescriptorPool::decode(svidecar_api::SERVER_FILE_DESCRIPTOR_SET).unwrap();
+        let described = |name: &str| pool.get_message_by_name(name).unwrap();
+        let record = EntryRecord {
+            revision: 3,
+            created_at: 4,
+            ..from_proto(&trust_domain(), &sent(), EntryMask::ALL).unwrap()
+        };
+        let mut all = EntryMask::default();
+        for field in described("spire.api.types.EntryMask").fields() {
+            let mut mask = DynamicMessage::new(described("spire.api.types.EntryMask"));
+            mask.set_field(&field, Value::Bool(true));
+            let mask: types::EntryMask = mask.transcode_to().unwrap();
+            let masked = to_proto_masked(&record, Some(&mask));
+            let mut masked_fields = DynamicMessage::new(described("spire.api.types.Entry"));
+            masked_fields.transcode_from(&masked).unwrap();
+            let names: Vec<_> = masked_fields.fields().map(|(field, _)| field.name().to_owned()).collect();
+            assert_eq!(names, ["id", field.name()]);
+
+            let chosen = input_mask(Some(&mask));
+            let is_own = matches!(field.name(), "revision_number" | "created_at");
+            assert_eq!(chosen == EntryMask::default(), is_own, "{}", field.name());
+            (FIELDS.iter().filter(|known| (known.is_named)(&mask)))
+                .for_each(|known| (known.choose)(&mut all));
+        }
+        assert_eq!(all, EntryMask::ALL);
     }
 }

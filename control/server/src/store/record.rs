@@ -5,6 +5,7 @@
 
 mod agent;
 mod bundle;
+mod columns;
 mod entry;
 mod token;
 
@@ -14,6 +15,7 @@ use svidecar_authority::UnixTime;
 
 pub use agent::{AgentRecord, JOIN_TOKEN};
 pub use bundle::{BundleChange, BundleRecord, DeleteMode, JwtAuthority, X509Authority};
+pub use columns::{Columns, Value};
 pub use entry::{Created, EntryMask, EntryRecord};
 pub use token::{Consumed, TokenRecord, TokenUse};
 

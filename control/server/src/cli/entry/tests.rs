@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, ReflectMessage as _};
 use svidecar_api::spire::api::{
     server::entry::v1::{BatchCreateEntryResponse, batch_create_entry_response, batch_delete_entry_response},
     types::{AdditionalAttributes, Selector, Spiffeid, Status},
@@ -42,6 +43,25 @@ fn full() -> Entry {
         }),
         ..plain()
     }
+}
+
+/// The entry once without each field that the API has, by the field's name.
+pub(super) fn without_each(entry: &Entry) -> Vec<(String, Entry)> {
+    let pool = DescriptorPool::decode(svidecar_api::SERVER_FILE_DESCRIPTOR_SET).unwrap();
+    let mut whole = DynamicMessage::new(pool.get_message_by_name("spire.api.types.Entry").unwrap());
+    whole.transcode_from(entry).unwrap();
+    let without = |field: FieldDescriptor| {
+        let mut message = whole.clone();
+        assert!(message.has_field(&field), "{} is not set", field.name());
+        message.clear_field(&field);
+        (field.name().to_owned(), message.transcode_to().unwrap())
+    };
+    whole.descriptor().fields().map(without).collect()
+}
+
+/// With every field set.
+pub(super) fn whole() -> Entry {
+    Entry { revision_number: 1, ..full() }
 }
 
 const PLAIN: &str = "\
@@ -92,6 +112,15 @@ fn entries_are_printed_as_spire_does() {
     assert_eq!(list(&[plain()]), format!("Found 1 entry\n{PLAIN}"));
     assert_eq!(list(&[plain(), full()]), format!("Found 2 entries\n{PLAIN}{FULL}"));
     assert!(list(&[Entry::default()]).contains("Entry ID                : (none)\n"));
+}
+
+/// Whatever fields the API has.
+#[test]
+fn every_field_is_printed_but_the_time_of_creation() {
+    let print = |entry: &Entry| printed(|console| Ok(text::one(entry, console.out())?)).0;
+    for (field, entry) in without_each(&whole()) {
+        assert_eq!(print(&entry) == print(&whole()), field == "created_at", "{field}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use svidecar_id::SpiffeId;
 
-use super::Selector;
+use super::{Selector, columns::columns};
 use crate::store::error::StoreError;
 
 /// The attestation type of agents that joined by a token.
@@ -30,6 +30,17 @@ pub struct AgentRecord {
     /// What is known about the node.
     pub selectors: Vec<Selector>,
 }
+
+columns!(AgentRecord {
+    id,
+    attestation_type,
+    serial,
+    expires_at,
+    new_serial,
+    new_expires_at,
+    can_reattest,
+    agent_version,
+} lists { selectors });
 
 impl AgentRecord {
     /// Whether it may not act any more.

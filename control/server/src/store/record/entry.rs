@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use svidecar_id::{SpiffeId, TrustDomain};
 use uuid::Uuid;
 
-use super::Selector;
+use super::{Selector, columns::columns};
 use crate::store::error::StoreError;
 
 /// Longest entry ID in bytes, as in SPIRE.
@@ -15,68 +15,119 @@ const MAX_HINT_BYTES: usize = 1024;
 /// Most selectors, DNS names or federated trust domains of one entry.
 const MAX_LIST: usize = 1000;
 
-/// A registration entry: workloads with these selectors, on agents below this parent, get this SPIFFE ID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryRecord {
-    /// The entry's ID; empty in a new one lets the store choose a UUID.
-    pub id: String,
-    /// The identity it gives.
-    pub spiffe_id: SpiffeId,
-    /// An agent, a node alias, or `spiffe://TD/spire/server` for a node alias itself.
-    pub parent_id: SpiffeId,
-    /// What a workload must show, all of them; in the order given, without duplicates.
-    pub selectors: Vec<Selector>,
-    /// TTL of X.509-SVIDs, 0 for the server's default.
-    pub x509_svid_ttl: i32,
-    /// TTL of JWT-SVIDs, 0 for the server's default.
-    pub jwt_svid_ttl: i32,
-    /// Trust domains whose bundles the workload gets.
-    pub federates_with: Vec<TrustDomain>,
-    /// May use the administration API over TCP.
-    pub admin: bool,
-    /// May have a CA certificate signed.
-    pub downstream: bool,
-    /// When the entry ends; 0 is never.
-    pub expires_at: i64,
-    /// DNS names of its X.509-SVIDs; the first is the subject's common name too.
-    pub dns_names: Vec<String>,
-    /// Counts the updates.
-    pub revision: i64,
-    /// Whether the SVID is meant for an SVID store.
-    pub store_svid: bool,
-    /// Tells the workload which of its SVIDs this is.
-    pub hint: String,
-    /// When it was created.
-    pub created_at: i64,
-    /// Whether agents issue its X.509-SVID only when asked.
-    pub disable_x509_svid_prefetch: bool,
-    /// Whether its JWT-SVIDs carry a `jti`.
-    pub jwt_svid_include_jti: bool,
+/// Declares an entry and its mask from one list of the fields, with all that goes field by field: what a new one begins
+/// with, what an update copies, and which columns a row has. What is added here is added there.
+macro_rules! entry {
+    (
+        identity { $($(#[$identity_doc:meta])* $identity:ident: $identity_type:ty,)* }
+        lists { $($(#[$list_doc:meta])* $list:ident: $list_type:ty,)* }
+        values { $($(#[$value_doc:meta])* $value:ident: $value_type:ty,)* }
+        own { $($(#[$own_doc:meta])* $own:ident: $own_type:ty,)* }
+    ) => {
+        /// A registration entry: workloads with these selectors, on agents below this parent, get this SPIFFE ID.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct EntryRecord {
+            $($(#[$identity_doc])* pub $identity: $identity_type,)*
+            $($(#[$list_doc])* pub $list: $list_type,)*
+            $($(#[$value_doc])* pub $value: $value_type,)*
+            $($(#[$own_doc])* pub $own: $own_type,)*
+        }
+
+        impl EntryRecord {
+            fn begin($($identity: $identity_type),*) -> Self {
+                Self {
+                    $($identity,)*
+                    $($list: Vec::new(),)*
+                    $($value: Default::default(),)*
+                    $($own: Default::default(),)*
+                }
+            }
+
+            /// Drops duplicates in the lists, keeping the first of each.
+            fn dedupe(&mut self) {
+                $(dedupe(&mut self.$list);)*
+            }
+
+            fn longest_list(&self) -> usize {
+                0 $(.max(self.$list.len()))*
+            }
+        }
+
+        columns!(EntryRecord { $($identity,)* $($value,)* $($own),* } lists { $($list),* });
+
+        /// Which fields of an entry an update sets; the others stay as they are, and the server's own always do.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each is named after the field of the record it stands for")]
+        pub struct EntryMask {
+            $(pub $identity: bool,)*
+            $(pub $list: bool,)*
+            $(pub $value: bool,)*
+        }
+
+        impl EntryMask {
+            /// Every field.
+            pub const ALL: Self = Self { $($identity: true,)* $($list: true,)* $($value: true,)* };
+
+            /// Copies the chosen fields.
+            fn apply(self, from: EntryRecord, to: &mut EntryRecord) {
+                $(if self.$identity { to.$identity = from.$identity; })*
+                $(if self.$list { to.$list = from.$list; })*
+                $(if self.$value { to.$value = from.$value; })*
+            }
+        }
+    };
+}
+
+entry! {
+    identity {
+        /// The identity it gives.
+        spiffe_id: SpiffeId,
+        /// An agent, a node alias, or `spiffe://TD/spire/server` for a node alias itself.
+        parent_id: SpiffeId,
+    }
+    lists {
+        /// What a workload must show, all of them; in the order given, without duplicates.
+        selectors: Vec<Selector>,
+        /// Trust domains whose bundles the workload gets.
+        federates_with: Vec<TrustDomain>,
+        /// DNS names of its X.509-SVIDs; the first is the subject's common name too.
+        dns_names: Vec<String>,
+    }
+    values {
+        /// TTL of X.509-SVIDs, 0 for the server's default.
+        x509_svid_ttl: i32,
+        /// TTL of JWT-SVIDs, 0 for the server's default.
+        jwt_svid_ttl: i32,
+        /// May use the administration API over TCP.
+        admin: bool,
+        /// May have a CA certificate signed.
+        downstream: bool,
+        /// When the entry ends; 0 is never.
+        expires_at: i64,
+        /// Whether the SVID is meant for an SVID store.
+        store_svid: bool,
+        /// Tells the workload which of its SVIDs this is.
+        hint: String,
+        /// Whether agents issue its X.509-SVID only when asked.
+        disable_x509_svid_prefetch: bool,
+        /// Whether its JWT-SVIDs carry a `jti`.
+        jwt_svid_include_jti: bool,
+    }
+    own {
+        /// The entry's ID; empty in a new one lets the store choose a UUID.
+        id: String,
+        /// Counts the updates.
+        revision: i64,
+        /// When it was created.
+        created_at: i64,
+    }
 }
 
 impl EntryRecord {
     /// A new entry with nothing but the required parts.
     #[must_use]
     pub fn new(spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: Vec<Selector>) -> Self {
-        Self {
-            id: String::new(),
-            spiffe_id,
-            parent_id,
-            selectors,
-            x509_svid_ttl: 0,
-            jwt_svid_ttl: 0,
-            federates_with: Vec::new(),
-            admin: false,
-            downstream: false,
-            expires_at: 0,
-            dns_names: Vec::new(),
-            revision: 0,
-            store_svid: false,
-            hint: String::new(),
-            created_at: 0,
-            disable_x509_svid_prefetch: false,
-            jwt_svid_include_jti: false,
-        }
+        Self { selectors, ..Self::begin(spiffe_id, parent_id) }
     }
 
     /// Whether this is the entry that `CreateJoinToken` makes for a token's agent ID; it goes with the agent.
@@ -127,13 +178,6 @@ impl EntryRecord {
             && self.selectors.iter().collect::<HashSet<_>>() == other.selectors.iter().collect()
     }
 
-    /// Drops duplicates in the lists, keeping the first of each.
-    fn dedupe(&mut self) {
-        dedupe(&mut self.selectors);
-        dedupe(&mut self.federates_with);
-        dedupe(&mut self.dns_names);
-    }
-
     /// SPIRE's rules for an entry, and bounds on its lists.
     fn validate(&self) -> Result<(), StoreError> {
         let invalid = |what: &str| Err(StoreError::Invalid(format!("invalid registration entry: {what}")));
@@ -155,7 +199,7 @@ impl EntryRecord {
         if self.hint.len() > MAX_HINT_BYTES {
             return invalid("hint is too long, max length is 1024 characters");
         }
-        if self.selectors.len().max(self.dns_names.len()).max(self.federates_with.len()) > MAX_LIST {
+        if self.longest_list() > MAX_LIST {
             return invalid("more than 1000 selectors, DNS names or federated trust domains");
         }
         if self.store_svid {
@@ -169,70 +213,6 @@ impl EntryRecord {
             }
         }
         Ok(())
-    }
-}
-
-/// Which fields of an entry an update sets; the others stay as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one per field of the API's mask")]
-#[expect(missing_docs, reason = "each is named after the field of the record it stands for")]
-pub struct EntryMask {
-    pub spiffe_id: bool,
-    pub parent_id: bool,
-    pub selectors: bool,
-    pub x509_svid_ttl: bool,
-    pub jwt_svid_ttl: bool,
-    pub federates_with: bool,
-    pub admin: bool,
-    pub downstream: bool,
-    pub expires_at: bool,
-    pub dns_names: bool,
-    pub store_svid: bool,
-    pub hint: bool,
-    pub disable_x509_svid_prefetch: bool,
-    pub jwt_svid_include_jti: bool,
-}
-
-impl EntryMask {
-    /// Every field.
-    pub const ALL: Self = Self {
-        spiffe_id: true,
-        parent_id: true,
-        selectors: true,
-        x509_svid_ttl: true,
-        jwt_svid_ttl: true,
-        federates_with: true,
-        admin: true,
-        downstream: true,
-        expires_at: true,
-        dns_names: true,
-        store_svid: true,
-        hint: true,
-        disable_x509_svid_prefetch: true,
-        jwt_svid_include_jti: true,
-    };
-
-    /// Copies the chosen fields.
-    fn apply(self, from: EntryRecord, to: &mut EntryRecord) {
-        macro_rules! copy {
-            ($($field:ident),*) => { $(if self.$field { to.$field = from.$field; })* };
-        }
-        copy!(
-            spiffe_id,
-            parent_id,
-            selectors,
-            x509_svid_ttl,
-            jwt_svid_ttl,
-            federates_with,
-            admin,
-            downstream,
-            expires_at,
-            dns_names,
-            store_svid,
-            hint,
-            disable_x509_svid_prefetch,
-            jwt_svid_include_jti
-        );
     }
 }
 

@@ -1,18 +1,15 @@
 //! Attested agents.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params, params_from_iter};
 use svidecar_id::SpiffeId;
 
 use super::{conditions, entries, events, rows};
 use crate::store::{
     error::StoreError,
     filter::{AgentFilter, Page, PageRequest},
-    record::AgentRecord,
+    record::{AgentRecord, Columns as _},
     snapshot::EventKind,
 };
-
-const COLUMNS: &str =
-    "seq, id, attestation_type, serial, expires_at, new_serial, new_expires_at, can_reattest, agent_version";
 
 /// That the agent, if it is known, may attest.
 pub(super) fn check(connection: &Connection, id: &SpiffeId) -> Result<(), StoreError> {
@@ -36,27 +33,13 @@ pub(super) fn change(
 
 /// Writes an agent, new or in place of what it was.
 pub(super) fn put(connection: &Connection, agent: &AgentRecord) -> Result<(), StoreError> {
-    let seq: i64 = connection
-        .prepare_cached(
-            "INSERT INTO agents (id, attestation_type, serial, expires_at, new_serial, new_expires_at, can_reattest, \
-             agent_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
-             attestation_type = excluded.attestation_type, serial = excluded.serial, expires_at = excluded.expires_at, \
-             new_serial = excluded.new_serial, new_expires_at = excluded.new_expires_at, \
-             can_reattest = excluded.can_reattest, agent_version = excluded.agent_version RETURNING seq",
-        )?
-        .query_row(
-            params![
-                agent.id.as_str(),
-                agent.attestation_type,
-                agent.serial,
-                agent.expires_at,
-                agent.new_serial,
-                agent.new_expires_at,
-                agent.can_reattest,
-                agent.agent_version,
-            ],
-            |row| row.get(0),
-        )?;
+    let (names, new) = (rows::names::<AgentRecord>(""), rows::names::<AgentRecord>("excluded."));
+    let marks = rows::marks::<AgentRecord>();
+    let sql = format!(
+        "INSERT INTO agents ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET ({names}) = ({new}) RETURNING seq"
+    );
+    let seq: i64 =
+        connection.prepare_cached(&sql)?.query_row(params_from_iter(agent.values()), |row| row.get(0))?;
     connection.prepare_cached("DELETE FROM agent_selectors WHERE agent = ?")?.execute([seq])?;
     let mut insert = connection.prepare_cached(
         "INSERT OR IGNORE INTO agent_selectors (agent, position, type, value) VALUES (?, ?, ?, ?)",
@@ -87,8 +70,9 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<AgentRecord>, StoreErro
 
 /// Reads one agent.
 pub(super) fn find(connection: &Connection, id: &SpiffeId) -> Result<Option<AgentRecord>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM agents WHERE id = ?");
-    let found = connection.prepare_cached(&sql)?.query_row([id.as_str()], header).optional()?;
+    let sql = format!("SELECT seq, {} FROM agents WHERE id = ?", rows::names::<AgentRecord>(""));
+    let found =
+        connection.prepare_cached(&sql)?.query_and_then([id.as_str()], rows::record)?.next().transpose()?;
     found.map(|found| complete(connection, found).map(|(_, agent)| agent)).transpose()
 }
 
@@ -99,12 +83,13 @@ pub(super) fn list(
     page: &PageRequest,
 ) -> Result<Page<AgentRecord>, StoreError> {
     let (condition, mut values) = conditions::agents(filter);
+    let names = rows::names::<AgentRecord>("a.");
     let sql =
-        format!("SELECT {COLUMNS} FROM agents a WHERE {condition} AND a.seq > ? ORDER BY a.seq LIMIT ?");
+        format!("SELECT a.seq, {names} FROM agents a WHERE {condition} AND a.seq > ? ORDER BY a.seq LIMIT ?");
     values.extend(conditions::bounds(page)?);
     let rows = connection
         .prepare_cached(&sql)?
-        .query_map(rusqlite::params_from_iter(values), header)?
+        .query_and_then(params_from_iter(values), rows::record)?
         .collect::<Result<Vec<_>, _>>()?;
     let agents = rows.into_iter().map(|row| complete(connection, row)).collect::<Result<Vec<_>, _>>()?;
     Ok(page.cut(agents))
@@ -116,22 +101,7 @@ pub(super) fn count(connection: &Connection, filter: &AgentFilter) -> Result<u64
     rows::count(connection, &format!("SELECT count(*) FROM agents a WHERE {condition}"), values)
 }
 
-/// One row of `agents`: its `seq`, and the agent without its selectors.
-fn header(row: &Row<'_>) -> rusqlite::Result<(i64, AgentRecord)> {
-    let agent = AgentRecord {
-        id: rows::spiffe_id(row, 1)?,
-        attestation_type: row.get(2)?,
-        serial: row.get(3)?,
-        expires_at: row.get(4)?,
-        new_serial: row.get(5)?,
-        new_expires_at: row.get(6)?,
-        can_reattest: row.get(7)?,
-        agent_version: row.get(8)?,
-        selectors: Vec::new(),
-    };
-    Ok((row.get(0)?, agent))
-}
-
+/// Adds the selectors.
 fn complete(
     connection: &Connection,
     (seq, mut agent): (i64, AgentRecord),

@@ -164,7 +164,7 @@ pub(super) fn list(connection: &Connection, page: &PageRequest) -> Result<Page<B
         .prepare_cached(
             "SELECT trust_domain FROM bundles WHERE trust_domain > ? ORDER BY trust_domain LIMIT ?",
         )?
-        .query_map(params![page.token, conditions::limit(page)], |row| rows::trust_domain(row, 0))?
+        .query_and_then(params![page.token, conditions::limit(page)], rows::trust_domain)?
         .collect::<Result<_, _>>()?;
     let found = names.into_iter().filter_map(|name| {
         let bundle = find(connection, &name).transpose()?;

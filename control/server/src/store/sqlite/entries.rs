@@ -1,19 +1,15 @@
 //! Registration entries, with their lists in tables of their own.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params, params_from_iter};
 use svidecar_id::{SpiffeId, TrustDomain};
 
 use super::{conditions, events, rows};
 use crate::store::{
     error::StoreError,
     filter::{EntryFilter, Page, PageRequest},
-    record::{Created, EntryMask, EntryRecord, Selector},
+    record::{Columns as _, Created, EntryMask, EntryRecord, Selector, Value},
     snapshot::EventKind,
 };
-
-/// The columns that [`header`] reads, in its order.
-const COLUMNS: &str = "seq, id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, downstream, expires_at, \
-     revision, store_svid, hint, created_at, disable_x509_svid_prefetch, jwt_svid_include_jti";
 
 /// Stores one entry, unless a similar one is there.
 pub(super) fn create(connection: &Connection, entry: EntryRecord, now: i64) -> Result<Created, StoreError> {
@@ -25,28 +21,10 @@ pub(super) fn create(connection: &Connection, entry: EntryRecord, now: i64) -> R
     if has_id && let Some(same_id) = find(connection, &entry.id)? {
         return Ok(Created::Similar(same_id));
     }
+    let (names, marks) = (rows::names::<EntryRecord>(""), rows::marks::<EntryRecord>());
     connection
-        .prepare_cached(
-            "INSERT INTO entries (id, spiffe_id, parent_id, x509_svid_ttl, jwt_svid_ttl, admin, downstream, expires_at, \
-             revision, store_svid, hint, created_at, disable_x509_svid_prefetch, jwt_svid_include_jti) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            entry.id,
-            entry.spiffe_id.as_str(),
-            entry.parent_id.as_str(),
-            entry.x509_svid_ttl,
-            entry.jwt_svid_ttl,
-            entry.admin,
-            entry.downstream,
-            entry.expires_at,
-            entry.revision,
-            entry.store_svid,
-            entry.hint,
-            entry.created_at,
-            entry.disable_x509_svid_prefetch,
-            entry.jwt_svid_include_jti,
-        ])?;
+        .prepare_cached(&format!("INSERT INTO entries ({names}) VALUES ({marks})"))?
+        .execute(params_from_iter(entry.values()))?;
     let seq = connection.last_insert_rowid();
     write_selectors(connection, seq, &entry.selectors)?;
     write_dns_names(connection, seq, &entry.dns_names)?;
@@ -69,30 +47,12 @@ pub(super) fn update(
 
 /// Writes all of an entry over the one with its ID, and says so in the event log.
 pub(super) fn rewrite(connection: &Connection, entry: &EntryRecord) -> Result<(), StoreError> {
+    let (names, marks) = (rows::names::<EntryRecord>(""), rows::marks::<EntryRecord>());
+    let sql = format!("UPDATE entries SET ({names}) = ({marks}) WHERE id = ? RETURNING seq");
+    let id = Value::Text(entry.id.clone());
     let seq: i64 = connection
-        .prepare_cached(
-            "UPDATE entries SET spiffe_id = ?, parent_id = ?, x509_svid_ttl = ?, jwt_svid_ttl = ?, admin = ?, \
-             downstream = ?, expires_at = ?, revision = ?, store_svid = ?, hint = ?, disable_x509_svid_prefetch = ?, \
-             jwt_svid_include_jti = ? WHERE id = ? RETURNING seq",
-        )?
-        .query_row(
-            params![
-                entry.spiffe_id.as_str(),
-                entry.parent_id.as_str(),
-                entry.x509_svid_ttl,
-                entry.jwt_svid_ttl,
-                entry.admin,
-                entry.downstream,
-                entry.expires_at,
-                entry.revision,
-                entry.store_svid,
-                entry.hint,
-                entry.disable_x509_svid_prefetch,
-                entry.jwt_svid_include_jti,
-                entry.id,
-            ],
-            |row| row.get(0),
-        )?;
+        .prepare_cached(&sql)?
+        .query_row(params_from_iter(entry.values().iter().chain([&id])), |row| row.get(0))?;
     for table in ["entry_selectors", "entry_dns_names", "entry_federates_with"] {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE entry = ?"))?.execute([seq])?;
     }
@@ -114,10 +74,11 @@ pub(super) fn prune(connection: &Connection, now: i64) -> Result<Vec<EntryRecord
 /// The entry that is similar, if there is one.
 fn find_similar(connection: &Connection, entry: &EntryRecord) -> Result<Option<EntryRecord>, StoreError> {
     // By ID and parent, which few entries share; a selector may be that of every entry there is.
-    let sql = format!("SELECT {COLUMNS} FROM entries WHERE spiffe_id = ? AND parent_id = ? ORDER BY seq");
+    let names = rows::names::<EntryRecord>("");
+    let sql = format!("SELECT seq, {names} FROM entries WHERE spiffe_id = ? AND parent_id = ? ORDER BY seq");
     let candidates = connection
         .prepare_cached(&sql)?
-        .query_map([entry.spiffe_id.as_str(), entry.parent_id.as_str()], header)?
+        .query_and_then([entry.spiffe_id.as_str(), entry.parent_id.as_str()], rows::record)?
         .collect::<Result<Vec<_>, _>>()?;
     for candidate in candidates {
         let (_, candidate) = complete(connection, candidate)?;
@@ -136,8 +97,8 @@ pub(super) fn below(connection: &Connection, parent: &SpiffeId) -> Result<Vec<En
 
 /// Reads one entry by its ID.
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<EntryRecord>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM entries WHERE id = ?");
-    let found = connection.prepare_cached(&sql)?.query_row([id], header).optional()?;
+    let sql = format!("SELECT seq, {} FROM entries WHERE id = ?", rows::names::<EntryRecord>(""));
+    let found = connection.prepare_cached(&sql)?.query_and_then([id], rows::record)?.next().transpose()?;
     found.map(|found| complete(connection, found).map(|(_, entry)| entry)).transpose()
 }
 
@@ -161,15 +122,16 @@ pub(super) fn list(
     page: &PageRequest,
 ) -> Result<Page<EntryRecord>, StoreError> {
     let (condition, mut values) = conditions::entries(filter);
-    let sql =
-        format!("SELECT {COLUMNS} FROM entries e WHERE {condition} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    let names = rows::names::<EntryRecord>("e.");
+    let sql = format!(
+        "SELECT e.seq, {names} FROM entries e WHERE {condition} AND e.seq > ? ORDER BY e.seq LIMIT ?"
+    );
     values.extend(conditions::bounds(page)?);
-    let headers = connection
+    let rows = connection
         .prepare_cached(&sql)?
-        .query_map(rusqlite::params_from_iter(values), header)?
+        .query_and_then(params_from_iter(values), rows::record)?
         .collect::<Result<Vec<_>, _>>()?;
-    let entries =
-        headers.into_iter().map(|header| complete(connection, header)).collect::<Result<Vec<_>, _>>()?;
+    let entries = rows.into_iter().map(|row| complete(connection, row)).collect::<Result<Vec<_>, _>>()?;
     Ok(page.cut(entries))
 }
 
@@ -177,26 +139,6 @@ pub(super) fn list(
 pub(super) fn count(connection: &Connection, filter: &EntryFilter) -> Result<u64, StoreError> {
     let (condition, values) = conditions::entries(filter);
     rows::count(connection, &format!("SELECT count(*) FROM entries e WHERE {condition}"), values)
-}
-
-/// One row of `entries`: its `seq`, and the entry without its lists, which are rows of other tables.
-fn header(row: &Row<'_>) -> rusqlite::Result<(i64, EntryRecord)> {
-    let entry = EntryRecord {
-        id: row.get(1)?,
-        x509_svid_ttl: row.get(4)?,
-        jwt_svid_ttl: row.get(5)?,
-        admin: row.get(6)?,
-        downstream: row.get(7)?,
-        expires_at: row.get(8)?,
-        revision: row.get(9)?,
-        store_svid: row.get(10)?,
-        hint: row.get(11)?,
-        created_at: row.get(12)?,
-        disable_x509_svid_prefetch: row.get(13)?,
-        jwt_svid_include_jti: row.get(14)?,
-        ..EntryRecord::new(rows::spiffe_id(row, 2)?, rows::spiffe_id(row, 3)?, Vec::new())
-    };
-    Ok((row.get(0)?, entry))
 }
 
 /// Adds the lists.
@@ -214,7 +156,7 @@ fn complete(
         .collect::<Result<_, _>>()?;
     entry.federates_with = connection
         .prepare_cached("SELECT trust_domain FROM entry_federates_with WHERE entry = ? ORDER BY position")?
-        .query_map([seq], |row| rows::trust_domain(row, 0))?
+        .query_and_then([seq], rows::trust_domain)?
         .collect::<Result<_, _>>()?;
     Ok((seq, entry))
 }

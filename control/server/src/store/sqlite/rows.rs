@@ -1,15 +1,63 @@
-//! What several tables hold, read from their rows.
+//! Records as rows, and what several tables hold.
 
 use rusqlite::{
-    Connection, Row, params_from_iter,
-    types::{Type, Value},
+    Connection, Row, ToSql, params_from_iter,
+    types::{self, FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
-use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_id::TrustDomain;
 
-use crate::store::{error::StoreError, record::Selector};
+use crate::store::{
+    error::StoreError,
+    record::{Columns, Selector, Value},
+};
+
+/// The columns of a record, each `before` its name: `id, spiffe_id, …`.
+pub(super) fn names<R: Columns>(before: &str) -> String {
+    let names: Vec<_> = R::NAMES.iter().map(|name| format!("{before}{name}")).collect();
+    names.join(", ")
+}
+
+/// As many parameters: `?, ?, …`.
+pub(super) fn marks<R: Columns>() -> String {
+    vec!["?"; R::NAMES.len()].join(", ")
+}
+
+/// Reads a row of `seq` and [`names`].
+pub(super) fn record<R: Columns>(row: &Row<'_>) -> Result<(i64, R), StoreError> {
+    let mut column = 0;
+    let record = R::read(|| {
+        column += 1;
+        Ok(row.get(column)?)
+    })?;
+    Ok((row.get(0)?, record))
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Flag(flag) => flag.to_sql(),
+            Self::Integer(number) => number.to_sql(),
+            Self::Text(text) => text.to_sql(),
+        }
+    }
+}
+
+impl FromSql for Value {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Integer(number) => Ok(Self::Integer(number)),
+            ValueRef::Text(_) => Ok(Self::Text(value.as_str()?.to_owned())),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
 
 /// Runs a statement that counts.
-pub(super) fn count(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+pub(super) fn count(
+    connection: &Connection,
+    sql: &str,
+    values: Vec<types::Value>,
+) -> Result<u64, StoreError> {
     let count: i64 = connection.prepare_cached(sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
@@ -19,16 +67,8 @@ pub(super) fn selector(row: &Row<'_>) -> rusqlite::Result<Selector> {
     Ok(Selector { kind: row.get(0)?, value: row.get(1)? })
 }
 
-/// Reads a column that holds a SPIFFE ID.
-pub(super) fn spiffe_id(row: &Row<'_>, column: usize) -> rusqlite::Result<SpiffeId> {
-    let text: String = row.get(column)?;
-    SpiffeId::parse(&text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
-}
-
-/// Reads a column that holds the name of a trust domain.
-pub(super) fn trust_domain(row: &Row<'_>, column: usize) -> rusqlite::Result<TrustDomain> {
-    let text: String = row.get(column)?;
-    TrustDomain::parse(&text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+/// Reads a row of the name of a trust domain.
+pub(super) fn trust_domain(row: &Row<'_>) -> Result<TrustDomain, StoreError> {
+    let name: String = row.get(0)?;
+    TrustDomain::parse(&name).map_err(|error| StoreError::corrupt("trust domain", error))
 }

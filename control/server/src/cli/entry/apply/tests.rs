@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs, path::Path};
 use svidecar_api::spire::api::types::Entry;
 
 use super::*;
+use crate::cli::entry::tests::{whole, without_each};
 
 const FILE: &str = "
 entries:
@@ -71,6 +72,16 @@ fn changes_are_shown_field_by_field() {
         stored[0].id
     );
     assert_eq!(printed(&plan, true), expected);
+}
+
+/// Whatever fields the API has: what `apply` did not compare it would never change.
+#[test]
+fn every_field_is_compared_but_the_identity_and_the_servers_own() {
+    const OTHERS: [&str; 6] = ["id", "spiffe_id", "parent_id", "selectors", "revision_number", "created_at"];
+    for (field, entry) in without_each(&whole()) {
+        let is_same = plan::fields(&entry) == plan::fields(&whole());
+        assert_eq!(is_same, OTHERS.contains(&field.as_str()), "{field}");
+    }
 }
 
 #[test]
