@@ -178,7 +178,8 @@ impl Connection {
     /// This much data of the stream was written.
     fn count_sent(&mut self, key: Key, count: usize) -> Result<(), StreamError> {
         let slot = self.streams.get(key);
-        slot.stalled = false;
+        // Who only asks again has not moved.
+        slot.stalled &= count == 0;
         slot.send_window -= count as i64;
         self.send_window -= count as i64;
         if let Some(left) = &mut slot.to_send {

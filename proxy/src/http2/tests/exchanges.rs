@@ -299,6 +299,24 @@ fn those_who_get_no_room_are_ended_after_two_looks() {
 }
 
 #[test]
+fn who_asks_for_room_once_more_has_not_moved() {
+    run(async {
+        let client = client_of(&Settings::default(), |_, stream| async move {
+            let _unread = stream;
+            std::future::pending().await
+        });
+        let mut stream = client.open(&request("POST", "/"), false).unwrap();
+        for _ in 0..50 {
+            while matches!(send(&mut stream, &[0; 10_000]).now_or_never(), Some(Ok(()))) {}
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.tend(), 0);
+        assert!(send(&mut stream, b"more").now_or_never().is_none());
+        assert_eq!(client.tend(), 1);
+    });
+}
+
+#[test]
 fn phases_tell_what_a_connection_is_busy_with() {
     run(async {
         let Both { client, server, .. } = both();
