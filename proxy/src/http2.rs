@@ -19,18 +19,16 @@ pub mod settings;
 mod stream;
 mod streams;
 mod tunnel;
-mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use frame::PREFACE;
-pub use session::{LAST_WORDS, PROBE_EVERY, Phase, Session, TEND_EVERY};
+pub use session::{PROBE_EVERY, Phase, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;
 pub use tunnel::Tunnel;
-pub use watch::Watch;
 
 /// Which end of a connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,24 +2,28 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
 };
 
 use svidecar_code::Code;
-use tokio::time::Instant;
 use tracing::debug;
 
-use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request};
+use super::{
+    caller::{Caller, Timeouts},
+    downstream::Downstream,
+    exchange::Exchange,
+    request,
+};
 use crate::{
     http1::Framing,
-    http2::{ErrorCode, LAST_WORDS, Phase, Role, Session, Settings, Stream, TEND_EVERY},
+    http2::{ErrorCode, Role, Session, Settings, Stream},
     io,
     message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, refusal::Refusal},
     runtime::{
-        connections::{Ending, Follower, Over},
+        connections::{Ending, Event, Fate, Follower, Over},
         drain::Direction,
+        driver::{Driven, Terms, drive},
     },
 };
 
@@ -33,62 +37,40 @@ pub async fn serve(
     mut stream: io::Transport,
     read: io::Buffer,
     mut follower: Follower,
-    mut accept: impl FnMut(&Session, RequestHead, Stream),
+    accept: impl FnMut(&Session, RequestHead, Stream),
 ) {
     let session = Session::new(Role::Server, settings);
     session.resume(read);
-    let timeouts = caller.timeouts();
-    let (mut was, mut is_told) = (None, false);
-    let end = poll_fn(|cx: &mut Context<'_>| {
-        loop {
-            let end = session.poll_drive(cx, &mut stream);
-            while let Some((head, stream)) = session.accept() {
-                accept(&session, head, stream);
-            }
-            if let Poll::Ready(end) = end {
-                return Poll::Ready(end.map_err(|error| error.to_string()));
-            }
-            let phase = session.phase();
-            // A busy peer may be in the middle of another head whenever one looks.
-            let progress = if phase == Phase::Head { session.progress() } else { 0 };
-            let now = (phase, progress, is_told);
-            if was.replace(now) != Some(now) {
-                follower.set_timer(Instant::now().checked_add(match phase {
-                    Phase::Head => timeouts.head,
-                    Phase::Busy => TEND_EVERY,
-                    Phase::Idle if !is_told => timeouts.idle,
-                    Phase::Idle | Phase::Closing => LAST_WORDS,
-                }));
-            }
-            let is_over = match follower.poll_over(cx, |event| caller.judge(event, None)) {
-                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_string())),
-                Poll::Ready(Over::TimedOut) if phase == Phase::Busy => {
-                    session.tend();
-                    was = None;
-                    continue;
-                }
-                Poll::Ready(Over::TimedOut) if phase == Phase::Head => {
-                    return Poll::Ready(Err("a frame was not complete in time".to_owned()));
-                }
-                Poll::Ready(Over::TimedOut) if phase == Phase::Closing || is_told => {
-                    return Poll::Ready(Err("the peer did not hear that the connection ends".to_owned()));
-                }
-                Poll::Ready(Over::TimedOut) => true,
-                Poll::Pending => follower.is_finishing(),
-            };
-            if !is_over || is_told {
-                return Poll::Pending;
-            }
-            // What tells the other side is yet to be written.
-            is_told = true;
-            session.shutdown();
-        }
-    })
-    .await;
-    if let Err(error) = end {
-        debug!(error, "A connection of HTTP/2 failed");
+    let Timeouts { head, idle } = caller.timeouts();
+    let mut requests = Requests { caller, accept };
+    let terms = Terms::Server { head, idle };
+    if let Err(error) = drive(&session, &mut stream, &mut follower, terms, &mut requests).await {
+        debug!(error = error.to_string(), "A connection of HTTP/2 failed");
     }
-    session.close();
+}
+
+/// The requests of a connection, and whose they are.
+struct Requests<A> {
+    caller: Rc<dyn Caller>,
+    accept: A,
+}
+
+impl<A: FnMut(&Session, RequestHead, Stream)> Driven for Requests<A> {
+    fn turned(&mut self, session: &Session) {
+        while let Some((head, stream)) = session.accept() {
+            (self.accept)(session, head, stream);
+        }
+    }
+
+    fn judge(&mut self, event: Event) -> Fate {
+        self.caller.judge(event, None)
+    }
+
+    fn is_leaving(&self, _: &Session) -> bool {
+        false
+    }
+
+    fn told(&mut self) {}
 }
 
 /// Exchanges of a connection that wait for its later requests.

@@ -25,9 +25,6 @@ const READ_TURN: usize = FLIGHT;
 /// more: after 2.5 to 5 minutes, the latter as in Envoy.
 pub const TEND_EVERY: Duration = Duration::from_secs(150);
 
-/// How long the other side may take for what it is told last.
-pub const LAST_WORDS: Duration = Duration::from_secs(2);
-
 /// How often [`Session::probe`] wants to be called. A peer that says nothing from one look to the one after the next is gone: its
 /// network was cut, and nobody closed the connection.
 pub const PROBE_EVERY: Duration = Duration::from_secs(8);
@@ -193,8 +190,8 @@ impl Session {
     }
 
     /// Asks a peer that has said nothing since the last call, or since the first stream was opened, whether it is there, and
-    /// ends the connection with one that did not answer; called each [`PROBE_EVERY`] while streams run ([`super::Watch`]),
-    /// toward peers that take it well (servers of gRPC do not).
+    /// ends the connection with one that did not answer; called each [`PROBE_EVERY`] while streams run, toward peers
+    /// that take it well (servers of gRPC do not).
     pub fn probe(&self) {
         let mut inner = self.0.borrow_mut();
         inner.life = match inner.life {

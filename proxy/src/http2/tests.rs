@@ -6,5 +6,5 @@ mod flow;
 mod interop;
 mod rules;
 mod sizes;
-mod support;
+pub mod support;
 mod tunnels;

@@ -214,4 +214,4 @@ pub fn time_to_leave(not_after: UnixTime, now: UnixTime, spread: f64) -> Duratio
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,27 +6,24 @@
 use std::{
     future::{Future, poll_fn},
     rc::{Rc, Weak},
-    task::{Context, Poll},
 };
 
 use svidecar_code::Code;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use tracing::{debug, info};
 
 use super::{connect::Offer, facts::ConnectionFacts, pool::Pool};
 use crate::{
-    http2::{
-        LAST_WORDS, OpenError, PROBE_EVERY, Role, Session, Settings, StreamError, TEND_EVERY, Tunnel, Watch,
-        settings::LONG_FRAME,
-    },
+    http2::{OpenError, Role, Session, Settings, StreamError, Tunnel, settings::LONG_FRAME},
     io::Transport,
     message::{
         RequestHead, ResponseHead,
         refusal::{ERROR_HEADER, Refusal},
     },
     runtime::{
-        connections::{Ending, Event, Fate, Follower, LOSER_GRACE, Over},
+        connections::{Ending, Event, Fate, Follower, LOSER_GRACE},
         drain::Direction,
+        driver::{Driven, Terms, drive},
         worker::Worker,
     },
 };
@@ -83,7 +80,7 @@ impl Shared {
             follower.expire_after(left);
         }
         let this = Self { session, facts, is_svidecar, settled: Rc::default() };
-        worker.spawn(drive(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, follower));
+        worker.spawn(keep(Rc::clone(worker), this.clone(), Rc::downgrade(pool), stream, follower));
         this
     }
 
@@ -178,98 +175,74 @@ fn plain_code(value: &[u8]) -> Option<&str> {
 }
 
 /// Drives the connection until its last stream has ended, it is idle for too long, or it is cut.
-async fn drive(
+async fn keep(
     worker: Rc<Worker>,
     shared: Shared,
     pool: Weak<Pool>,
     mut stream: Transport,
     mut follower: Follower,
 ) {
-    let Shared { session, facts, settled, .. } = &shared;
-    let judge = |event| match event {
-        Event::Changed if facts.objection(&worker).is_some() => {
-            Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
-        }
-        Event::PeerExpired => {
-            info!(upstream = %facts.spec.name, address = facts.address, "The server's SVID expires; its connection takes no new request");
-            Fate::Finishes(Ending::PeerExpired, None)
-        }
-        Event::Changed | Event::Draining => Fate::GoesOn,
-    };
-    let (mut was, mut is_told, mut is_settled) = (None, false, false);
-    // Other servers may take PINGs without data for an attack.
-    let mut watch = Watch::new(if shared.is_svidecar { PROBE_EVERY } else { TEND_EVERY });
-    let mut tended = Instant::now();
-    let end = poll_fn(|cx: &mut Context<'_>| {
-        loop {
-            if let Poll::Ready(end) = session.poll_drive(cx, &mut stream) {
-                return Poll::Ready(end.map_err(|error| error.to_string()));
-            }
-            if !is_settled && session.is_settled() {
-                is_settled = true;
-                settled.notify_waiters();
-            }
-            let is_idle = session.active_streams() == 0;
-            if is_idle {
-                watch.rest(session);
-            }
-            if was.replace((is_idle, is_told)) != Some((is_idle, is_told)) {
-                follower.set_timer(match is_idle {
-                    false => watch.due(),
-                    true if is_told || session.is_closed() => Instant::now().checked_add(LAST_WORDS),
-                    true => Instant::now().checked_add(facts.spec.idle_timeout),
-                });
-            }
-            let over = follower.poll_over(cx, judge);
-            let is_sent_away = session.obstacle() == Some(OpenError::GoingAway);
-            let is_over = follower.is_finishing() || facts.is_retired() || is_sent_away;
-            match over {
-                Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(ending.code().to_string())),
-                Poll::Ready(Over::TimedOut) if !is_idle => {
-                    if shared.is_svidecar {
-                        session.probe();
-                    }
-                    if tended.elapsed() >= TEND_EVERY {
-                        tended = Instant::now();
-                        session.tend();
-                    }
-                    watch.looked();
-                    was = None;
-                    continue;
-                }
-                Poll::Ready(Over::TimedOut) if is_told || session.is_closed() => {
-                    return Poll::Ready(Err("the server did not hear that the connection ends".to_owned()));
-                }
-                Poll::Pending if !is_over => return Poll::Pending,
-                Poll::Ready(Over::TimedOut) | Poll::Pending => {}
-            }
-            if std::mem::replace(&mut is_told, true) {
-                return Poll::Pending;
-            }
-            facts.retire();
-            // What tells the other side is yet to be written; and it waits for the streams that wait for a request.
-            session.shutdown();
-            if let Some(pool) = pool.upgrade() {
-                pool.close_retired();
-            }
-        }
-    })
-    .await;
+    let Shared { session, facts, settled, is_svidecar } = &shared;
+    let terms = Terms::Client { idle: facts.spec.idle_timeout, probes: *is_svidecar };
+    let mut kept = Kept { worker: &worker, shared: &shared, pool, is_settled: false };
+    let end = drive(session, &mut stream, &mut follower, terms, &mut kept).await;
     facts.retire();
     if let Err(error) = end {
-        debug!(upstream = %facts.spec.name, address = facts.address, error, "A shared connection failed");
+        debug!(upstream = %facts.spec.name, address = facts.address, error = error.to_string(), "A shared connection failed");
     }
-    session.close();
     settled.notify_waiters();
+}
+
+/// A connection as its driver sees it.
+struct Kept<'k> {
+    worker: &'k Worker,
+    shared: &'k Shared,
+    pool: Weak<Pool>,
+    is_settled: bool,
+}
+
+impl Driven for Kept<'_> {
+    fn turned(&mut self, session: &Session) {
+        if !self.is_settled && session.is_settled() {
+            self.is_settled = true;
+            self.shared.settled.notify_waiters();
+        }
+    }
+
+    fn judge(&mut self, event: Event) -> Fate {
+        let facts = &self.shared.facts;
+        match event {
+            Event::Changed if facts.objection(self.worker).is_some() => {
+                Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
+            }
+            Event::PeerExpired => {
+                info!(upstream = %facts.spec.name, address = facts.address, "The server's SVID expires; its connection takes no new request");
+                Fate::Finishes(Ending::PeerExpired, None)
+            }
+            Event::Changed | Event::Draining => Fate::GoesOn,
+        }
+    }
+
+    fn is_leaving(&self, session: &Session) -> bool {
+        self.shared.facts.is_retired() || session.obstacle() == Some(OpenError::GoingAway)
+    }
+
+    fn told(&mut self) {
+        self.shared.facts.retire();
+        // The end waits for the streams that wait for a request.
+        if let Some(pool) = self.pool.upgrade() {
+            pool.close_retired();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::drive;
+    use super::keep;
     use crate::sizes::{any, hold, of};
 
     #[test]
     fn the_task_of_a_shared_connection_stays_small() {
-        hold("a shared connection", of(|| drive(any(), any(), any(), any(), any())), 610);
+        hold("a shared connection", of(|| keep(any(), any(), any(), any(), any())), 610);
     }
 }

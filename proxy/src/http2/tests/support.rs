@@ -52,7 +52,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// A peer that writes frames by hand, of a connection of ours without I/O.
 pub struct Raw {
-    pub connection: Connection,
+    pub(in crate::http2) connection: Connection,
     encoder: Encoder,
     input: Buffer,
 }

@@ -1,6 +1,4 @@
-use std::{cell::Cell, future::poll_fn, io, rc::Rc, task::Poll, time::Duration};
-
-use tokio::time::Instant;
+use std::{cell::Cell, future::poll_fn, io, rc::Rc, task::Poll};
 
 use super::support::*;
 use crate::{
@@ -200,54 +198,4 @@ fn a_peer_that_has_gone_without_a_word_is_noticed() {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         assert!(client.is_closed());
     });
-}
-
-/// Each caller gives up before the time of a look has come, and the next one comes a moment later, or much later.
-#[test]
-fn a_peer_that_has_gone_is_noticed_by_callers_in_a_hurry() {
-    for pause in [Duration::ZERO, PROBE_EVERY * 10] {
-        run(async move {
-            let (near, mut far) = pipe(64 << 10);
-            let client = Session::new(Role::Client, &Settings::default());
-            let server = Session::new(Role::Server, &Settings::default());
-            let is_cut = Rc::new(Cell::new(false));
-            let cut = Rc::clone(&is_cut);
-            tokio::task::spawn_local(drive(client.clone(), near));
-            tokio::task::spawn_local(async move {
-                poll_fn(|cx| match is_cut.get() {
-                    true => Poll::Pending,
-                    false => server.poll_drive(cx, &mut far),
-                })
-                .await
-            });
-            let mut watch = Watch::new(PROBE_EVERY);
-            // As the driver does: a look when it is due while something runs, none while nothing does.
-            let mut call = async || {
-                let stream = client.open(&connect(), false).ok()?;
-                let give_up = Instant::now() + PROBE_EVERY * 5 / 8;
-                while watch.due().is_some_and(|due| due < give_up) {
-                    tokio::time::sleep_until(watch.due().unwrap()).await;
-                    client.probe();
-                    watch.looked();
-                    tokio::task::yield_now().await;
-                }
-                tokio::time::sleep_until(give_up).await;
-                drop(stream);
-                tokio::task::yield_now().await;
-                watch.rest(&client);
-                tokio::time::sleep(pause).await;
-                Some(())
-            };
-            for _ in 0..10 {
-                assert!(call().await.is_some(), "it answers");
-            }
-            cut.set(true);
-            let mut calls = 0;
-            while call().await.is_some() {
-                calls += 1;
-                assert!(calls < 5, "nobody looked");
-            }
-            assert!(client.is_closed());
-        });
-    }
 }

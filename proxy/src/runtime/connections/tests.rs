@@ -11,15 +11,15 @@ use tokio::{sync::watch, task::LocalSet};
 
 use super::*;
 
-struct Scene {
+pub struct Scene {
     version: watch::Sender<u64>,
     number: Arc<AtomicU64>,
-    phase: watch::Sender<Phase>,
-    registry: Rc<Registry>,
+    pub phase: watch::Sender<Phase>,
+    pub registry: Rc<Registry>,
 }
 
 /// Runs `test` beside the registry's own task.
-async fn with_registry<F: Future<Output = ()>>(test: impl FnOnce(Rc<Scene>) -> F) {
+pub async fn with_registry<F: Future<Output = ()>>(test: impl FnOnce(Rc<Scene>) -> F) {
     let (version, phase) = (watch::Sender::new(1), watch::Sender::new(Phase::Running));
     let number = Arc::new(AtomicU64::new(1));
     let registry = Registry::new(Arc::clone(&number), Phase::Running);
@@ -31,7 +31,7 @@ async fn with_registry<F: Future<Output = ()>>(test: impl FnOnce(Rc<Scene>) -> F
 }
 
 /// Timers may be a little late.
-const LATE: Duration = Duration::from_millis(100);
+pub const LATE: Duration = Duration::from_millis(100);
 
 #[tokio::test(start_paused = true)]
 async fn each_event_is_told_once_and_in_order() {
