@@ -7,9 +7,9 @@ pub mod channel;
 pub mod connect;
 pub mod endpoint;
 pub mod facts;
+pub mod multiplexed;
 pub mod pool;
 pub mod resolve;
-pub mod shared;
 pub mod upstreams;
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};

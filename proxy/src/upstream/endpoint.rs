@@ -16,9 +16,9 @@ use super::{
     channel::{Kind, Ready},
     connect::{AlpnMemory, Connected, Offer, connect},
     facts::ConnectionFacts,
+    multiplexed::{Carries, Multiplexed},
     pool::Pool,
     resolve::Resolver,
-    shared::{Carries, Shared},
 };
 use crate::{
     http1::{self, Connection},
@@ -37,7 +37,7 @@ pub struct Endpoint {
     address: Address,
     resolver: Option<Resolver>,
     pool: Rc<Pool>,
-    shared: RefCell<Vec<Shared>>,
+    multiplexed: RefCell<Vec<Multiplexed>>,
     dialling: RefCell<Option<Rc<Dialling>>>,
     /// The last handshake agreed on a connection that can be shared; unknown before the first.
     is_sharing: Cell<Option<bool>>,
@@ -55,7 +55,7 @@ struct Dialling {
 /// What was found or opened.
 enum Opened {
     One(Transport, Rc<ConnectionFacts>),
-    Shared(Shared),
+    Multiplexed(Multiplexed),
 }
 
 impl Endpoint {
@@ -70,7 +70,7 @@ impl Endpoint {
             },
             address: address.clone(),
             pool: Pool::new(spec.idle_timeout),
-            shared: RefCell::default(),
+            multiplexed: RefCell::default(),
             dialling: RefCell::default(),
             is_sharing: Cell::new(None),
             memory: AlpnMemory::default(),
@@ -103,10 +103,10 @@ impl Endpoint {
     pub async fn ready(&self, worker: &Rc<Worker>, http2: bool) -> Result<Ready, Refusal> {
         let opened = self.open(worker, if http2 { Offer::Http2 } else { Offer::Http1 }).await?;
         let (stream, facts) = match opened {
-            Opened::Shared(Shared { session, facts, .. }) if http2 => {
+            Opened::Multiplexed(Multiplexed { session, facts, .. }) if http2 => {
                 return Ok(Ready { facts, is_reused: true, kind: Kind::Http2(session) });
             }
-            Opened::Shared(shared) => (shared.open(Carries::Http1)?, Rc::clone(&shared.facts)),
+            Opened::Multiplexed(shared) => (shared.open(Carries::Http1)?, Rc::clone(&shared.facts)),
             Opened::One(stream, facts) => (stream, facts),
         };
         let limits = http1::Limits { bytes: self.spec.max_header_bytes, fields: self.spec.max_headers };
@@ -121,7 +121,7 @@ impl Endpoint {
     pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Transport, Rc<ConnectionFacts>), Refusal> {
         let BytesChoice::Hbone(destination) = &self.spec.bytes else {
             return match self.open(worker, Offer::Bytes).await? {
-                Opened::Shared(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
+                Opened::Multiplexed(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
                 Opened::One(stream, facts) => Ok((stream, facts)),
             };
         };
@@ -129,7 +129,7 @@ impl Endpoint {
         let destination = destination.unwrap_or_else(|| self.address.to_string());
         for _ in 0..MOST_TUNNEL_ATTEMPTS {
             let shared = match self.open(worker, Offer::Hbone).await? {
-                Opened::Shared(shared) => shared,
+                Opened::Multiplexed(shared) => shared,
                 Opened::One(_, facts) => {
                     let what = "did not agree to HTTP/2 (ALPN `h2`), which `tunnel: hbone` needs";
                     return Err(self.refusal(&facts.address, Code::NoCommonProtocol, what));
@@ -150,7 +150,7 @@ impl Endpoint {
     async fn open(&self, worker: &Rc<Worker>, offer: Offer) -> Result<Opened, Refusal> {
         let may_be_shared = loop {
             if let Some(shared) = self.shared_for(worker, offer) {
-                return Ok(Opened::Shared(shared));
+                return Ok(Opened::Multiplexed(shared));
             }
             if self.settling(offer).await? {
                 continue;
@@ -189,15 +189,15 @@ impl Endpoint {
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }
-        let shared = Shared::start(worker, stream, facts, &self.pool, alpn == Some(Alpn::Svidecar));
-        self.shared.borrow_mut().push(shared.clone());
-        Ok(Opened::Shared(shared))
+        let shared = Multiplexed::start(worker, stream, facts, &self.pool, alpn == Some(Alpn::Svidecar));
+        self.multiplexed.borrow_mut().push(shared.clone());
+        Ok(Opened::Multiplexed(shared))
     }
 
     /// Waits for a connection that has just been opened, until it is known how much it can be shared. Says whether there
     /// was one.
     async fn settling(&self, offer: Offer) -> Result<bool, Refusal> {
-        let settling = self.shared.borrow().iter().find_map(|shared| shared.settling(offer));
+        let settling = self.multiplexed.borrow().iter().find_map(|shared| shared.settling(offer));
         let Some(settling) = settling else { return Ok(false) };
         match tokio::time::timeout(self.spec.handshake_timeout, settling).await {
             Ok(()) => Ok(true),
@@ -209,8 +209,8 @@ impl Endpoint {
     }
 
     /// A shared connection with room for one more.
-    fn shared_for(&self, worker: &Rc<Worker>, offer: Offer) -> Option<Shared> {
-        let mut all = self.shared.borrow_mut();
+    fn shared_for(&self, worker: &Rc<Worker>, offer: Offer) -> Option<Multiplexed> {
+        let mut all = self.multiplexed.borrow_mut();
         all.retain(|shared| !shared.session.is_closed() && shared.facts.is_usable(worker));
         all.iter().find(|shared| shared.has_room_for(offer)).cloned()
     }

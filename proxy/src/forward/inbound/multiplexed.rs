@@ -21,7 +21,7 @@ use crate::{
     io::{Buffer, Transport},
     message::{RequestHead, refusal::Refusal},
     runtime::life::Life,
-    upstream::shared::HTTP1_PROTOCOL,
+    upstream::multiplexed::HTTP1_PROTOCOL,
 };
 
 /// Serves a connection of HTTP/2.
@@ -94,7 +94,7 @@ impl PeerConnection {
             max_streams: if is_svidecar { limits.max_connections } else { defaults.max_streams },
             max_header_bytes: u32::try_from(limits.max_header_bytes.as_usize()).unwrap_or(u32::MAX),
             max_headers: u32::from(limits.max_headers),
-            // The one protocol that streams may be opened for is ours; see `upstream::shared`.
+            // The one protocol that streams may be opened for is ours; see `upstream::multiplexed`.
             connect_protocol: is_svidecar,
             max_frame: if is_svidecar { LONG_FRAME } else { defaults.max_frame },
             ..defaults

@@ -43,9 +43,9 @@ pub enum Carries {
 /// The `:protocol` of a stream that carries HTTP/1.1.
 pub const HTTP1_PROTOCOL: &str = "http/1.1";
 
-/// A handle to a shared connection.
+/// A handle to such a connection.
 #[derive(Clone)]
-pub struct Shared {
+pub struct Multiplexed {
     /// Its streams.
     pub session: Session,
     /// What is known of it.
@@ -56,7 +56,7 @@ pub struct Shared {
     settled: Rc<Notify>,
 }
 
-impl Shared {
+impl Multiplexed {
     /// Begins HTTP/2 on a connection. The worker drives it from now on. `pool` is where streams of it wait that carry
     /// HTTP/1.1.
     #[must_use]
@@ -177,14 +177,14 @@ fn plain_code(value: &[u8]) -> Option<&str> {
 /// Drives the connection until its last stream has ended, it is idle for too long, or it is cut.
 async fn keep(
     worker: Rc<Worker>,
-    shared: Shared,
+    connection: Multiplexed,
     pool: Weak<Pool>,
     mut stream: Transport,
     mut follower: Follower,
 ) {
-    let Shared { session, facts, settled, is_svidecar } = &shared;
+    let Multiplexed { session, facts, settled, is_svidecar } = &connection;
     let terms = Terms::Client { idle: facts.spec.idle_timeout, probes: *is_svidecar };
-    let mut kept = Kept { worker: &worker, shared: &shared, pool, is_settled: false };
+    let mut kept = Kept { worker: &worker, connection: &connection, pool, is_settled: false };
     let end = drive(session, &mut stream, &mut follower, terms, &mut kept).await;
     facts.retire();
     if let Err(error) = end {
@@ -196,7 +196,7 @@ async fn keep(
 /// A connection as its driver sees it.
 struct Kept<'k> {
     worker: &'k Worker,
-    shared: &'k Shared,
+    connection: &'k Multiplexed,
     pool: Weak<Pool>,
     is_settled: bool,
 }
@@ -205,12 +205,12 @@ impl Driven for Kept<'_> {
     fn turned(&mut self, session: &Session) {
         if !self.is_settled && session.is_settled() {
             self.is_settled = true;
-            self.shared.settled.notify_waiters();
+            self.connection.settled.notify_waiters();
         }
     }
 
     fn judge(&mut self, event: Event) -> Fate {
-        let facts = &self.shared.facts;
+        let facts = &self.connection.facts;
         match event {
             Event::Changed if facts.objection(self.worker).is_some() => {
                 Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
@@ -224,11 +224,11 @@ impl Driven for Kept<'_> {
     }
 
     fn is_leaving(&self, session: &Session) -> bool {
-        self.shared.facts.is_retired() || session.obstacle() == Some(OpenError::GoingAway)
+        self.connection.facts.is_retired() || session.obstacle() == Some(OpenError::GoingAway)
     }
 
     fn told(&mut self) {
-        self.shared.facts.retire();
+        self.connection.facts.retire();
         // The end waits for the streams that wait for a request.
         if let Some(pool) = self.pool.upgrade() {
             pool.close_retired();
