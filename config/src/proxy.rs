@@ -1,36 +1,42 @@
 //! The settings of `svidecar`, the proxy: one file per proxy.
+//!
+//! What would quietly weaken the proxy (plain text to another machine, our identity for other machines, an
+//! admin page for everyone) needs an `unsafe_…` next to it, written out.
 
+mod access_log;
 mod headers;
+mod inbound;
+mod listener;
+mod outbound;
 mod tunnel;
-mod validate;
+mod workers;
 
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{collections::HashMap, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_id::{SpiffeId, TrustDomain};
 
 pub use self::{
+    access_log::{AccessLogFormat, AccessLogPath, AccessLogSettings},
     headers::{HeaderMode, HeadersFromPath, IdentityHeaderSettings, XfccDetail},
+    inbound::{ForwardProtocol, InboundSettings, InboundTimeouts},
+    listener::{Limits, ListenerProtocol},
+    outbound::{OutboundSettings, OutboundTimeouts, UpstreamSettings},
     tunnel::{TunnelDestination, UpstreamTunnel},
+    workers::Workers,
 };
 use crate::{
-    address::{Address, ListenAddress, OptionalListenAddress},
+    address::{ListenAddress, OptionalListenAddress},
     load::Settings,
     log::LogSettings,
-    pattern::IdPattern,
     problems::Problems,
-    text::{
-        InvalidValue, optional_spiffe_id_schema, optional_trust_domain_schema, text_value,
-        workload_endpoint_schema,
-    },
-    units::{ByteSize, HumanDuration},
+    text::{optional_spiffe_id_schema, optional_trust_domain_schema, workload_endpoint_schema},
+    units::HumanDuration,
 };
+
+/// Longest name of a listener; it is a label of metrics.
+const MAX_NAME: usize = 64;
 
 /// Settings of `svidecar`, the proxy beside one workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,112 +103,6 @@ pub struct IdentitySettings {
     pub hint: Option<String>,
 }
 
-/// Number of threads that move data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Workers {
-    /// The CPU quota, at least 1 and at most 4.
-    #[default]
-    Auto,
-    /// This many.
-    Count(NonZeroUsize),
-}
-
-impl Workers {
-    /// Most threads that a setting may ask for.
-    pub const MAX: usize = 256;
-}
-
-impl FromStr for Workers {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        match text.parse() {
-            Ok(count) if NonZeroUsize::get(count) <= Self::MAX => Ok(Self::Count(count)),
-            _ => Err(InvalidValue(format!(
-                "`{text}` is not a number of workers; expected `auto` or 1 to {}",
-                Self::MAX
-            ))),
-        }
-    }
-}
-
-impl fmt::Display for Workers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Count(count) => count.fmt(f),
-        }
-    }
-}
-
-text_value!(Workers, "Workers", "workers", ["auto", "2"]);
-
-/// One line per request or connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccessLogSettings {
-    /// How a line of the access log is written.
-    pub format: AccessLogFormat,
-    /// Where the access log goes: `stdout`, `stderr` or a file, which is appended to. A line is written at most 100 ms
-    /// after its request, together with others; a crash costs the lines of that time.
-    pub path: AccessLogPath,
-}
-
-/// How a line of the access log is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccessLogFormat {
-    /// One JSON object per line.
-    #[default]
-    Json,
-    /// One line of text.
-    Text,
-    /// No access log.
-    Off,
-}
-
-/// Where the access log goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AccessLogPath {
-    /// Standard output.
-    #[default]
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, which is appended to.
-    File(PathBuf),
-}
-
-impl FromStr for AccessLogPath {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        match text {
-            "" => {
-                Err(InvalidValue("expected `stdout`, `stderr` or the path of a file, found nothing".into()))
-            }
-            "stdout" => Ok(Self::Stdout),
-            "stderr" => Ok(Self::Stderr),
-            path => Ok(Self::File(PathBuf::from(path))),
-        }
-    }
-}
-
-impl fmt::Display for AccessLogPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stdout => f.write_str("stdout"),
-            Self::Stderr => f.write_str("stderr"),
-            Self::File(path) => path.display().fmt(f),
-        }
-    }
-}
-
-text_value!(AccessLogPath, "AccessLogPath", "access-log-path", ["stdout", "stderr", "/var/log/svidecar.log"]);
-
 /// Health, metrics and a look inside, in plain HTTP for this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -244,174 +144,46 @@ pub enum OnNetworkLoss {
     Exit,
 }
 
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ListenerProtocol {
-    /// HTTP/1.1 and HTTP/2: decisions per request.
-    #[default]
-    Http,
-    /// Any bytes: decisions per connection.
-    Tcp,
-}
+impl ProxySettings {
+    fn check_identity(&self, problems: &mut Problems) {
+        if let (Some(id), Some(trust_domain)) = (&self.identity.spiffe_id, &self.trust_domain)
+            && !id.is_member_of(trust_domain)
+        {
+            let message =
+                format!("{id} is not of the trust domain {trust_domain}, which `trust_domain` asks for");
+            problems.add("identity.spiffe_id", message);
+        }
+    }
 
-/// A listener for peers, which leads to our workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct InboundSettings {
-    /// Name of the listener in logs and metrics; unique.
-    pub name: String,
-    /// Where peers connect. A bare port means 127.0.0.1.
-    pub listen: ListenAddress,
-    /// What peers speak inside mTLS.
-    #[serde(default)]
-    pub protocol: ListenerProtocol,
-    /// Our workload, in plain text: a loopback address or a Unix socket.
-    pub forward: Address,
-    /// Let `forward` name another machine, which then gets the traffic in plain text.
-    #[serde(default)]
-    pub unsafe_forward: bool,
-    /// What our workload speaks, for `protocol: http`.
-    #[serde(default)]
-    pub forward_protocol: ForwardProtocol,
-    /// File of the policy; a relative path begins at the directory of this file.
-    pub policy: PathBuf,
-    /// Headers that tell our workload who the peer is, for `protocol: http`.
-    #[serde(default)]
-    pub identity_headers: IdentityHeaderSettings,
-    /// How long the proxy waits.
-    #[serde(default)]
-    pub timeouts: InboundTimeouts,
-    /// How much it accepts.
-    #[serde(default)]
-    pub limits: Limits,
-}
-
-/// What our workload speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardProtocol {
-    /// HTTP/2 with prior knowledge for gRPC, else HTTP/1.1.
-    #[default]
-    Auto,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2 with prior knowledge.
-    Http2,
-}
-
-/// How long an inbound listener waits. No value may be `0s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct InboundTimeouts {
-    /// Longest wait for the peer's TLS handshake.
-    pub handshake: HumanDuration,
-    /// Longest wait for a connection to our workload.
-    pub connect: HumanDuration,
-    /// Longest wait for the whole head of a request.
-    pub request_headers: HumanDuration,
-    /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
-    /// sides live.
-    pub idle: HumanDuration,
-}
-
-impl Default for InboundTimeouts {
-    fn default() -> Self {
-        Self {
-            handshake: HumanDuration::from_secs(10),
-            // Longer than the kernel's first tries (after 1 s, after 3 s), for an app whose queue was full for a moment.
-            connect: HumanDuration::from_secs(5),
-            request_headers: HumanDuration::from_secs(30),
-            idle: HumanDuration::from_secs(60),
+    /// Two listeners at one place: the second could not bind, or would get half of the connections.
+    fn check_clashes(&self, problems: &mut Problems) {
+        let mut taken: Vec<(String, &ListenAddress)> = Vec::new();
+        let admin = self.admin.listen.address().map(|address| ("admin.listen".to_owned(), address));
+        let inbound =
+            self.inbound.iter().enumerate().map(|(i, one)| (format!("inbound[{i}].listen"), &one.listen));
+        let outbound =
+            self.outbound.iter().enumerate().map(|(i, one)| (format!("outbound[{i}].listen"), &one.listen));
+        for (key, address) in admin.into_iter().chain(inbound).chain(outbound) {
+            match taken.iter().find(|(_, other)| other.clashes_with(address)) {
+                Some((other, _)) => problems.add(key, format!("{address} is taken by `{other}`")),
+                None => taken.push((key, address)),
+            }
         }
     }
 }
 
-/// How much a listener accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Most connections at the same time, those within a shared connection counted one by one.
-    pub max_connections: u32,
-    /// Largest size of all headers of one request, or of the response to it; the first line counts too.
-    pub max_header_bytes: ByteSize,
-    /// Most headers of one request, or of the response to it.
-    pub max_headers: u16,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_connections: 10_000, max_header_bytes: ByteSize::from_bytes(64 << 10), max_headers: 128 }
-    }
-}
-
-/// A listener for our workload, which leads to one upstream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OutboundSettings {
-    /// Name of the listener in logs and metrics; unique.
-    pub name: String,
-    /// Where our workload connects, in plain text: a loopback address or a Unix socket.
-    pub listen: ListenAddress,
-    /// Let it listen on an address that other machines can reach; they then speak with our identity.
-    #[serde(default)]
-    pub unsafe_listen: bool,
-    /// What our workload speaks.
-    #[serde(default)]
-    pub protocol: ListenerProtocol,
-    /// Where it leads.
-    pub upstream: UpstreamSettings,
-    /// How long the proxy waits.
-    #[serde(default)]
-    pub timeouts: OutboundTimeouts,
-    /// How much it accepts.
-    #[serde(default)]
-    pub limits: Limits,
-}
-
-/// What an outbound listener leads to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpstreamSettings {
-    /// Addresses of the upstream, `HOST:PORT` or `unix:/PATH`. Names are looked up, all their addresses are used.
-    #[schemars(length(min = 1))]
-    pub endpoints: Vec<Address>,
-    /// Who may answer: SPIFFE IDs or patterns; a whole trust domain is written out as `spiffe://TRUST-DOMAIN/**`.
-    #[schemars(length(min = 1))]
-    pub server_id: Vec<IdPattern>,
-    /// How the bytes of `protocol: tcp` get there. `auto`: many connections share a few of mutual TLS where a svidecar
-    /// answers; elsewhere each is one of its own. `hbone`: they are shared with anyone who knows HBONE (CONNECT over
-    /// HTTP/2), such as Istio's ztunnel.
-    #[serde(default)]
-    pub tunnel: UpstreamTunnel,
-    /// Where the other end of `tunnel: hbone` shall connect: `HOST:PORT`, or a port alone for the host of the endpoint.
-    /// Default: the endpoint itself. ztunnel is an endpoint with port 15008, and the destination is the port of the app.
-    #[serde(default)]
-    pub destination: Option<TunnelDestination>,
-}
-
-/// How long an outbound listener waits. No value may be `0s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OutboundTimeouts {
-    /// Longest wait for a TCP connection to one endpoint.
-    pub connect: HumanDuration,
-    /// Longest wait for the TLS handshake with an endpoint.
-    pub handshake: HumanDuration,
-    /// Longest wait for the whole head of a request.
-    pub request_headers: HumanDuration,
-    /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
-    /// sides live.
-    pub idle: HumanDuration,
-}
-
-impl Default for OutboundTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: HumanDuration::from_secs(5),
-            handshake: HumanDuration::from_secs(10),
-            request_headers: HumanDuration::from_secs(30),
-            idle: HumanDuration::from_secs(60),
+fn check_names<'a>(list: &str, names: impl Iterator<Item = &'a str>, problems: &mut Problems) {
+    let mut seen = HashMap::new();
+    for (index, name) in names.enumerate() {
+        let key = format!("{list}[{index}].name");
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) {
+            let message = format!(
+                "`{name}` is not a name: 1 to {MAX_NAME} letters, digits, `.`, `_` and `-` are allowed"
+            );
+            problems.add(key, message);
+        } else if let Some(first) = seen.insert(name, index) {
+            problems.add(key, format!("the name `{name}` is taken by {list}[{first}]; names are unique"));
         }
     }
 }
@@ -420,7 +192,27 @@ impl Settings for ProxySettings {
     const PROGRAM: &'static str = "svidecar";
 
     fn validate(&self, problems: &mut Problems) {
-        validate::proxy(self, problems);
+        self.check_identity(problems);
+        if let Some(address) = self.admin.listen.address()
+            && !(address.is_local() || self.admin.unsafe_listen)
+        {
+            problems.add_with_help(
+                "admin.listen",
+                format!(
+                    "{address} can be reached from other machines, and whoever reaches it can ask for SVIDs"
+                ),
+                "listen on 127.0.0.1 or on a Unix socket, or set `unsafe_listen: true`",
+            );
+        }
+        check_names("inbound", self.inbound.iter().map(|inbound| inbound.name.as_str()), problems);
+        check_names("outbound", self.outbound.iter().map(|outbound| outbound.name.as_str()), problems);
+        self.check_clashes(problems);
+        for (index, inbound) in self.inbound.iter().enumerate() {
+            inbound.validate(&format!("inbound[{index}]"), problems);
+        }
+        for (index, outbound) in self.outbound.iter().enumerate() {
+            outbound.validate(&format!("outbound[{index}]"), problems);
+        }
     }
 
     fn resolve_paths(&mut self, base: &Path) {
@@ -433,3 +225,6 @@ impl Settings for ProxySettings {
         &[("SPIFFE_ENDPOINT_SOCKET", "workload_api"), ("SPIFFE_TRUST_DOMAIN", "trust_domain")]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,31 @@
 //! The settings of identity headers.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{pattern::IdPattern, text::header_name_schema};
+use crate::{
+    pattern::IdPattern,
+    problems::Problems,
+    text::{header_name_schema, is_header_name},
+};
+
+/// Headers that carry the message itself (RFC 9110 §7.6.1, RFC 9112): an identity there would break it.
+const RESERVED_HEADERS: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-client-cert",
+];
 
 /// Headers that tell our workload who the peer is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +52,30 @@ impl Default for IdentityHeaderSettings {
             xfcc_details: vec![XfccDetail::By, XfccDetail::Hash, XfccDetail::Uri],
             spiffe_id_header: "x-spiffe-id".to_owned(),
             from_path: Vec::new(),
+        }
+    }
+}
+
+impl IdentityHeaderSettings {
+    /// Notes headers that cannot be set, or not so.
+    pub(super) fn validate(&self, key: &str, problems: &mut Problems) {
+        let mut seen = HashSet::new();
+        check_header(&self.spiffe_id_header, &format!("{key}.spiffe_id_header"), &mut seen, problems);
+        if self.mode == HeaderMode::Sanitize && !self.from_path.is_empty() {
+            problems.add(format!("{key}.from_path"), "`mode: sanitize` sets no headers");
+        }
+        for (index, form) in self.from_path.iter().enumerate() {
+            let mut used = HashSet::new();
+            for (name, template) in &form.headers {
+                let key = format!("{key}.from_path[{index}].headers.{name}");
+                // The same header may be set from several forms of ID: only one of them matches a peer.
+                let mut others = seen.clone();
+                check_header(name, &key, &mut others, problems);
+                if !used.insert(canonical(name)) {
+                    problems.add(&key, format!("the header `{name}` is set twice"));
+                }
+                check_template(template, &form.id.capture_names().collect::<Vec<_>>(), &key, problems);
+            }
         }
     }
 }
@@ -79,4 +124,38 @@ pub struct HeadersFromPath {
     /// Header to value; `{robot_id}` in the value stands for that part of the ID.
     #[schemars(extend("minProperties" = 1))]
     pub headers: IndexMap<String, String>,
+}
+
+fn check_header(name: &str, key: &str, seen: &mut HashSet<String>, problems: &mut Problems) {
+    if let Err(error) = is_header_name(name) {
+        problems.add(key, error.to_string());
+    } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+        problems.add(key, format!("the header `{name}` is not free to be set"));
+    } else if !seen.insert(canonical(name)) {
+        problems.add(key, format!("the header `{name}` is set twice"));
+    }
+}
+
+/// Servers that speak CGI cannot tell `-` from `_`.
+fn canonical(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// `{name}` must name a part of the ID; the rest is printable ASCII.
+fn check_template(template: &str, parts: &[&str], key: &str, problems: &mut Problems) {
+    if template.is_empty() || !template.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        problems.add(key, "expected printable ASCII, such as `{robot_id}`");
+    }
+    let mut rest = template;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, next)) = after.split_once('}') else {
+            problems.add(key, format!("`{template}` has a `{{` without its `}}`"));
+            return;
+        };
+        if !parts.contains(&name) {
+            let known = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+            problems.add(key, format!("`{{{name}}}` is not a part of the ID above; its parts: {known}"));
+        }
+        rest = next;
+    }
 }
