@@ -1,7 +1,7 @@
 //! What can stop the proxy as a whole. What goes wrong with one connection or one request is in
 //! [`handshake`](crate::runtime::handshake) and [`refusal`](crate::message::refusal).
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_config::diagnostic::Diagnostics;
@@ -14,13 +14,8 @@ pub enum ProxyError {
     #[error("{0}")]
     Config(#[from] Diagnostics),
     /// A file that the settings name cannot be read.
-    #[error("cannot read {path}: {source}")]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    ReadFile(Diagnostics),
     /// A listener's address cannot be bound.
     #[error(
         "listener `{listener}` cannot listen on {address}: {source}; free the address or change `listen`"
@@ -79,7 +74,7 @@ impl ProxyError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Config(_) => Code::InvalidConfiguration,
-            Self::ReadFile { .. } => Code::UnreadableFile,
+            Self::ReadFile(_) => Code::UnreadableFile,
             Self::Bind { .. } => Code::CannotListen,
             Self::WorkloadApi(_) => Code::InvalidWorkloadApi,
             Self::Tls(_) => Code::TlsSetupFailed,
@@ -97,7 +92,7 @@ impl ProxyError {
         matches!(
             self,
             Self::Config(_)
-                | Self::ReadFile { .. }
+                | Self::ReadFile(_)
                 | Self::WorkloadApi(_)
                 | Self::Log(_)
                 | Self::App(WrapperError::NoCommand)

@@ -9,19 +9,14 @@ pub mod status;
 pub mod tls;
 pub mod upstream;
 
-use std::{
-    fs,
-    io::Read,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use svidecar_authority::AuthorityError;
 use svidecar_config::{
     diagnostic::{Diagnostic, Diagnostics},
-    policy::{Policy, Protocol},
-    proxy::{InboundSettings, ListenerProtocol, OnPeerExpiry, OutboundSettings, ProxySettings},
+    load::read_text,
+    policy::Policy,
+    proxy::{InboundSettings, OnPeerExpiry, OutboundSettings, ProxySettings},
 };
 
 use self::{
@@ -29,9 +24,6 @@ use self::{
     upstream::UpstreamSpec,
 };
 use crate::{error::ProxyError, message::identity::IdentityHeaders};
-
-/// The longest policy; the parser says so when it gets one byte more.
-const MAX_POLICY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Settings and policies, compiled.
 pub struct Plan {
@@ -146,18 +138,14 @@ fn compile_inbound(
     source: &TlsSource,
     same: Option<&Arc<Inbound>>,
 ) -> Result<Arc<Inbound>, ProxyError> {
-    let policy_text = read_policy(&settings.policy)?;
+    let policy_text = read_text(&settings.policy).map_err(ProxyError::ReadFile)?;
     if let Some(same) = same
         && same.settings == *settings
         && same.policy_text == policy_text
     {
         return Ok(Arc::clone(same));
     }
-    let protocol = match settings.protocol {
-        ListenerProtocol::Http => Protocol::Http,
-        ListenerProtocol::Tcp => Protocol::Tcp,
-    };
-    let policy = Policy::parse(&policy_text, &settings.policy, protocol)?;
+    let policy = Policy::parse(&policy_text, &settings.policy, settings.protocol)?;
     let name: Arc<str> = settings.name.as_str().into();
     // A new policy alone keeps the connections to the app.
     let unchanged = same.filter(|same| same.settings == *settings);
@@ -199,15 +187,6 @@ fn compile_outbound(
     let name: Arc<str> = settings.name.as_str().into();
     let upstream = upstream::server(&name, settings, source).map_err(tls_error)?;
     Ok(Arc::new(Outbound { name, settings: settings.clone(), upstream }))
-}
-
-/// At most what a policy may have; one byte more is read, so that the parser can say that it is too long.
-fn read_policy(path: &PathBuf) -> Result<String, ProxyError> {
-    let failed = |source| ProxyError::ReadFile { path: path.clone(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(MAX_POLICY_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }
 
 fn tls_error(error: AuthorityError) -> ProxyError {

@@ -57,7 +57,8 @@ impl CliError {
     /// What is wrong with the configuration, each with its place; any other failure is one problem without.
     pub(super) fn problems(&self) -> Vec<Diagnostic> {
         match self {
-            Self::Config(problems) | Self::Proxy(ProxyError::Config(problems)) => {
+            Self::Config(problems)
+            | Self::Proxy(ProxyError::Config(problems) | ProxyError::ReadFile(problems)) => {
                 problems.iter().cloned().collect()
             }
             other => vec![Diagnostic::new(other.to_string())],
