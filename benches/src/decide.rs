@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use svidecar_config::policy::{Policy, Protocol, Request};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Policy, Protocol, Request};
 
 use crate::results::{Column, Row};
 

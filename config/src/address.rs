@@ -9,10 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::{
-    problems::Problems,
-    text::{InvalidValue, text_value},
-};
+use svidecar_document::{problems::Problems, text::InvalidValue, text_value};
 
 /// Longest path of a Unix socket in bytes: `sun_path` of unix(7) less its final NUL.
 const MAX_SOCKET_PATH: usize = 107;

@@ -9,17 +9,17 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
 use svidecar_id::TrustDomain;
 
 pub use docker::{DockerAttestorSettings, EngineSocket, SocketTemplate};
 
 use crate::{
     address::{Address, ListenAddress, OptionalListenAddress, check_socket_path},
-    load::Settings,
     log::LogSettings,
-    problems::Problems,
     secret::Secret,
     server::{HealthSettings, KeyType, SPIRE_KEYS},
+    settings::Settings,
     text::trust_domain_schema,
     units::{ByteSize, HumanDuration},
 };
@@ -265,13 +265,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::settings::wrong_keys;
 
     fn problems(change: impl FnOnce(&mut AgentSettings)) -> Vec<String> {
         let mut settings = AgentSettings::new("demo.org".parse().unwrap(), "localhost", "/d");
         change(&mut settings);
-        let mut problems = Problems::default();
-        settings.validate(&mut problems);
-        problems.iter().map(|problem| problem.key.clone()).collect()
+        wrong_keys(&settings)
     }
 
     #[test]

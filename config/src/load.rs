@@ -6,13 +6,13 @@
 //! types are filled, and what no type can say is checked. It must never guess: a key that is not known is an
 //! error in every layer.
 
-mod document;
 mod environment;
-mod keys;
-mod layer;
+mod file;
+mod layers;
 mod nodes;
 mod origin;
-mod schema;
+mod origins;
+mod source;
 
 use std::{
     marker::PhantomData,
@@ -20,44 +20,42 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use svidecar_document::{
+    check::{Dialect, Empty},
+    diagnostic::Diagnostics,
+    document,
+    problems::Problems,
+    schema::{Schemas, json_schema},
+    yaml,
+};
+
+pub use svidecar_document::document::Document;
 
 pub use self::{
-    document::{Document, read_document, read_file, read_text},
     environment::process_environment,
+    file::read_text,
     origin::{Origin, Setting},
-    schema::json_schema,
 };
-pub(crate) use self::{
-    keys::child as child_key,
-    schema::{Schemas, Shape},
-};
-use self::{layer::Layers, origin::Origins};
-use crate::{diagnostic::Diagnostics, problems::Problems};
+use self::{layers::Layers, origins::Origins, source::Source};
+use crate::{formats::FORMATS, settings::Settings};
 
-/// The settings of one program.
-pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
-    /// Name of the program, for messages and for the reference.
-    const PROGRAM: &'static str;
+/// Reads a value from the text of a file that is no settings file, such as a list of entries, by the JSON Schema of its
+/// type and with the formats of settings.
+///
+/// # Errors
+/// All that is wrong, each with line and column. `file` is only named, never opened.
+pub fn read_document<T: JsonSchema + DeserializeOwned>(
+    text: &str,
+    file: &Path,
+) -> Result<Document<T>, Diagnostics> {
+    document::read(text, file, &dialect(&[]))
+}
 
-    /// Checks how values of different keys fit together; what one value may be, its type says.
-    fn validate(&self, problems: &mut Problems);
-
-    /// Resolves paths that are relative to the directory of the configuration file.
-    fn resolve_paths(&mut self, _base: &Path) {}
-
-    /// Variables that the field agrees on, and the key that each is the default of.
-    #[must_use]
-    fn environment_aliases() -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
-
-    /// Keys that users bring along from elsewhere, and what to write instead.
-    #[must_use]
-    fn foreign_keys() -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
+/// How settings are read.
+const fn dialect(foreign_keys: &'static [(&'static str, &'static str)]) -> Dialect {
+    Dialect { formats: FORMATS, foreign_keys, empty: Empty::Absent }
 }
 
 /// Reads the settings of one program. It can be used again and again, for reloads.
@@ -119,26 +117,34 @@ impl<T: Settings> Loader<T> {
         let schema = json_schema::<T>();
         let schemas = Schemas::new(&schema);
         let file = self.config_file();
-        let mut layers = Layers::new(schemas, T::foreign_keys(), file.as_deref());
+        let mut layers = Layers::new(&schemas, dialect(T::foreign_keys()), file.as_deref());
 
-        layers.add_variables(environment::aliases(T::environment_aliases(), &self.environment));
-        if let Some(file) = &file {
-            layers.add_file(&read_file(file)?);
+        for variable in environment::aliases(T::environment_aliases(), &self.environment) {
+            layers.add(Source::Variable(variable.name), &nodes::nest(&variable.key, variable.value));
         }
-        let (variables, unknown) = environment::ours(&self.prefix, &self.environment, schemas);
-        layers.report(unknown);
-        layers.add_variables(variables);
-        layers.add_flags(&self.flags);
-        layers.check_required(Some(&self.prefix));
+        if let Some(file) = &file {
+            layers.add_file(yaml::parse(&read_text(file)?, file)?);
+        }
+        let (variables, unknown) = environment::ours(&self.prefix, &self.environment, &schemas);
+        for (name, finding) in unknown {
+            layers.report(&Source::Variable(name), finding);
+        }
+        for variable in variables {
+            layers.add(Source::Variable(variable.name), &nodes::nest(&variable.key, variable.value));
+        }
+        for (key, value) in self.flags.iter().filter(|(_, value)| !value.is_null()) {
+            layers.add(Source::Flag, &nodes::nest(key, nodes::from_json(value)));
+        }
+        let mut merged = layers.merge();
+        merged.check_required(&schemas, &self.prefix);
 
-        let mut value: T = layers.extract()?;
+        let mut value: T = merged.fill()?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         value.resolve_paths(base);
         let mut problems = Problems::default();
         value.validate(&mut problems);
-        layers.report_problems(problems);
-        layers.finish()?;
-        Ok(Loaded { value, origins: layers.into_origins(), file })
+        let origins = merged.finish(problems)?;
+        Ok(Loaded { value, origins, file })
     }
 }
 

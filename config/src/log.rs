@@ -7,9 +7,8 @@ use std::io::{IsTerminal, stderr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use svidecar_code::Code;
+use svidecar_document::{text::InvalidValue, text_value};
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
-
-use crate::text::{InvalidValue, text_value};
 
 /// What a program says about itself while it runs, on standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,6 +15,7 @@ use std::{collections::HashMap, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
 use svidecar_id::{SpiffeId, TrustDomain};
 
 pub use self::{
@@ -28,9 +29,8 @@ pub use self::{
 };
 use crate::{
     address::{ListenAddress, OptionalListenAddress},
-    load::Settings,
     log::LogSettings,
-    problems::Problems,
+    settings::Settings,
     text::{optional_spiffe_id_schema, optional_trust_domain_schema, workload_endpoint_schema},
     units::HumanDuration,
 };

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use svidecar_document::{
+    keys,
+    schema::{Schemas, Shape, json_schema},
+};
 
 use crate::{
-    agent::AgentSettings,
-    load::{Schemas, Settings, Shape, child_key, json_schema},
-    proxy::ProxySettings,
-    server::ServerSettings,
-    show::value_text,
+    agent::AgentSettings, proxy::ProxySettings, server::ServerSettings, settings::Settings, show::value_text,
 };
 
 const INTRODUCTION: &str = "# Settings
@@ -59,17 +59,18 @@ struct Table<'s> {
 
 impl<'s> Table<'s> {
     fn add_group(&mut self, schema: &'s Value, parent: &str) {
-        let Shape::Group { properties, required } = self.schemas.shape(schema) else { return };
-        for (name, property) in properties {
-            let key = child_key(parent, name);
+        let shape = self.schemas.shape(schema);
+        let Shape::Group { properties, required } = &*shape else { return };
+        for (name, property) in *properties {
+            let key = keys::child(parent, name);
             let shape = self.schemas.shape(property);
-            match shape {
+            match &*shape {
                 Shape::Group { .. } => self.add_group(property, &key),
-                Shape::List { items, .. } if matches!(self.schemas.shape(items), Shape::Group { .. }) => {
+                Shape::List { items, .. } if matches!(*self.schemas.shape(items), Shape::Group { .. }) => {
                     self.add_row(&key, property, &Shape::Any, required.contains(&name.as_str()));
                     self.add_group(items, &format!("{key}[]"));
                 }
-                _ => self.add_row(&key, property, &shape, required.contains(&name.as_str())),
+                shape => self.add_row(&key, property, shape, required.contains(&name.as_str())),
             }
         }
     }

@@ -7,13 +7,13 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
 use svidecar_id::{SpiffeId, TrustDomain};
 
 use crate::{
     address::{OptionalListenAddress, check_socket_path},
-    load::Settings,
     log::LogSettings,
-    problems::Problems,
+    settings::Settings,
     text::{spiffe_ids_schema, trust_domain_schema},
     units::HumanDuration,
 };
@@ -285,13 +285,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::settings::wrong_keys;
 
     fn problems(change: impl FnOnce(&mut ServerSettings)) -> Vec<String> {
         let mut settings = ServerSettings::new("demo.org".parse().unwrap(), "/d");
         change(&mut settings);
-        let mut problems = Problems::default();
-        settings.validate(&mut problems);
-        problems.iter().map(|problem| problem.key.clone()).collect()
+        wrong_keys(&settings)
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use schemars::JsonSchema;
 use serde_json::Value;
+use svidecar_document::schema::json_schema;
 
-use crate::load::{Setting, json_schema};
+use crate::load::Setting;
 
 /// Widest column of keys or values; what is longer pushes the rest of its own line only.
 const MAX_COLUMN: usize = 48;

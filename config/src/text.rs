@@ -1,100 +1,20 @@
-//! Values that a setting writes as one string: what they have in common.
+//! Texts whose types are not ours: how a setting writes a trust domain, a SPIFFE ID, a header's name or the address of a
+//! Workload API.
 //!
-//! Owns the glue that gives such a type serde, a JSON Schema with a `format`, and a check that the
-//! loader runs on every string of that format, so that all misspelt values of a file are reported at once.
-//! It must never know what a value is used for.
+//! Owns their formats, as a schema and as a check each. It must never know what a value is used for.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr};
+use std::net::SocketAddr;
 
 use schemars::{Schema, json_schema};
+use svidecar_document::text::{Check, InvalidValue};
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_policy::pattern::IdPattern;
 
-use crate::pattern::IdPattern;
-
-/// Why a text is not the value that a setting wants: one sentence with what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidValue(pub String);
-
-/// A type that a setting writes as one string.
-pub(crate) trait TextValue: FromStr<Err = InvalidValue> + Display {
-    /// The `format` in the JSON Schema, which selects the loader's check.
-    const FORMAT: &'static str;
-}
-
-/// Implements serde and JSON Schema for a [`TextValue`].
-macro_rules! text_value {
-    ($type:ty, $name:literal, $format:literal, $examples:expr) => {
-        impl $crate::text::TextValue for $type {
-            const FORMAT: &'static str = $format;
-        }
-
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl schemars::JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                $name.into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let examples: &[&str] = &$examples;
-                schemars::json_schema!({"type": "string", "format": $format, "examples": examples})
-            }
-        }
-    };
-}
-pub(crate) use text_value;
-
-type Check = fn(&str) -> Result<(), InvalidValue>;
-
-fn parses<T: TextValue>(text: &str) -> Result<(), InvalidValue> {
-    text.parse::<T>().map(drop)
-}
-
-/// The check behind a `format`; `None` for formats that are only documentation.
-pub(crate) fn check_of(format: &str) -> Option<Check> {
-    use crate::{
-        address::{Address, ListenAddress, OptionalListenAddress},
-        agent::{EngineSocket, SocketTemplate},
-        log::LogLevel,
-        proxy::{AccessLogPath, TunnelDestination, Workers},
-        units::{ByteSize, HumanDuration},
-    };
-    let table: [(&str, Check); 16] = [
-        (HumanDuration::FORMAT, parses::<HumanDuration>),
-        (ByteSize::FORMAT, parses::<ByteSize>),
-        (ListenAddress::FORMAT, parses::<ListenAddress>),
-        (OptionalListenAddress::FORMAT, parses::<OptionalListenAddress>),
-        (Address::FORMAT, parses::<Address>),
-        (EngineSocket::FORMAT, parses::<EngineSocket>),
-        (SocketTemplate::FORMAT, parses::<SocketTemplate>),
-        (LogLevel::FORMAT, parses::<LogLevel>),
-        (AccessLogPath::FORMAT, parses::<AccessLogPath>),
-        (Workers::FORMAT, parses::<Workers>),
-        (TunnelDestination::FORMAT, parses::<TunnelDestination>),
-        ("trust-domain", is_trust_domain),
-        ("spiffe-id", is_spiffe_id),
-        ("spiffe-id-pattern", is_id_pattern),
-        ("header-name", is_header_name),
-        ("workload-endpoint", is_workload_endpoint),
-    ];
-    table.into_iter().find_map(|(name, check)| (name == format).then_some(check))
-}
+pub(crate) const TRUST_DOMAIN: (&str, Check) = ("trust-domain", is_trust_domain);
+pub(crate) const SPIFFE_ID: (&str, Check) = ("spiffe-id", is_spiffe_id);
+pub(crate) const ID_PATTERN: (&str, Check) = ("spiffe-id-pattern", is_id_pattern);
+pub(crate) const HEADER_NAME: (&str, Check) = ("header-name", is_header_name);
+pub(crate) const WORKLOAD_ENDPOINT: (&str, Check) = ("workload-endpoint", is_workload_endpoint);
 
 fn is_trust_domain(text: &str) -> Result<(), InvalidValue> {
     TrustDomain::parse_lenient(text)

@@ -6,8 +6,7 @@ use jiff::{
     SignedDuration,
     fmt::friendly::{Designator, Spacing, SpanPrinter},
 };
-
-use crate::text::{InvalidValue, text_value};
+use svidecar_document::{text::InvalidValue, text_value};
 
 /// Longest accepted duration: ten years. Deadlines further away overflow clocks and mean a mistake.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

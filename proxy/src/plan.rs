@@ -15,9 +15,9 @@ use svidecar_authority::AuthorityError;
 use svidecar_config::{
     diagnostic::{Diagnostic, Diagnostics},
     load::read_text,
-    policy::Policy,
     proxy::{InboundSettings, OnPeerExpiry, OutboundSettings, ProxySettings},
 };
+use svidecar_policy::Policy;
 
 use self::{
     tls::{Offers, TlsSource},

@@ -4,13 +4,9 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::{problems::Problems, text::InvalidValue, text_value};
 
-use crate::{
-    address::Address,
-    problems::Problems,
-    text::{InvalidValue, text_value},
-    units::HumanDuration,
-};
+use crate::{address::Address, units::HumanDuration};
 
 /// What the docker attestor asks, and whom it believes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{
-    keys, nodes,
-    origin::{Finding, Origin},
+use svidecar_document::{
+    finding::Finding,
+    keys,
+    node::Node,
     schema::{Schemas, Shape},
 };
-use crate::yaml::Node;
+
+use super::nodes;
 
 /// The variables of this process. What is not UTF-8 is read with replacement characters.
 #[must_use]
@@ -29,26 +31,31 @@ pub(super) fn config_file(prefix: &str, environment: &[(String, String)]) -> Opt
     value.filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Variables that the field agrees on: key, name, value.
-pub(super) fn aliases(
-    known: &[(&str, &str)],
-    environment: &[(String, String)],
-) -> Vec<(String, String, Node)> {
+/// A variable that sets a key.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) key: String,
+    pub(super) value: Node,
+}
+
+/// Variables that the field agrees on, by name and key.
+pub(super) fn aliases(known: &[(&str, &str)], environment: &[(String, String)]) -> Vec<Variable> {
     known
         .iter()
         .filter_map(|(name, key)| {
             let (_, value) = environment.iter().find(|(variable, _)| variable == name)?;
-            Some(((*key).to_owned(), (*name).to_owned(), nodes::scalar(value)))
+            Some(Variable { name: (*name).to_owned(), key: (*key).to_owned(), value: nodes::scalar(value) })
         })
         .collect()
 }
 
-/// Our variables (key, name, value), and the ones that look like ours and are not known.
+/// Our variables, and the names of those that look like ours and are none, with what is wrong with each.
 pub(super) fn ours(
     prefix: &str,
     environment: &[(String, String)],
-    schemas: Schemas<'_>,
-) -> (Vec<(String, String, Node)>, Vec<Finding>) {
+    schemas: &Schemas<'_>,
+) -> (Vec<Variable>, Vec<(String, Finding)>) {
     let known: Vec<_> = schemas
         .keys()
         .into_iter()
@@ -60,8 +67,9 @@ pub(super) fn ours(
         let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
         let Some(rest) = rest.filter(|rest| *rest != "CONFIG") else { continue };
         let found = known.iter().find(|(variable, ..)| variable == name);
+        let found = found.map(|(_, key, shape)| (key, &**shape));
         let mut refuse = |message: String, help: Option<String>| {
-            findings.push(Finding::new(rest, Origin::Environment(name.clone()), message).help(help));
+            findings.push((name.clone(), Finding { key: rest.to_owned(), position: None, message, help }));
         };
         match found {
             None if is_service_variable(rest) => {}
@@ -73,7 +81,7 @@ pub(super) fn ours(
                     meant.map(|name| format!("did you mean `{name}`?")),
                 );
             }
-            Some((_, key, Shape::Group { properties, .. })) => {
+            Some((key, Shape::Group { properties, .. })) => {
                 let first = properties.keys().next().map(String::as_str).unwrap_or_default();
                 let example = variable(prefix, &keys::child(key, first));
                 refuse(
@@ -81,23 +89,26 @@ pub(super) fn ours(
                     Some(format!("set one of them, such as `{example}`")),
                 );
             }
-            Some((_, key, shape)) if !is_settable(shape, schemas) => {
+            Some((key, shape)) if !is_settable(shape, schemas) => {
                 refuse(format!("`{key}` can only be set in the configuration file"), None);
             }
-            Some((_, key, Shape::List { .. })) => {
-                values.push((key.clone(), name.clone(), nodes::comma_separated(value)))
+            Some((key, shape)) => {
+                let value = match shape {
+                    Shape::List { .. } => nodes::comma_separated(value),
+                    _ => nodes::scalar(value),
+                };
+                values.push(Variable { name: name.clone(), key: key.clone(), value });
             }
-            Some((_, key, _)) => values.push((key.clone(), name.clone(), nodes::scalar(value))),
         }
     }
     (values, findings)
 }
 
 /// Whether one line of text can say it: a single value, or a list of those.
-fn is_settable(shape: &Shape<'_>, schemas: Schemas<'_>) -> bool {
+fn is_settable<'s>(shape: &Shape<'s>, schemas: &Schemas<'s>) -> bool {
     match shape {
         Shape::List { items, .. } => {
-            !matches!(schemas.shape(items), Shape::Group { .. } | Shape::Table { .. } | Shape::List { .. })
+            !matches!(*schemas.shape(items), Shape::Group { .. } | Shape::Table { .. } | Shape::List { .. })
         }
         Shape::Group { .. } | Shape::Table { .. } => false,
         _ => true,

@@ -1,41 +1,17 @@
 //! Values from variables and flags in the shape of a file, so that they are checked like one.
 
 use serde_json::Value;
-
-use crate::yaml::{Content, Entry, Node, Position};
+use svidecar_document::node::{Content, Entry, Node, Position};
 
 /// The position of what no file holds.
 const NOWHERE: Position = Position { line: 0, column: 0 };
 
-/// Dotted keys as nested mappings.
-pub(super) fn nest(values: impl Iterator<Item = (String, Node)>) -> Node {
-    let mut root = Vec::new();
-    for (key, value) in values {
-        insert(&mut root, &key, value);
-    }
-    Node { position: NOWHERE, content: Content::Map(root) }
-}
-
-fn insert(entries: &mut Vec<Entry>, key: &str, value: Node) {
-    let (name, rest) = match key.split_once('.') {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (key, None),
-    };
-    let index = entries.iter().position(|entry| entry.key == name);
-    let Some(rest) = rest else {
-        entries.retain(|entry| entry.key != name);
-        entries.push(Entry { key: name.to_owned(), key_position: NOWHERE, value });
-        return;
-    };
-    match index.and_then(|index| entries.get_mut(index)) {
-        Some(Entry { value: Node { content: Content::Map(inner), .. }, .. }) => insert(inner, rest, value),
-        _ => {
-            let mut inner = Vec::new();
-            insert(&mut inner, rest, value);
-            let group = Node { position: NOWHERE, content: Content::Map(inner) };
-            entries.push(Entry { key: name.to_owned(), key_position: NOWHERE, value: group });
-        }
-    }
+/// The value of a dotted key as nested mappings.
+pub(super) fn nest(key: &str, value: Node) -> Node {
+    key.rsplit('.').fold(value, |value, name| {
+        let entry = Entry { key: name.to_owned(), key_position: NOWHERE, value };
+        Node { position: NOWHERE, content: Content::Map(vec![entry]) }
+    })
 }
 
 /// A value of a flag.
@@ -82,18 +58,18 @@ mod tests {
     }
 
     #[test]
-    fn dotted_keys_become_mappings_and_the_last_of_two_wins() {
-        let of =
-            |pairs: &[(&str, &str)]| nest(pairs.iter().map(|(key, text)| ((*key).to_owned(), scalar(text))));
-        let nested = of(&[("log.level", "a"), ("x", "b"), ("log.format", "c"), ("x", "d")]);
-        let json = serde_json::json!({"log": {"level": "a", "format": "c"}, "x": "d"});
-        let Content::Map(mut expected) = from_json(&json).content else { panic!("no mapping") };
-        let Content::Map(mut found) = nested.content else { panic!("no mapping") };
-        for entries in [&mut expected, &mut found] {
-            entries.sort_by(|a, b| a.key.cmp(&b.key));
-        }
-        let keys = |entries: &[Entry]| entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>();
-        assert_eq!(keys(&found), keys(&expected));
-        assert_eq!(found.last().map(|entry| &entry.value), Some(&scalar("d")));
+    fn a_dotted_key_becomes_mappings() {
+        assert_eq!(nest("log.level", scalar("debug")), {
+            let json = serde_json::json!({"log": {"level": null}});
+            let mut expected = from_json(&json);
+            let Content::Map(log) = &mut expected.content else { panic!("no mapping") };
+            let Content::Map(level) = &mut log[0].value.content else { panic!("no mapping") };
+            level[0].value = scalar("debug");
+            expected
+        });
+        assert_eq!(
+            nest("workers", scalar("2")).entry("workers").map(|entry| &entry.value),
+            Some(&scalar("2"))
+        );
     }
 }

@@ -4,8 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::text::{InvalidValue, text_value};
+use svidecar_document::{text::InvalidValue, text_value};
 
 /// One line per request or connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

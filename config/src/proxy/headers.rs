@@ -5,12 +5,10 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
+use svidecar_policy::pattern::IdPattern;
 
-use crate::{
-    pattern::IdPattern,
-    problems::Problems,
-    text::{header_name_schema, is_header_name},
-};
+use crate::text::{header_name_schema, is_header_name};
 
 /// Headers that carry the message itself (RFC 9110 §7.6.1, RFC 9112): an identity there would break it.
 const RESERVED_HEADERS: [&str; 11] = [

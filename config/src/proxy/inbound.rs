@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
 
 use super::{
     headers::IdentityHeaderSettings,
@@ -11,7 +12,6 @@ use super::{
 };
 use crate::{
     address::{Address, ListenAddress},
-    problems::Problems,
     units::HumanDuration,
 };
 

@@ -2,23 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
 
 use crate::{
     address::{Address, ListenAddress},
-    problems::Problems,
     units::{ByteSize, HumanDuration},
 };
 
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ListenerProtocol {
-    /// HTTP/1.1 and HTTP/2: decisions per request.
-    #[default]
-    Http,
-    /// Any bytes: decisions per connection.
-    Tcp,
-}
+/// What a listener speaks: what its policy can be about.
+pub use svidecar_policy::Protocol as ListenerProtocol;
 
 /// How much a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::problems::Problems;
+use svidecar_policy::pattern::IdPattern;
 
 use super::{
     listener::{Limits, ListenerProtocol, check_target, check_timeouts, leads_to},
@@ -9,8 +11,6 @@ use super::{
 };
 use crate::{
     address::{Address, ListenAddress},
-    pattern::IdPattern,
-    problems::Problems,
     units::HumanDuration,
 };
 

@@ -4,11 +4,9 @@
 
 use std::path::Path;
 
-use crate::{
-    load::{Settings, read_document},
-    problems::Problems,
-    proxy::ProxySettings,
-};
+use svidecar_document::problems::Problems;
+
+use crate::{load::read_document, proxy::ProxySettings, settings::Settings};
 
 const INBOUND: &str = "{name: a, listen: 8443, forward: 8080, policy: p.yaml}";
 

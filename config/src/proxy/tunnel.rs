@@ -4,11 +4,9 @@ use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use svidecar_document::{text::InvalidValue, text_value};
 
-use crate::{
-    address::Address,
-    text::{InvalidValue, text_value},
-};
+use crate::address::Address;
 
 /// How bytes of any protocol get to an upstream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
 
-use crate::text::{InvalidValue, text_value};
+use svidecar_document::{text::InvalidValue, text_value};
 
 /// Number of threads that move data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //! No I/O, no clock. What was asked is kept among the [`Flights`](super::flights::Flights) of its connection, so that it can be asked again when the
 //! policy changes.
 
-use svidecar_config::policy::{Decision, Headers, Policy, Request};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Decision, Headers, Policy, Request};
 
 use crate::message::{Fields, Summary};
 

@@ -8,8 +8,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use svidecar_config::policy::Policy;
 use svidecar_id::SpiffeId;
+use svidecar_policy::Policy;
 
 use super::decide::ask;
 use crate::message::{Fields, Summary, head::MOST_KEPT};
@@ -166,7 +166,7 @@ impl Loser {
 
 #[cfg(test)]
 mod tests {
-    use svidecar_config::policy::Protocol;
+    use svidecar_policy::Protocol;
 
     use super::*;
     use crate::message::RequestHead;

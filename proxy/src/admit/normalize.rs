@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use svidecar_code::Code;
-use svidecar_config::normalize::normalize_path;
+use svidecar_policy::normalize::normalize_path;
 
 use crate::message::{RequestHead, Version, is_authority, refusal::Refusal};
 

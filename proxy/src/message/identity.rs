@@ -18,11 +18,9 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use svidecar_authority::x509::inspect::CertInfo;
-use svidecar_config::{
-    pattern::IdPattern,
-    proxy::{HeaderMode, IdentityHeaderSettings, XfccDetail},
-};
+use svidecar_config::proxy::{HeaderMode, IdentityHeaderSettings, XfccDetail};
 use svidecar_id::SpiffeId;
+use svidecar_policy::pattern::IdPattern;
 
 pub use self::names::{HeaderError, XFCC};
 use self::{

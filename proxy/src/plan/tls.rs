@@ -13,7 +13,8 @@ use svidecar_authority::{
     tls::{Authorizer, IdentitySource, ResumingClient, ResumingServer, SpiffeVerifier, authorize},
     x509::X509Error,
 };
-use svidecar_config::{pattern::IdPattern, proxy::ListenerProtocol};
+use svidecar_config::proxy::ListenerProtocol;
+use svidecar_policy::pattern::IdPattern;
 use svidecar_workload::Identity;
 
 use crate::io::tls::Alpn;

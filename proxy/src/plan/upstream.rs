@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 use svidecar_authority::{AuthorityError, tls::ResumingClient};
 use svidecar_config::{
     address::Address,
-    pattern::IdPattern,
     proxy::{ForwardProtocol, InboundSettings, OutboundSettings, TunnelDestination, UpstreamTunnel},
 };
 use svidecar_id::SpiffeId;
+use svidecar_policy::pattern::IdPattern;
 
 use super::tls::TlsSource;
 

@@ -6,8 +6,8 @@
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use svidecar_code::Code;
-use svidecar_config::policy::{Decision, MAX_AUDITED, Policy, Verdict};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Decision, MAX_AUDITED, Policy, Verdict};
 
 use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
 use crate::message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal};

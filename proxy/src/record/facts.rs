@@ -6,8 +6,8 @@ use std::{
 };
 
 use svidecar_code::Code;
-use svidecar_config::policy::{MAX_AUDITED, RuleName, Verdict};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{MAX_AUDITED, RuleName, Verdict};
 
 use crate::message::Version;
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use svidecar_config::policy::{Policy, Protocol};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Policy, Protocol};
 
 /// The identity of the caller in all pieces.
 pub const CLIENT_ID: &str = "spiffe://demo.org/workload/client";

@@ -9,11 +9,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use svidecar_config::{
-    load::read_text,
-    policy::{Policy, Protocol, TestOutcome},
-    proxy::InboundSettings,
-};
+use svidecar_config::{load::read_text, proxy::InboundSettings};
+use svidecar_policy::{Policy, Protocol, TestOutcome};
 
 use super::{
     CliError, Console,

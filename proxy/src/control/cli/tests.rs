@@ -78,7 +78,7 @@ fn check_reports_policies_and_their_problems() {
     let (text, code) = execute_line(&format!("{line} -o json")).unwrap();
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["valid"], false);
-    assert_eq!((&answer["problems"][0]["line"], &answer["problems"][0]["column"]), (&2.into(), &9.into()));
+    assert_eq!((&answer["problems"][0]["line"], &answer["problems"][0]["column"]), (&2.into(), &19.into()));
     assert_eq!(code, ExitCode::from(64));
 }
 

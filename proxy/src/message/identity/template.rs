@@ -3,8 +3,9 @@
 //! Owns `{name}` in the value of a header: it stands for the segment that the pattern captured.
 
 use http::{HeaderName, HeaderValue};
-use svidecar_config::{pattern::IdPattern, proxy::HeadersFromPath};
+use svidecar_config::proxy::HeadersFromPath;
 use svidecar_id::SpiffeId;
+use svidecar_policy::pattern::IdPattern;
 
 use super::names::{HeaderError, header_name};
 

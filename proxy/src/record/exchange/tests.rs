@@ -1,10 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use svidecar_code::Code;
-use svidecar_config::{
-    policy::{Protocol, Request},
-    proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings},
-};
+use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
+use svidecar_policy::{Protocol, Request};
 
 use super::*;
 use crate::record::Telemetry;

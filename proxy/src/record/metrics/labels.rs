@@ -5,7 +5,7 @@ use std::fmt;
 use indexmap::Equivalent;
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use svidecar_code::Code;
-use svidecar_config::policy::RuleName;
+use svidecar_policy::RuleName;
 
 use crate::record::{Direction, Record};
 

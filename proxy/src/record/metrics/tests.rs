@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use svidecar_code::Code;
-use svidecar_config::policy::{Policy, Protocol, Request};
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Policy, Protocol, Request};
 
 use super::*;
 use crate::{

@@ -6,12 +6,9 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use svidecar_code::Code;
-use svidecar_config::{
-    normalize::normalize_path,
-    policy::{Explanation, Mode, Policy, Protocol, Request, Verdict},
-    proxy::InboundSettings,
-};
+use svidecar_config::proxy::InboundSettings;
 use svidecar_id::SpiffeId;
+use svidecar_policy::{Explanation, Mode, Policy, Protocol, Request, Verdict, normalize::normalize_path};
 
 use super::{inbound, protocol, read};
 use crate::control::cli::{
