@@ -150,7 +150,7 @@ impl Sockets {
             manager: manager.subscribe(),
             status: status.subscribe(),
             attestor,
-            server: address(settings),
+            server: Address::of(settings),
         };
         tasks.spawn(served("admin API", endpoints::serve_admin(listener, admin, shutdown.clone())));
         if let Some(address) = settings.health.listen.address() {
@@ -215,14 +215,6 @@ fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
     handle
 }
 
-fn address(settings: &AgentSettings) -> Address {
-    Address {
-        host: settings.server_address.clone(),
-        port: settings.server_port,
-        trust_domain: settings.trust_domain.clone(),
-    }
-}
-
 /// An agent with an identity.
 struct Attested {
     state: AgentState,
@@ -254,7 +246,7 @@ fn start(
         token: TokenSource::of(settings),
         written_down: Source::written_down(settings),
     };
-    let link = Link::new(address(settings), agent.identity, bundles);
+    let link = Link::new(Address::of(settings), agent.identity, bundles);
     let own = Own { link, store, joined: agent.state.joined };
     Manager::start(options, own, cache, status.clone(), supervision)
 }

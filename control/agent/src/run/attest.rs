@@ -12,12 +12,13 @@ use svidecar_config::agent::AgentSettings;
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::{Attested, address};
+use super::Attested;
 use crate::{
     attest::node::{self, JoinToken, TokenSource},
     bootstrap::{self, Source},
     error::AgentError,
     schedule::Backoff,
+    server::Address,
     state::{AgentState, Joined, Store},
     status::Status,
     svid::HeldSvid,
@@ -93,7 +94,7 @@ fn choose(settings: &AgentSettings, token: &JoinToken) -> Result<Source, AgentEr
         tracing::warn!(
             "insecure_bootstrap is on: whoever answers at {} is taken for the server; \
              use a token of the form TOKEN.HASH instead",
-            address(settings)
+            Address::of(settings)
         );
     }
     Ok(source)
@@ -130,7 +131,7 @@ async fn once(
     token: &JoinToken,
     key: PrivateKey,
 ) -> Result<Attested, AgentError> {
-    let address = address(settings);
+    let address = Address::of(settings);
     let (channel, bundle) = bootstrap::meet(&address, source).await?;
     let svid: Arc<HeldSvid> =
         node::attest(&address, channel, token, key.clone(), SystemTime::now()).await.map(Arc::new)?;

@@ -22,8 +22,15 @@ use svidecar_api::{
 use svidecar_authority::bundle::Bundle;
 use tonic::transport::Channel;
 
-use super::{Address, Link, MAX_MESSAGE, Session, call_error};
+use super::{
+    address::Address,
+    dial::call_error,
+    link::{Link, Session},
+};
 use crate::{cache::bundle_from_wire, error::AgentError};
+
+/// Largest answer that is read: the entries and bundles of a very large trust domain.
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// A server that does not answer for so long is away.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -14,9 +14,12 @@ use svidecar_authority::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
-use super::{Address, BundleSource, server_id};
+use super::address::Address;
 use crate::{error::AgentError, svid::HeldSvid};
 
 /// Longest wait for TCP and for TLS, each.
@@ -27,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Where the bundles of the moment come from.
+pub type BundleSource = Arc<dyn Fn() -> Arc<BundleSet> + Send + Sync>;
 
 /// Which server is believed.
 #[derive(Clone)]
@@ -49,8 +55,12 @@ pub fn lazy(address: &Address, trust: &Trust, identity: Arc<HeldSvid>) -> Channe
     endpoint().connect_with_connector_lazy(connector)
 }
 
-/// A channel that is connected.
-pub async fn now(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
+/// A channel for the first contact, without an identity of ours.
+///
+/// # Errors
+/// [`AgentError::Unreachable`] with the reason; [`AgentError::Untrusted`] when the server's certificate is not one of
+/// the authority that we trust.
+pub async fn dial(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
     let (target, trust) = (address.clone(), trust.clone());
     let connector = tower::service_fn(move |_| {
         let (target, trust) = (target.clone(), trust.clone());
@@ -95,7 +105,7 @@ fn late(what: &str) -> io::Error {
 }
 
 fn config(address: &Address, trust: &Trust, identity: Option<&HeldSvid>) -> Result<ClientConfig, AgentError> {
-    let server_id = server_id(&address.trust_domain)?;
+    let server_id = address.server_id()?;
     let verified = |bundles: Arc<BundleSet>| {
         SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::one_of([server_id.clone()]))
     };
@@ -119,9 +129,18 @@ fn with(
     .map_err(|error| AgentError::Key(error.to_string()))
 }
 
-/// What is at the bottom of a transport's error: a verifier's reason if there is one, else the innermost text.
+/// Makes an error of a failed call.
 #[must_use]
-pub fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> AgentError {
+pub fn call_error(address: &Address, what: &'static str, status: Status) -> AgentError {
+    // A status without a source is the server's own answer; with one, the transport made it.
+    match std::error::Error::source(&status) {
+        Some(source) => failed(address, source),
+        None => AgentError::Refused { what, status: Box::new(status) },
+    }
+}
+
+/// What is at the bottom of a transport's error: a verifier's reason if there is one, else the innermost text.
+fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> AgentError {
     let server = address.to_string();
     if let Some(failure) = tls::failure_in(error) {
         let reason = failure.to_string();
