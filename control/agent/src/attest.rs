@@ -7,7 +7,6 @@
 pub mod caller;
 pub mod docker;
 pub mod hash;
-pub mod node;
 pub mod tcp;
 pub mod unix;
 

@@ -2,15 +2,16 @@
 //!
 //! How a workload gets its identity: [`endpoints`] accept its connection and pin the process, [`attest`] finds
 //! its selectors, [`manager`] and its [`cache`] know which entries match and have their SVIDs signed through
-//! [`server`]; [`sync`] brings new entries as they are made. [`run`] puts it all together.
+//! [`server`]; [`sync`] brings new entries as they are made. How the agent
+//! gets its own: [`join`]. [`run`] puts it all together.
 
 pub mod attest;
-pub mod bootstrap;
 pub mod cache;
 pub mod cli;
 pub mod endpoints;
 pub mod entry;
 pub mod error;
+pub mod join;
 pub mod jwt;
 pub mod manager;
 pub mod run;

@@ -2,10 +2,9 @@
 //!
 //! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks live in modules of
 //! their own and meet here: [`sync`] brings entries, `signer` has SVIDs signed, `renewal`
-//! keeps our own SVID, `rejoin` replaces it where the server was replaced, `persist` writes to disk. None of them ends because the server is away.
+//! keeps our own SVID, `persist` writes to disk. None of them ends because the server is away.
 
 mod persist;
-mod rejoin;
 mod renewal;
 mod signer;
 
@@ -19,11 +18,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    attest::node::TokenSource,
-    bootstrap::Source,
     cache::{Applied, Bundles, Cache, Change, Update},
     entry::Entry,
     error::AgentError,
+    join::Rejoin,
     jwt::{Cached, JwtCache, Token},
     selector::SelectorSet,
     server::Link,
@@ -45,10 +43,6 @@ pub struct Options {
     pub sync_interval: Duration,
     /// Longest that a workload without an identity waits for the server's word.
     pub miss_lookup_timeout: Duration,
-    /// Where a join token for a server that was replaced would be.
-    pub token: TokenSource,
-    /// The trust bundle that an operator wrote down, which goes before the token's pin.
-    pub written_down: Option<Source>,
 }
 
 /// What makes the agent itself.
@@ -101,6 +95,7 @@ impl Manager {
         options: Options,
         Own { link, store, joined }: Own,
         cache: Arc<Mutex<Cache>>,
+        rejoin: Rejoin,
         status: watch::Sender<Status>,
         supervision: Supervision,
     ) -> Arc<Self> {
@@ -121,7 +116,7 @@ impl Manager {
         });
         // The identity of the moment has to be on disk before anything else happens.
         manager.dirty.notify_one();
-        tasks.spawn(sync::run(Arc::clone(&manager), asked, fatal.clone(), shutdown.clone()));
+        tasks.spawn(sync::run(Arc::clone(&manager), asked, rejoin, fatal.clone(), shutdown.clone()));
         tasks.spawn(signer::run(Arc::clone(&manager), shutdown.clone()));
         tasks.spawn(renewal::run(Arc::clone(&manager), fatal, shutdown.clone()));
         tasks.spawn(persist::run(Arc::clone(&manager), shutdown));

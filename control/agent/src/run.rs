@@ -3,7 +3,6 @@
 //! Owns the order. The sockets are there before the first SVID, so that workloads that come early are told
 //! why they have to wait.
 
-mod attest;
 pub mod wrapper;
 
 use std::{
@@ -28,11 +27,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
 
 use crate::{
-    attest::{DockerAttestor, UnixAttestor, WorkloadAttestor, node::TokenSource},
-    bootstrap::Source,
+    attest::{DockerAttestor, UnixAttestor, WorkloadAttestor},
     cache::Cache,
     endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
+    join::{Attested, Rejoin, Source, TokenSource, first_svid},
     manager::{Manager, Options, Own, Supervision},
     server::{Address, BundleSource, Link},
     state::{AgentState, Store},
@@ -75,7 +74,7 @@ pub async fn run(
     serving();
 
     tokio::pin!(stop);
-    let first = attest::first_svid(&settings, &store, &mut state, &sockets.status);
+    let first = first_svid(&settings, &store, &mut state, &sockets.status);
     let agent = tokio::select! {
         agent = first => agent?,
         () = &mut stop => return Ok(()),
@@ -215,12 +214,6 @@ fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
     handle
 }
 
-/// An agent with an identity.
-struct Attested {
-    state: AgentState,
-    identity: Arc<HeldSvid>,
-}
-
 fn start(
     settings: &AgentSettings,
     agent: Attested,
@@ -243,12 +236,11 @@ fn start(
         key_type: key_type(settings.workload_x509_svid_key_type),
         sync_interval: settings.sync_interval.get(),
         miss_lookup_timeout: settings.miss_lookup_timeout.get(),
-        token: TokenSource::of(settings),
-        written_down: Source::written_down(settings),
     };
     let link = Link::new(Address::of(settings), agent.identity, bundles);
+    let rejoin = Rejoin::of(settings, store.clone());
     let own = Own { link, store, joined: agent.state.joined };
-    Manager::start(options, own, cache, status.clone(), supervision)
+    Manager::start(options, own, cache, rejoin, status.clone(), supervision)
 }
 
 /// What was on disk. A damaged cache is an empty one.

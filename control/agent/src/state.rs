@@ -41,7 +41,7 @@ pub struct AgentState {
 pub struct Joined {
     /// Whether the first contact trusted whoever answered.
     pub insecure_bootstrap: bool,
-    /// [`JoinToken::digest`](crate::attest::node::JoinToken::digest) of the token that it joined with. None before it has
+    /// [`JoinToken::digest`](crate::join::JoinToken::digest) of the token that it joined with. None before it has
     /// joined.
     pub token_digest: Option<String>,
 }
@@ -145,6 +145,18 @@ impl Store {
     /// When it cannot be made or changed.
     pub fn prepare(&self) -> Result<(), AgentError> {
         file::secure_directory(&self.directory)
+    }
+
+    /// Works with the files, off the threads that must not wait.
+    ///
+    /// # Errors
+    /// As `work`, or [`AgentError::Stopping`] when it was interrupted.
+    pub async fn off_the_async_threads<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, AgentError> + Send + 'static,
+    ) -> Result<T, AgentError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(&store)).await.unwrap_or(Err(AgentError::Stopping))
     }
 
     /// Our own state; none before the first start.

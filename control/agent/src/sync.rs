@@ -9,6 +9,7 @@ mod follow;
 
 use std::{sync::Arc, time::Duration};
 
+use svidecar_authority::bundle::Bundle;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::AgentError,
+    join::{Rejoin, Rejoined},
     manager::{Fatal, Manager},
     schedule::Backoff,
     status::SyncMode,
@@ -48,9 +50,16 @@ enum Ended {
 }
 
 /// Syncs until shutdown, or until the server does not accept this agent any more.
-pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown: CancellationToken) {
+pub async fn run(
+    manager: Arc<Manager>,
+    lookups: Lookups,
+    rejoin: Rejoin,
+    fatal: Fatal,
+    shutdown: CancellationToken,
+) {
     let mut sync = Sync {
         manager,
+        rejoin,
         lookups,
         resume_token: String::new(),
         poll_until: None,
@@ -77,7 +86,7 @@ pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown
                 let _ = fatal.try_send(error);
                 return;
             }
-            Err(AgentError::Untrusted { reason, .. }) => match sync.manager.rejoin(&reason).await {
+            Err(AgentError::Untrusted { reason, .. }) => match sync.rejoin(&reason).await {
                 Ok(()) => sync.begin_anew(),
                 Err(error) => sync.pause(Some(&error), &shutdown).await,
             },
@@ -91,6 +100,7 @@ pub async fn run(manager: Arc<Manager>, lookups: Lookups, fatal: Fatal, shutdown
 
 struct Sync {
     manager: Arc<Manager>,
+    rejoin: Rejoin,
     lookups: Lookups,
     /// Where the pushed changes stopped.
     resume_token: String,
@@ -107,6 +117,23 @@ struct Sync {
 }
 
 impl Sync {
+    /// Joins the server that answers now. `seen` is why our bundle does not verify it.
+    async fn rejoin(&self, seen: &str) -> Result<(), AgentError> {
+        let (manager, address) = (&self.manager, self.manager.link.address());
+        let known = manager.bundles().get(&address.trust_domain).cloned();
+        let known = known.unwrap_or_else(|| Arc::new(Bundle::empty(address.trust_domain.clone())));
+        let Rejoined { svid, bundle, joined } =
+            self.rejoin.join(address, &known, &manager.joined(), seen).await?;
+        let before = manager.link.identity();
+        manager.take_over(Arc::clone(&svid), bundle, joined).await?;
+        tracing::warn!(
+            server = %address, spiffe_id = %svid.spiffe_id, spiffe_id_before = %before.spiffe_id, seen,
+            "the server was replaced, and the join token says that this is it: the agent has joined anew. All that the \
+             old server signed is dropped"
+        );
+        Ok(())
+    }
+
     /// Another server knows nothing of what the one before has said.
     fn begin_anew(&mut self) {
         self.resume_token.clear();

@@ -2,7 +2,10 @@
 //!
 //! Owns the pace: changes that come in a burst are written once. What is lost in a crash is only a cache.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use svidecar_authority::bundle::Bundle;
 use tokio_util::sync::CancellationToken;
@@ -10,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::Manager;
 use crate::{
     error::AgentError,
-    state::{AgentState, Store},
+    state::{AgentState, Joined},
     svid::HeldSvid,
 };
 
 /// Least time between two writes.
 const PACE: Duration = Duration::from_secs(1);
+
+/// How long entries that the old server made may wait for the new server's word.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What the file of our own state says.
 pub(super) struct Written {
@@ -68,6 +74,39 @@ impl Manager {
         Ok(())
     }
 
+    /// Goes over to another server, and drops what the one before signed.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing has changed.
+    pub(crate) async fn take_over(
+        &self,
+        svid: Arc<HeldSvid>,
+        bundle: Arc<Bundle>,
+        joined: Joined,
+    ) -> Result<(), AgentError> {
+        let mut written = self.written.lock().await;
+        let state = AgentState {
+            key: svid.key.clone(),
+            svid: Some(Arc::clone(&svid)),
+            bundle: Some(Arc::clone(&bundle)),
+            joined: joined.clone(),
+        };
+        self.store
+            .off_the_async_threads(move |store| {
+                store.save_agent(&state)?;
+                store.forget_joining()
+            })
+            .await?;
+        *written = Some(Written::new(Arc::clone(&svid), Some(Arc::clone(&bundle))));
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = joined;
+        metrics::gauge!("svidecar_agent_insecure_bootstrap").set(0.0);
+        self.cache().replace_authority(bundle, SystemTime::now() + GRACE);
+        self.tokens().retain(|_| false);
+        self.link.set_identity(svid);
+        self.dirty.notify_one();
+        Ok(())
+    }
+
     async fn save_current(&self) -> Result<(), AgentError> {
         let mut written = self.written.lock().await;
         self.save_agent(self.link.identity(), &mut written).await
@@ -84,7 +123,7 @@ impl Manager {
             bundle: now.bundle.clone(),
             joined: self.joined(),
         };
-        self.blocking(move |store| store.save_agent(&state)).await?;
+        self.store.off_the_async_threads(move |store| store.save_agent(&state)).await?;
         *written = Some(now);
         Ok(())
     }
@@ -93,15 +132,6 @@ impl Manager {
         let held: Vec<_> =
             self.cache().held().map(|(entry, svid)| (Arc::clone(entry), svid.cloned())).collect();
         let bundles: Vec<_> = self.bundles().iter().cloned().collect();
-        self.blocking(move |store| store.save_workloads(&held, &bundles)).await
-    }
-
-    /// Works with the files, off the threads that must not wait.
-    pub(super) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, AgentError> + Send + 'static,
-    ) -> Result<T, AgentError> {
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || work(&store)).await.unwrap_or(Err(AgentError::Stopping))
+        self.store.off_the_async_threads(move |store| store.save_workloads(&held, &bundles)).await
     }
 }

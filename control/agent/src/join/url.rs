@@ -13,6 +13,7 @@ use svidecar_id::TrustDomain;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::document;
 use crate::error::AgentError;
 
 /// For all of it: name, connection, answer.
@@ -33,7 +34,7 @@ pub async fn fetch(
         Ok(bytes) => bytes.map_err(|error| failed(error.to_string()))?,
         Err(_) => return Err(failed(format!("no answer within {} s", TIMEOUT.as_secs()))),
     };
-    super::parse(&bytes, format, trust_domain).map_err(failed)
+    document::parse(&bytes, format, trust_domain).map_err(failed)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -12,10 +12,13 @@ use svidecar_config::agent::AgentSettings;
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::Attested;
+use super::{
+    meet::meet,
+    node,
+    source::Source,
+    token::{JoinToken, TokenSource},
+};
 use crate::{
-    attest::node::{self, JoinToken, TokenSource},
-    bootstrap::{self, Source},
     error::AgentError,
     schedule::Backoff,
     server::Address,
@@ -26,6 +29,14 @@ use crate::{
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(15);
+
+/// An agent with an identity.
+pub struct Attested {
+    /// What is on disk.
+    pub state: AgentState,
+    /// The SVID in it.
+    pub identity: Arc<HeldSvid>,
+}
 
 /// Gives the agent its identity.
 ///
@@ -132,7 +143,7 @@ async fn once(
     key: PrivateKey,
 ) -> Result<Attested, AgentError> {
     let address = Address::of(settings);
-    let (channel, bundle) = bootstrap::meet(&address, source).await?;
+    let (channel, bundle) = meet(&address, source).await?;
     let svid: Arc<HeldSvid> =
         node::attest(&address, channel, token, key.clone(), SystemTime::now()).await.map(Arc::new)?;
     tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "node attestation succeeded");
