@@ -1,12 +1,13 @@
-//! The attested agent: its cache, its link to the server, and the tasks that keep both current.
+//! The attested agent: its cache, and its link to the server.
 //!
-//! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks live in modules of
-//! their own and meet here: [`sync`] brings entries, `signer` has SVIDs signed, `renewal`
-//! keeps our own SVID, `persist` writes to disk. None of them ends because the server is away.
+//! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks that keep it current know it, and it
+//! knows none of them: [`sync`](crate::sync) brings entries, [`signer`] has SVIDs signed, [`renewal`] keeps our own SVID,
+//! [`persist`] writes to disk. None of them ends because the server is away.
 
-mod persist;
-mod renewal;
-mod signer;
+pub mod persist;
+pub mod renewal;
+pub mod signer;
+mod written;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,19 +16,17 @@ use std::{
 
 use svidecar_authority::key::KeyType;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::written::Written;
 use crate::{
     cache::{Applied, Bundles, Cache, Change, Update},
     entry::Entry,
     error::AgentError,
-    join::Rejoin,
     jwt::{Cached, JwtCache, Token},
     selector::SelectorSet,
     server::Link,
     state::{Joined, Store},
     status::Status,
-    sync,
     why::{self, Explanation},
 };
 
@@ -64,7 +63,7 @@ pub struct Manager {
     joined: Mutex<Joined>,
     /// What of our own state is on disk. Held while it is written: a late writer must not put an old SVID over a
     /// new one.
-    written: tokio::sync::Mutex<Option<persist::Written>>,
+    written: tokio::sync::Mutex<Option<Written>>,
     cache: Arc<Mutex<Cache>>,
     tokens: Mutex<JwtCache>,
     /// Something became due to be signed.
@@ -74,32 +73,21 @@ pub struct Manager {
     lookups: mpsc::Sender<oneshot::Sender<()>>,
 }
 
+/// Those who wait for the server's word.
+pub type Lookups = mpsc::Receiver<oneshot::Sender<()>>;
+
 /// A change of our own standing that ends the agent.
 pub type Fatal = mpsc::Sender<AgentError>;
 
-/// What the tasks run under.
-#[derive(Clone)]
-pub struct Supervision {
-    /// Every task is in here.
-    pub tasks: TaskTracker,
-    /// Ends them.
-    pub shutdown: CancellationToken,
-    /// Where a task says that the agent has to end.
-    pub fatal: Fatal,
-}
-
 impl Manager {
-    /// Puts the parts together and starts the tasks.
+    /// Puts the parts together. Workloads that wait for a lookup are for [`sync`](crate::sync) to answer.
     #[must_use]
-    pub fn start(
+    pub fn new(
         options: Options,
         Own { link, store, joined }: Own,
         cache: Arc<Mutex<Cache>>,
-        rejoin: Rejoin,
         status: watch::Sender<Status>,
-        supervision: Supervision,
-    ) -> Arc<Self> {
-        let Supervision { tasks, shutdown, fatal } = supervision;
+    ) -> (Arc<Self>, Lookups) {
         let (lookups, asked) = mpsc::channel(MAX_LOOKUPS);
         let manager = Arc::new(Self {
             options,
@@ -116,11 +104,7 @@ impl Manager {
         });
         // The identity of the moment has to be on disk before anything else happens.
         manager.dirty.notify_one();
-        tasks.spawn(sync::run(Arc::clone(&manager), asked, rejoin, fatal.clone(), shutdown.clone()));
-        tasks.spawn(signer::run(Arc::clone(&manager), shutdown.clone()));
-        tasks.spawn(renewal::run(Arc::clone(&manager), fatal, shutdown.clone()));
-        tasks.spawn(persist::run(Arc::clone(&manager), shutdown));
-        manager
+        (manager, asked)
     }
 
     /// Follows what workloads with `selectors` see. If nothing matches, the server is asked first, once

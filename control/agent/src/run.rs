@@ -32,11 +32,12 @@ use crate::{
     endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
     join::{Attested, Rejoin, Source, TokenSource, first_svid},
-    manager::{Manager, Options, Own, Supervision},
+    manager::{Fatal, Manager, Options, Own, persist, renewal, signer},
     server::{Address, BundleSource, Link},
     state::{AgentState, Store},
     status::Status,
     svid::{HeldSvid, unix_time},
+    sync,
 };
 
 /// Longest wait for calls in flight at shutdown.
@@ -214,6 +215,17 @@ fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
     handle
 }
 
+/// What the tasks run under.
+struct Supervision {
+    /// Every task is in here.
+    tasks: TaskTracker,
+    /// Ends them.
+    shutdown: CancellationToken,
+    /// Where a task says that the agent has to end.
+    fatal: Fatal,
+}
+
+/// Puts the attested agent together and starts the tasks that keep it current.
 fn start(
     settings: &AgentSettings,
     agent: Attested,
@@ -240,7 +252,13 @@ fn start(
     let link = Link::new(Address::of(settings), agent.identity, bundles);
     let rejoin = Rejoin::of(settings, store.clone());
     let own = Own { link, store, joined: agent.state.joined };
-    Manager::start(options, own, cache, rejoin, status.clone(), supervision)
+    let (manager, lookups) = Manager::new(options, own, cache, status.clone());
+    let Supervision { tasks, shutdown, fatal } = supervision;
+    tasks.spawn(sync::run(Arc::clone(&manager), lookups, rejoin, fatal.clone(), shutdown.clone()));
+    tasks.spawn(signer::run(Arc::clone(&manager), shutdown.clone()));
+    tasks.spawn(renewal::run(Arc::clone(&manager), fatal, shutdown.clone()));
+    tasks.spawn(persist::run(Arc::clone(&manager), shutdown));
+    manager
 }
 
 /// What was on disk. A damaged cache is an empty one.

@@ -10,16 +10,13 @@ mod follow;
 use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::bundle::Bundle;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::AgentError,
     join::{Rejoin, Rejoined},
-    manager::{Fatal, Manager},
+    manager::{Fatal, Lookups, Manager},
     schedule::Backoff,
     status::SyncMode,
 };
@@ -33,9 +30,6 @@ const ASK_FOR_PUSH_AGAIN: Duration = Duration::from_secs(600);
 
 /// A workload's miss makes the server be asked at most this often.
 const LOOKUP_PACE: Duration = Duration::from_millis(250);
-
-/// Those who wait for the server's word.
-pub type Lookups = mpsc::Receiver<oneshot::Sender<()>>;
 
 /// How one round with the server ended.
 enum Ended {

@@ -1,6 +1,7 @@
 //! Writes to disk what a restart needs.
 //!
-//! Owns the pace: changes that come in a burst are written once. What is lost in a crash is only a cache.
+//! Owns the pace: changes that come in a burst are written once. What is lost in a crash is only a cache; our own SVID
+//! is not, so it is written before it is used.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -10,7 +11,7 @@ use std::{
 use svidecar_authority::bundle::Bundle;
 use tokio_util::sync::CancellationToken;
 
-use super::Manager;
+use super::{Manager, written::Written};
 use crate::{
     error::AgentError,
     state::{AgentState, Joined},
@@ -22,22 +23,6 @@ const PACE: Duration = Duration::from_secs(1);
 
 /// How long entries that the old server made may wait for the new server's word.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// What the file of our own state says.
-pub(super) struct Written {
-    svid: Arc<HeldSvid>,
-    bundle: Option<Arc<Bundle>>,
-}
-
-impl Written {
-    pub(super) fn new(svid: Arc<HeldSvid>, bundle: Option<Arc<Bundle>>) -> Self {
-        Self { svid, bundle }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.svid, &other.svid) && self.bundle == other.bundle
-    }
-}
 
 /// Writes after changes, and once more at the end.
 pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
@@ -113,7 +98,8 @@ impl Manager {
     }
 
     async fn save_agent(&self, svid: Arc<HeldSvid>, written: &mut Option<Written>) -> Result<(), AgentError> {
-        let now = Written { svid, bundle: self.bundles().get(&self.link.address().trust_domain).cloned() };
+        let bundle = self.bundles().get(&self.link.address().trust_domain).cloned();
+        let now = Written::new(svid, bundle);
         if written.as_ref().is_some_and(|before| before.is(&now)) {
             return Ok(());
         }
