@@ -10,6 +10,7 @@ pub mod facts;
 pub mod multiplexed;
 pub mod pool;
 pub mod resolve;
+pub mod retry;
 pub mod upstreams;
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};

@@ -24,11 +24,12 @@ use crate::{
     http1::Framing,
     http2::ErrorCode,
     io,
-    message::{BodyError, RequestHead, Version, hops, refusal::Refusal},
+    message::{BodyError, Version, hops, refusal::Refusal},
     runtime::connections::Ending,
     upstream::{
         channel::{Channel, NoResponse, Ready},
         facts::ConnectionFacts,
+        retry::{self, Sent, SentBody},
     },
 };
 
@@ -142,7 +143,7 @@ async fn forward(
     let mut upload = Upload::of(down.request_framing());
     let (mut channel, facts) = ask(caller, &admission, down, exchange, &mut upload).await?;
 
-    let framing = channel.receive_body(&exchange.response).map_err(|error| no_response(&facts, &error))?;
+    let framing = channel.receive_body(&exchange.response).map_err(|error| error.refusal(&facts))?;
     hops::clean_response(&mut exchange.response);
     if exchange.response.status == StatusCode::SWITCHING_PROTOCOLS {
         return switch(caller, &admission, down, exchange, channel).await;
@@ -166,9 +167,7 @@ async fn forward(
     Ok(Next::Request)
 }
 
-/// Sends the request and waits for the final head of its response. When a connection that was open already died before
-/// any byte of a response came, the request goes out once more, if the other side never looked at it or it may be
-/// repeated.
+/// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`] says so.
 async fn ask(
     caller: &dyn Caller,
     admission: &Admission,
@@ -178,9 +177,9 @@ async fn ask(
 ) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
     let (upstream, worker) = (&admission.upstream, caller.worker());
     let http2 = upstream.takes_http2(&exchange.request);
-    let mut is_repeated = false;
+    let mut times = 0;
     loop {
-        let pooled = if is_repeated { None } else { upstream.pooled(worker, http2) };
+        let pooled = if times > 0 { None } else { upstream.pooled(worker, http2) };
         let ready = match pooled {
             Some(ready) => ready,
             None => {
@@ -194,23 +193,16 @@ async fn ask(
             Ok(channel) => return Ok((channel, facts)),
             Err(error) => error,
         };
-        let untouched = upload.is_empty || upload.flow.is_untouched();
-        let may_repeat = match &error {
-            NoResponse::NotTaken(_) => untouched,
-            NoResponse::Closed | NoResponse::Reset(_) | NoResponse::Failed(_) => {
-                is_reused && upload.is_empty && is_repeatable(&exchange.request)
-            }
-            NoResponse::NotHttp(_) => false,
-        };
-        if is_repeated || !may_repeat {
-            let refusal = no_response(&facts, &error);
+        times += 1;
+        let sent = Sent { times, is_reused, body: upload.sent(), head: &exchange.request };
+        if !retry::goes_out_again(&sent, &error) {
+            let refusal = error.refusal(&facts);
             return Err(match error {
                 NoResponse::Reset(code) => Stop::Reset(code, refusal),
                 _ => Stop::Refused(refusal),
             });
         }
         debug!(upstream = %facts.spec.name, address = facts.address, %error, "A request goes out again on another connection");
-        is_repeated = true;
         *upload = Upload::of(down.request_framing());
     }
 }
@@ -353,6 +345,15 @@ impl Upload {
         self.is_broken || self.flow.is_done()
     }
 
+    /// What became of it so far.
+    fn sent(&self) -> SentBody {
+        match (self.is_empty, self.flow.is_untouched()) {
+            (true, _) => SentBody::Empty,
+            (false, true) => SentBody::Untouched,
+            (false, false) => SentBody::Begun,
+        }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -417,21 +418,4 @@ async fn unless_over<T>(
         Poll::Pending => poll_over(cx, caller, down, exchange, upload).map(Err),
     })
     .await
-}
-
-/// Whether the method only asks, or leaves the same state however often it is done (RFC 9110 §9.2.2).
-fn is_repeatable(head: &RequestHead) -> bool {
-    matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
-        && !head.fields.contains("upgrade")
-}
-
-/// Names what went wrong between a request and its response.
-fn no_response(facts: &ConnectionFacts, error: &NoResponse) -> Refusal {
-    let code = match error {
-        NoResponse::NotHttp(_) => Code::UpstreamProtocolError,
-        NoResponse::Closed | NoResponse::NotTaken(_) => Code::UpstreamClosed,
-        NoResponse::Reset(_) | NoResponse::Failed(_) => Code::UpstreamFailed,
-    };
-    let detail = format!("`{}` at {} {error}", facts.spec.name, facts.address);
-    Refusal::new(code, detail)
 }

@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use svidecar_code::Code;
+
 use super::{
     facts::ConnectionFacts,
     pool::{Connection, Pool},
@@ -16,7 +18,10 @@ use crate::{
     http1::{Framing, HeadError, framing},
     http2::{ErrorCode, Session, Stream, StreamError},
     io,
-    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version, convert},
+    message::{
+        BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, Version, convert,
+        refusal::Refusal,
+    },
     runtime::worker::Worker,
 };
 
@@ -69,6 +74,19 @@ pub enum NoResponse {
     /// Another failure.
     #[error("failed before it answered: {0}")]
     Failed(String),
+}
+
+impl NoResponse {
+    /// What to answer in place of the upstream.
+    #[must_use]
+    pub fn refusal(&self, facts: &ConnectionFacts) -> Refusal {
+        let code = match self {
+            Self::NotHttp(_) => Code::UpstreamProtocolError,
+            Self::Closed | Self::NotTaken(_) => Code::UpstreamClosed,
+            Self::Reset(_) | Self::Failed(_) => Code::UpstreamFailed,
+        };
+        Refusal::new(code, format!("`{}` at {} {self}", facts.spec.name, facts.address))
+    }
 }
 
 impl Ready {
