@@ -73,10 +73,10 @@ impl Upstream {
             return None;
         }
         let start = self.next.get();
-        if self.endpoints.len() > 1 {
-            self.next.set(start.wrapping_add(1));
-        }
-        self.in_turn(start).find(|endpoint| !endpoint.is_avoided())?.pooled(worker)
+        let ready = self.in_turn(start).find(|endpoint| !endpoint.is_avoided())?.pooled(worker)?;
+        // Without one, the endpoint keeps its turn: it is asked for a connection next.
+        self.next.set(start.wrapping_add(1));
+        Some(ready)
     }
 
     /// A way for one request, over a connection that is shared or over a new one.

@@ -12,3 +12,4 @@ mod reload;
 #[path = "../support/support.rs"]
 mod support;
 mod tcp;
+mod upstream;
