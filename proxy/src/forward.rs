@@ -1,10 +1,9 @@
 //! Moves requests, responses and bytes between the two connections of an exchange.
 //!
-//! [`request`] holds the steps of a request, top to bottom. [`http1`] and [`http2`] read requests from a caller's connection,
-//! [`either`] tells the two apart; [`caller`] is what differs between a peer and our workload, [`downstream`] what differs
-//! between the codecs. [`flow`] moves a body, [`tcp`] joins two streams of bytes, [`hops`] keeps what belongs to one
-//! connection from the other, [`convert`] turns one version of HTTP into the other, [`exchange`] remembers what the record
-//! needs.
+//! [`service()`] is where a worker's connections come in: [`inbound`] or [`outbound`]. [`request`] holds the steps of a request,
+//! top to bottom. [`http1`] and [`http2`] read requests from a caller's connection, [`either`] tells the two apart; [`caller`]
+//! is what differs between a peer and our workload, [`downstream`] what differs between the codecs. [`flow`] moves a body,
+//! [`tcp`] joins two streams of bytes, [`exchange`] remembers what the record needs.
 
 pub mod caller;
 pub mod downstream;

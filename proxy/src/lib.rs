@@ -1,6 +1,6 @@
 //! The data plane of svidecar: mutual TLS by SPIFFE, authorization, identity headers, forwarding.
 //!
-//! Ten rooms and one table. The codecs, which know nothing of svidecar: [`io`] moves bytes, [`message`] is what HTTP says,
+//! Eleven rooms. The codecs, which know nothing of svidecar: [`io`] moves bytes, [`message`] is what HTTP says,
 //! [`http1`] and [`http2`] are how it is written. [`record`] writes down what became of each exchange. [`plan`] is what is
 //! in force: settings, policies, identity. [`runtime`] has the threads and the life of a connection, [`upstream`] the
 //! ways to the other side, [`admit`] says who may pass, [`forward`] walks a request from top to bottom, and

@@ -1,4 +1,4 @@
-//! TLS 1.3 as a [`ByteStream`]: rustls does the handshake, keeps the key schedule and the tickets; the records of the
+//! TLS 1.3 as a [`ByteStream`](super::ByteStream): rustls does the handshake, keeps the key schedule and the tickets; the records of the
 //! finished connection are sealed and opened here, straight between the buffers of both sides.
 //!
 //! A record is filled until it is full or flushed, and all records of a flush leave in one system call. Whatever breaks

@@ -92,7 +92,7 @@ pub struct Record<'a> {
     pub upstream: Option<&'a str>,
     /// What the policy said; `None` where none was asked.
     pub decided: Option<Ruling<'a>>,
-    /// Why it failed, one of [`codes`]; `None` when it did not.
+    /// Why it failed, `None` when it did not.
     pub code: Option<Code>,
     /// The failure in words.
     pub detail: Option<&'a str>,
