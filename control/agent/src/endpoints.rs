@@ -3,6 +3,7 @@
 //! Owns listening, pinning callers as they connect, and serving. What is served is in the modules below.
 
 pub mod admin;
+pub mod callers;
 mod connection;
 pub mod http;
 mod quiet;

@@ -29,7 +29,7 @@ use tonic_health::ServingStatus;
 use crate::{
     attest::{DockerAttestor, UnixAttestor, WorkloadAttestor},
     cache::Cache,
-    endpoints::{self, admin::AdminApi, http::Probes, workload_api::WorkloadApi},
+    endpoints::{self, admin::AdminApi, callers::Callers, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
     join::{Attested, Rejoin, Source, TokenSource, first_svid},
     manager::{Fatal, Manager, Options, Own, persist, renewal, signer},
@@ -127,13 +127,9 @@ impl Sockets {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::NotServing).await;
         let attestor = attestor(settings, tasks, shutdown);
-        let api = WorkloadApi::new(
-            manager.subscribe(),
-            status.subscribe(),
-            attestor.clone(),
-            settings.allow_unauthenticated_verifiers,
-            shutdown.clone(),
-        );
+        let callers =
+            Callers::new(manager.subscribe(), status.subscribe(), attestor.clone(), shutdown.clone());
+        let api = WorkloadApi::new(callers, settings.allow_unauthenticated_verifiers);
         let listener = endpoints::bind_workload(&settings.socket_path).await?;
         let serve =
             endpoints::serve_workload_uds(listener, api.clone(), health_service.clone(), shutdown.clone());

@@ -3,10 +3,7 @@
 //! Owns the calls of the standard and their codes (SPIFFE Workload Endpoint §6). A workload never learns
 //! about entries of others: why it got nothing is in the agent's log and on the admin socket.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use svidecar_api::{
     WORKLOAD_API_HEADER, claims,
@@ -17,52 +14,25 @@ use svidecar_api::{
     },
 };
 use svidecar_authority::{bundle::BundleSet, jwt};
-use svidecar_code::Code;
 use svidecar_id::SpiffeId;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
-    CallerInfo,
-    quiet::OncePer,
-    stream::{End, Messages, Next, follow},
+    callers::{Callers, Known, NO_IDENTITY},
+    stream::{Messages, Next, follow},
 };
-use crate::{
-    attest::{Attestation, Caller, WorkloadAttestor, docker},
-    cache::Update,
-    entry::Entry,
-    error::{AgentError, AttestError},
-    manager::Manager,
-    selector::SelectorSet,
-    status::Status as AgentStatus,
-};
-
-/// What a workload without an entry is told, in SPIRE's words: scripts look for them.
-const NO_IDENTITY: &str = "no identity issued";
+use crate::{cache::Update, entry::Entry, error::AgentError, manager::Manager};
 
 /// Audiences in one request, and their length in bytes.
 const MAX_AUDIENCES: usize = 64;
 const MAX_AUDIENCE_BYTES: usize = 2048;
 
-/// A workload that keeps asking in vain is in the log once in this time.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// How often a workload is attested again of whose container the engine did not answer.
-const ATTEST_AGAIN: Duration = Duration::from_secs(5);
-
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkloadApi {
-    /// None until the agent is attested.
-    manager: watch::Receiver<Option<Arc<Manager>>>,
-    status: watch::Receiver<AgentStatus>,
-    attestor: WorkloadAttestor,
+    callers: Callers,
     /// Whether processes without an identity may fetch bundles and validate tokens.
     allow_unauthenticated_verifiers: bool,
-    /// Which refusals the log has just told.
-    told: OncePer<(SelectorSet, &'static str)>,
-    shutdown: CancellationToken,
 }
 
 /// Requires exactly one `workload.spiffe.io: true` (Workload Endpoint §3): a request that a browser or a
@@ -78,62 +48,11 @@ pub fn check_header(request: Request<()>) -> Result<Request<()>, Status> {
     }
 }
 
-/// A caller with its manager.
-struct Known {
-    manager: Arc<Manager>,
-    told: OncePer<(SelectorSet, &'static str)>,
-    caller: Arc<Caller>,
-    found: Attestation,
-}
-
 impl WorkloadApi {
-    /// Serves what `manager` has once it is there.
+    /// Serves these callers.
     #[must_use]
-    pub fn new(
-        manager: watch::Receiver<Option<Arc<Manager>>>,
-        status: watch::Receiver<AgentStatus>,
-        attestor: WorkloadAttestor,
-        allow_unauthenticated_verifiers: bool,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let told = OncePer::new(SAY_AGAIN);
-        Self { manager, status, attestor, allow_unauthenticated_verifiers, told, shutdown }
-    }
-
-    /// Finds out who calls.
-    async fn identify<T>(&self, request: &Request<T>, method: &'static str) -> Result<Known, Status> {
-        metrics::counter!("svidecar_agent_workload_api_requests_total", "method" => method).increment(1);
-        let Some(manager) = self.manager.borrow().clone() else {
-            let problem =
-                self.status.borrow().problem.clone().unwrap_or_else(|| "it is not attested yet".into());
-            return Err(Status::unavailable(format!("the agent is initializing: {problem}")));
-        };
-        let caller = match request.extensions().get::<CallerInfo>() {
-            Some(Ok(caller)) => Arc::clone(caller),
-            Some(Err(error)) => return Err(not_attested(error, method)),
-            None => return Err(not_attested(&AttestError::NoCredentials, method)),
-        };
-        let found = self.attestor.attest(Arc::clone(&caller)).await;
-        let found = found.map_err(|error| not_attested(&error, method))?;
-        tracing::debug!(
-            pid = caller.pid(), method, selectors = %found.selectors.without_secrets(), "workload attested"
-        );
-        Ok(Known { manager, told: self.told.clone(), caller, found })
-    }
-
-    /// When the caller's stream has to end: at shutdown, or when more is known of the caller than the stream
-    /// was begun with. What it has it keeps until it is back.
-    fn end(&self, known: &Known) -> End {
-        let (shutdown, attestor) = (self.shutdown.clone(), self.attestor.clone());
-        let (caller, found) = (Arc::clone(&known.caller), known.found.clone());
-        Box::pin(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => Status::unavailable("the agent is shutting down"),
-                () = known_better(&attestor, &caller, &found), if found.unanswered.is_some() => {
-                    Status::unavailable("the engine of the caller's container answers again; connect again for all identities")
-                }
-            }
-        })
+    pub fn new(callers: Callers, allow_unauthenticated_verifiers: bool) -> Self {
+        Self { callers, allow_unauthenticated_verifiers }
     }
 
     /// Streams bundles: to workloads with an identity, and to others if that is allowed.
@@ -148,7 +67,7 @@ impl WorkloadApi {
         T: Clone + PartialEq + Send + Sync + 'static,
     {
         let updates = known.manager.subscribe(&known.found.selectors).await;
-        let end = self.end(&known);
+        let end = self.callers.end(&known);
         if self.allow_unauthenticated_verifiers {
             return Ok(Response::new(follow(updates, anyone, end)));
         }
@@ -156,78 +75,6 @@ impl WorkloadApi {
             return Err(known.denied(method));
         }
         Ok(Response::new(follow(updates, entitled, end)))
-    }
-}
-
-impl Known {
-    /// Says in the log why, and to the workload that.
-    fn denied(&self, method: &'static str) -> Status {
-        if let Some(status) = self.undecided() {
-            return status;
-        }
-        metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
-        if !self.told.allows((self.found.selectors.clone(), method), Instant::now()) {
-            return Status::permission_denied(NO_IDENTITY);
-        }
-        let explanation = self.manager.explain(&self.found.selectors);
-        let pid = self.caller.pid();
-        tracing::warn!(
-            pid, method, code = Code::NoIdentity.name(), selectors = %self.found.selectors.without_secrets(),
-            notes = self.found.notes.join("; "),
-            "no identity issued: {}; `svidecar-agent why --pid {pid}` says more", explanation.summary()
-        );
-        Status::permission_denied(NO_IDENTITY)
-    }
-
-    /// To be told that there is nothing, a workload must have been looked at whole: some entry might match if the
-    /// engine of its container answered.
-    fn undecided(&self) -> Option<Status> {
-        let reason = self.found.unanswered.as_ref()?;
-        if !self.manager.lacks_only(&self.found.selectors, docker::KIND) {
-            return None;
-        }
-        let code = Code::EngineUnavailable.name();
-        metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
-        Some(Status::unavailable(format!("the identity cannot be decided: {reason}; try again")))
-    }
-
-    /// Entries of the caller; of one ID only, if given.
-    async fn entries(
-        &self,
-        method: &'static str,
-        only: Option<&SpiffeId>,
-    ) -> Result<Vec<Arc<Entry>>, Status> {
-        let mut entries = self.manager.matching(&self.found.selectors).await;
-        if let Some(only) = only {
-            entries.retain(|entry| entry.spiffe_id == *only);
-        }
-        if entries.is_empty() { Err(self.denied(method)) } else { Ok(entries) }
-    }
-}
-
-/// Resolves when there are other selectors than those `found` while an engine did not answer.
-async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: &Attestation) {
-    loop {
-        tokio::time::sleep(ATTEST_AGAIN).await;
-        match attestor.attest(Arc::clone(caller)).await {
-            Ok(again) if again.unanswered.is_some() => {}
-            Ok(again) if again.selectors != found.selectors => return,
-            // Nothing new, or nobody left to tell.
-            Ok(_) | Err(_) => return std::future::pending().await,
-        }
-    }
-}
-
-fn not_attested(error: &AttestError, method: &'static str) -> Status {
-    tracing::warn!(%error, code = error.code().name(), method, "a caller could not be attested");
-    metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code().name())
-        .increment(1);
-    match error {
-        // Reading failed; another try may do better.
-        AttestError::Io { .. } | AttestError::SocketTable { .. } | AttestError::Interrupted => {
-            Status::unavailable(format!("could not resolve caller information: {error}"))
-        }
-        _ => Status::permission_denied(format!("could not resolve caller information: {error}")),
     }
 }
 
@@ -291,12 +138,12 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let method = "FetchX509SVID";
-        let known = self.identify(&request, method).await?;
+        let known = self.callers.identify(request.extensions(), method).await?;
         let updates = known.manager.subscribe(&known.found.selectors).await;
         if updates.borrow().entries.is_empty() {
             return Err(known.denied(method));
         }
-        Ok(Response::new(follow(updates, x509_svids, self.end(&known))))
+        Ok(Response::new(follow(updates, x509_svids, self.callers.end(&known))))
     }
 
     async fn fetch_x509_bundles(
@@ -304,7 +151,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         let method = "FetchX509Bundles";
-        let known = self.identify(&request, method).await?;
+        let known = self.callers.identify(request.extensions(), method).await?;
         self.bundles(known, method, x509_bundles, x509_bundles_for_anyone).await
     }
 
@@ -320,7 +167,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
                 Status::invalid_argument(format!("invalid requested SPIFFE ID: {error}"))
             })?),
         };
-        let known = self.identify(&request, method).await?;
+        let known = self.callers.identify(request.extensions(), method).await?;
         let entries = known.entries(method, only.as_ref()).await?;
         let audience = &request.get_ref().audience;
         let tokens = entries.iter().map(|entry| known.manager.token(entry, audience));
@@ -342,7 +189,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let method = "FetchJWTBundles";
-        let known = self.identify(&request, method).await?;
+        let known = self.callers.identify(request.extensions(), method).await?;
         self.bundles(known, method, jwt_bundles, jwt_bundles_for_anyone).await
     }
 
@@ -356,7 +203,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         if svid.is_empty() {
             return Err(Status::invalid_argument("svid must be specified"));
         }
-        let known = self.identify(&request, method).await?;
+        let known = self.callers.identify(request.extensions(), method).await?;
         let entries = match known.entries(method, None).await {
             Err(_) if self.allow_unauthenticated_verifiers => Vec::new(),
             entries => entries?,

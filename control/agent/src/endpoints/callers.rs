@@ -1,0 +1,186 @@
+//! Who calls, for every API that answers its callers by what they are.
+//!
+//! Owns the way from a connection to a caller whose selectors are known, and what somebody is told who gets nothing: the
+//! caller little, the log and the admin socket why.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::Extensions;
+use svidecar_code::Code;
+use svidecar_id::SpiffeId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{CallerInfo, quiet::OncePer, stream::End};
+use crate::{
+    attest::{Attestation, Caller, WorkloadAttestor, docker},
+    entry::Entry,
+    error::AttestError,
+    manager::Manager,
+    selector::SelectorSet,
+    status::Status as AgentStatus,
+};
+
+/// What a workload without an entry is told, in SPIRE's words: scripts look for them.
+pub const NO_IDENTITY: &str = "no identity issued";
+
+/// A workload that keeps asking in vain is in the log once in this time.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often a workload is attested again of whose container the engine did not answer.
+const ATTEST_AGAIN: Duration = Duration::from_secs(5);
+
+/// Identifies callers. Cheap to clone.
+#[derive(Clone)]
+pub struct Callers {
+    /// None until the agent is attested.
+    manager: watch::Receiver<Option<Arc<Manager>>>,
+    status: watch::Receiver<AgentStatus>,
+    attestor: WorkloadAttestor,
+    /// Which refusals the log has just told.
+    told: OncePer<(SelectorSet, &'static str)>,
+    shutdown: CancellationToken,
+}
+
+/// A caller, what is true of it, and who knows what it may have.
+pub struct Known {
+    /// Has the entries.
+    pub manager: Arc<Manager>,
+    /// What attestation found.
+    pub found: Attestation,
+    caller: Arc<Caller>,
+    told: OncePer<(SelectorSet, &'static str)>,
+}
+
+impl Callers {
+    /// Callers are attested by `attestor`, and served once there is a manager.
+    #[must_use]
+    pub fn new(
+        manager: watch::Receiver<Option<Arc<Manager>>>,
+        status: watch::Receiver<AgentStatus>,
+        attestor: WorkloadAttestor,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { manager, status, attestor, told: OncePer::new(SAY_AGAIN), shutdown }
+    }
+
+    /// Finds out who calls, by what the connection left in the request's `extensions`.
+    ///
+    /// # Errors
+    /// What the caller is told when it is not known, or not served yet.
+    pub async fn identify(&self, extensions: &Extensions, method: &'static str) -> Result<Known, Status> {
+        metrics::counter!("svidecar_agent_workload_api_requests_total", "method" => method).increment(1);
+        let Some(manager) = self.manager.borrow().clone() else {
+            let problem =
+                self.status.borrow().problem.clone().unwrap_or_else(|| "it is not attested yet".into());
+            return Err(Status::unavailable(format!("the agent is initializing: {problem}")));
+        };
+        let caller = match extensions.get::<CallerInfo>() {
+            Some(Ok(caller)) => Arc::clone(caller),
+            Some(Err(error)) => return Err(not_attested(error, method)),
+            None => return Err(not_attested(&AttestError::NoCredentials, method)),
+        };
+        let found = self.attestor.attest(Arc::clone(&caller)).await;
+        let found = found.map_err(|error| not_attested(&error, method))?;
+        tracing::debug!(
+            pid = caller.pid(), method, selectors = %found.selectors.without_secrets(), "workload attested"
+        );
+        Ok(Known { manager, told: self.told.clone(), caller, found })
+    }
+
+    /// When the caller's stream has to end: at shutdown, or when more is known of the caller than the stream
+    /// was begun with. What it has it keeps until it is back.
+    #[must_use]
+    pub fn end(&self, known: &Known) -> End {
+        let (shutdown, attestor) = (self.shutdown.clone(), self.attestor.clone());
+        let (caller, found) = (Arc::clone(&known.caller), known.found.clone());
+        Box::pin(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => Status::unavailable("the agent is shutting down"),
+                () = known_better(&attestor, &caller, &found), if found.unanswered.is_some() => {
+                    Status::unavailable("the engine of the caller's container answers again; connect again for all identities")
+                }
+            }
+        })
+    }
+}
+
+impl Known {
+    /// Says in the log why, and to the workload that.
+    #[must_use]
+    pub fn denied(&self, method: &'static str) -> Status {
+        if let Some(status) = self.undecided() {
+            return status;
+        }
+        metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
+        if !self.told.allows((self.found.selectors.clone(), method), Instant::now()) {
+            return Status::permission_denied(NO_IDENTITY);
+        }
+        let explanation = self.manager.explain(&self.found.selectors);
+        let pid = self.caller.pid();
+        tracing::warn!(
+            pid, method, code = Code::NoIdentity.name(), selectors = %self.found.selectors.without_secrets(),
+            notes = self.found.notes.join("; "),
+            "no identity issued: {}; `svidecar-agent why --pid {pid}` says more", explanation.summary()
+        );
+        Status::permission_denied(NO_IDENTITY)
+    }
+
+    /// To be told that there is nothing, a workload must have been looked at whole: some entry might match if the
+    /// engine of its container answered.
+    fn undecided(&self) -> Option<Status> {
+        let reason = self.found.unanswered.as_ref()?;
+        if !self.manager.lacks_only(&self.found.selectors, docker::KIND) {
+            return None;
+        }
+        let code = Code::EngineUnavailable.name();
+        metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
+        Some(Status::unavailable(format!("the identity cannot be decided: {reason}; try again")))
+    }
+
+    /// Entries of the caller; of one ID only, if given.
+    ///
+    /// # Errors
+    /// [`Self::denied`] when there are none.
+    pub async fn entries(
+        &self,
+        method: &'static str,
+        only: Option<&SpiffeId>,
+    ) -> Result<Vec<Arc<Entry>>, Status> {
+        let mut entries = self.manager.matching(&self.found.selectors).await;
+        if let Some(only) = only {
+            entries.retain(|entry| entry.spiffe_id == *only);
+        }
+        if entries.is_empty() { Err(self.denied(method)) } else { Ok(entries) }
+    }
+}
+
+/// Resolves when there are other selectors than those `found` while an engine did not answer.
+async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: &Attestation) {
+    loop {
+        tokio::time::sleep(ATTEST_AGAIN).await;
+        match attestor.attest(Arc::clone(caller)).await {
+            Ok(again) if again.unanswered.is_some() => {}
+            Ok(again) if again.selectors != found.selectors => return,
+            // Nothing new, or nobody left to tell.
+            Ok(_) | Err(_) => return std::future::pending().await,
+        }
+    }
+}
+
+fn not_attested(error: &AttestError, method: &'static str) -> Status {
+    tracing::warn!(%error, code = error.code().name(), method, "a caller could not be attested");
+    metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code().name())
+        .increment(1);
+    match error {
+        // Reading failed; another try may do better.
+        AttestError::Io { .. } | AttestError::SocketTable { .. } | AttestError::Interrupted => {
+            Status::unavailable(format!("could not resolve caller information: {error}"))
+        }
+        _ => Status::permission_denied(format!("could not resolve caller information: {error}")),
+    }
+}
