@@ -3,8 +3,11 @@
 //! Owns the order of steps that makes the answer trustworthy: the caller is pinned by a pidfd when its
 //! connection is accepted, `/proc` is read and an engine is asked, and only then is it checked that the pinned
 //! process is still the one that was read. It must never decide what a workload may have; it only says what is true of it.
+//! What there is to know is each [`Attestor`]'s; another kind of selectors is another of them.
 
+pub mod attestor;
 pub mod caller;
+pub mod container;
 pub mod docker;
 pub mod hash;
 pub mod tcp;
@@ -12,11 +15,14 @@ pub mod unix;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
+pub use attestor::{Attestor, Unanswered};
 pub use caller::Caller;
 pub use docker::DockerAttestor;
 pub use unix::UnixAttestor;
 
-use self::docker::Place;
+use self::attestor::Reading;
 use crate::{error::AttestError, selector::SelectorSet};
 
 /// What attestation found.
@@ -26,54 +32,127 @@ pub struct Attestation {
     pub selectors: SelectorSet,
     /// Why some selector could not be had, one sentence each, for `why` and the log.
     pub notes: Vec<String>,
-    /// There may be `docker:` selectors: the engine that knows did not answer. A sentence for the caller.
-    pub unanswered: Option<String>,
+    /// What may be true of the caller besides: who knows did not answer.
+    pub unanswered: Vec<Unanswered>,
 }
 
 /// Attests callers. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkloadAttestor {
-    unix: Arc<UnixAttestor>,
-    docker: Option<Arc<DockerAttestor>>,
+    attestors: Arc<[Arc<dyn Attestor>]>,
 }
 
 impl WorkloadAttestor {
-    /// An attestor that asks `unix`, and `docker` if there is one.
+    /// An attestor that asks all of these.
     #[must_use]
-    pub fn new(unix: UnixAttestor, docker: Option<Arc<DockerAttestor>>) -> Self {
-        Self { unix: Arc::new(unix), docker }
+    pub fn new(attestors: Vec<Arc<dyn Attestor>>) -> Self {
+        Self { attestors: attestors.into() }
     }
 
-    /// Finds the caller's selectors. Reads files and the user database, off the async threads, and asks the
-    /// engine that runs the caller's container.
+    /// Finds the caller's selectors. Reads files and the user database, off the async threads, and asks whoever knows
+    /// more, all at once.
     ///
     /// # Errors
     /// [`AttestError`] when the process is gone, or is not the one that connected.
     pub async fn attest(&self, caller: Arc<Caller>) -> Result<Attestation, AttestError> {
-        let (reader, pinned) = (self.clone(), Arc::clone(&caller));
-        let (mut found, place) = off_the_async_threads(move || reader.read(&pinned)).await?;
-        let (Some(docker), Some(place)) = (&self.docker, place) else { return Ok(found) };
-        let of_container = docker.selectors(place).await;
-        // Asking took its time.
-        off_the_async_threads(move || caller.still_the_same()).await?;
-        found.selectors = found.selectors.iter().cloned().chain(of_container.selectors).collect();
-        found.notes.extend(of_container.note);
-        found.unanswered = of_container.unanswered;
-        Ok(found)
+        let (attestors, pinned) = (Arc::clone(&self.attestors), Arc::clone(&caller));
+        let readings = off_the_async_threads(move || read(&attestors, &pinned)).await?;
+        let asks = readings.iter().any(|reading| matches!(reading, Reading::Question(_)));
+        let found = join_all(readings.into_iter().map(Reading::answer)).await;
+        if asks {
+            // Asking took its time.
+            off_the_async_threads(move || caller.still_the_same()).await?;
+        }
+        let (mut selectors, mut notes, mut unanswered) = (Vec::new(), Vec::new(), Vec::new());
+        for one in found {
+            selectors.extend(one.selectors);
+            notes.extend(one.notes);
+            unanswered.extend(one.unanswered);
+        }
+        Ok(Attestation { selectors: selectors.into(), notes, unanswered })
     }
+}
 
-    /// Reads first and checks after: a PID that was recycled in between fails the check. The place is that of a
-    /// caller who may be in a container.
-    fn read(&self, caller: &Caller) -> Result<(Attestation, Option<Place>), AttestError> {
-        let found = self.unix.attest(caller)?;
-        let place = self.docker.as_ref().map(|docker| docker.place(caller)).transpose()?;
-        caller.still_the_same()?;
-        Ok((found, place.filter(|place| *place != Place::Host)))
-    }
+/// Reads first and checks after: a PID that was recycled in between fails the check.
+fn read(attestors: &[Arc<dyn Attestor>], caller: &Caller) -> Result<Vec<Reading>, AttestError> {
+    let readings =
+        attestors.iter().map(|attestor| Arc::clone(attestor).read(caller)).collect::<Result<_, _>>()?;
+    caller.still_the_same()?;
+    Ok(readings)
 }
 
 async fn off_the_async_threads<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, AttestError> + Send + 'static,
 ) -> Result<T, AttestError> {
     tokio::task::spawn_blocking(read).await.map_err(|_| AttestError::Interrupted)?
+}
+
+#[cfg(test)]
+mod tests {
+    use svidecar_code::Code;
+
+    use super::{attestor::Found, *};
+    use crate::selector::Selector;
+
+    /// Has one selector, at once or when asked; or does not answer.
+    struct Fake {
+        kind: &'static str,
+        asks: bool,
+        answers: bool,
+    }
+
+    impl Attestor for Fake {
+        fn read(self: Arc<Self>, caller: &Caller) -> Result<Reading, AttestError> {
+            let unanswered = Unanswered {
+                kind: self.kind,
+                code: Code::EngineUnavailable,
+                reason: format!("{} does not answer", self.kind),
+                answered: "it answers again",
+            };
+            let found = Found {
+                selectors: vec![Selector::new(self.kind, format!("pid:{}", caller.pid()))],
+                notes: vec![format!("a note of {}", self.kind)],
+                unanswered: None,
+            };
+            let found = match self.answers {
+                true => found,
+                false => Found { unanswered: Some(unanswered), ..Found::default() },
+            };
+            match self.asks {
+                true => Ok(Reading::Question(Box::pin(async move { found }))),
+                false => Ok(Reading::Whole(found)),
+            }
+        }
+    }
+
+    struct Gone;
+
+    impl Attestor for Gone {
+        fn read(self: Arc<Self>, caller: &Caller) -> Result<Reading, AttestError> {
+            Err(AttestError::Gone { pid: caller.pid() })
+        }
+    }
+
+    fn this_process() -> Arc<Caller> {
+        Arc::new(Caller::pin(i32::try_from(std::process::id()).unwrap(), None).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_all_attestors_find_is_put_together() {
+        let fake = |kind, asks, answers| Arc::new(Fake { kind, asks, answers }) as Arc<dyn Attestor>;
+        let attestors = vec![fake("b", true, true), fake("a", false, true), fake("c", true, false)];
+        let found = WorkloadAttestor::new(attestors).attest(this_process()).await.unwrap();
+        let pid = std::process::id();
+        assert_eq!(found.selectors.to_string(), format!("a:pid:{pid} b:pid:{pid}"));
+        assert_eq!(found.notes, ["a note of b", "a note of a"]);
+        let unanswered: Vec<_> = found.unanswered.iter().map(|one| one.kind).collect();
+        assert_eq!(unanswered, ["c"]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_one_attestor_finds_gone_is_gone() {
+        let asks = Arc::new(Fake { kind: "a", asks: true, answers: true });
+        let outcome = WorkloadAttestor::new(vec![asks, Arc::new(Gone)]).attest(this_process()).await;
+        assert!(matches!(outcome, Err(AttestError::Gone { .. })));
+    }
 }

@@ -145,10 +145,10 @@ impl Manager {
         why::explain(selectors, self.cache().entries())
     }
 
-    /// Whether some entry would match if there were more selectors of this kind.
+    /// Whether some entry would match if there were more selectors of these kinds.
     #[must_use]
-    pub fn lacks_only(&self, selectors: &SelectorSet, kind: &str) -> bool {
-        why::lacks_only(selectors, kind, self.cache().entries())
+    pub fn lacks_only(&self, selectors: &SelectorSet, kinds: &[&str]) -> bool {
+        why::lacks_only(selectors, kinds, self.cache().entries())
     }
 
     /// How many entries there are, and how many of them have an SVID.

@@ -27,12 +27,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
 
 use crate::{
-    attest::{DockerAttestor, UnixAttestor, WorkloadAttestor},
+    attest::{
+        Attestor, DockerAttestor, UnixAttestor, WorkloadAttestor,
+        container::{Locator, Own},
+    },
     cache::Cache,
     endpoints::{self, admin::AdminApi, callers::Callers, http::Probes, workload_api::WorkloadApi},
     error::AgentError,
     join::{Attested, Rejoin, Source, TokenSource, first_svid},
-    manager::{Fatal, Manager, Options, Own, persist, renewal, signer},
+    manager::{self, Fatal, Manager, Options, persist, renewal, signer},
     server::{Address, BundleSource, Link},
     state::{AgentState, Store},
     status::Status,
@@ -171,18 +174,18 @@ fn attestor(settings: &AgentSettings, tasks: &TaskTracker, shutdown: &Cancellati
         bytes => bytes,
     };
     let unix = UnixAttestor::new(settings.unix.discover_workload_path, limit);
-    if !settings.docker.enabled {
-        if settings.docker != DockerAttestorSettings::default() {
-            tracing::warn!("docker.enabled is false, so the other settings below `docker` do nothing");
-        }
-        return WorkloadAttestor::new(unix, None);
+    let mut attestors: Vec<Arc<dyn Attestor>> = vec![Arc::new(unix)];
+    if settings.docker.enabled {
+        let docker = Arc::new(DockerAttestor::new(&settings.docker, Arc::new(Locator::new(Own::read()))));
+        attestors.push(Arc::clone(&docker) as _);
+        let (settings, shutdown) = (settings.docker.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            shutdown.run_until_cancelled(docker.announce(&settings)).await;
+        });
+    } else if settings.docker != DockerAttestorSettings::default() {
+        tracing::warn!("docker.enabled is false, so the other settings below `docker` do nothing");
     }
-    let docker = Arc::new(DockerAttestor::new(&settings.docker));
-    let (announced, settings, shutdown) = (Arc::clone(&docker), settings.docker.clone(), shutdown.clone());
-    tasks.spawn(async move {
-        shutdown.run_until_cancelled(announced.announce(&settings)).await;
-    });
-    WorkloadAttestor::new(unix, Some(docker))
+    WorkloadAttestor::new(attestors)
 }
 
 fn not_tcp(key: &str, address: &ListenAddress) -> AgentError {
@@ -247,7 +250,7 @@ fn start(
     };
     let link = Link::new(Address::of(settings), agent.identity, bundles);
     let rejoin = Rejoin::of(settings, store.clone());
-    let own = Own { link, store, joined: agent.state.joined };
+    let own = manager::Own { link, store, joined: agent.state.joined };
     let (manager, lookups) = Manager::new(options, own, cache, status.clone());
     let Supervision { tasks, shutdown, fatal } = supervision;
     tasks.spawn(sync::run(Arc::clone(&manager), lookups, rejoin, fatal.clone(), shutdown.clone()));

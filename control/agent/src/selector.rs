@@ -25,12 +25,13 @@ impl Selector {
 }
 
 impl Selector {
-    /// The selector for the log: a container's variables hold passwords.
+    /// The selector for the log: what a workload was started with as a variable (`env:NAME=VALUE`, of any kind) may be
+    /// a password.
     #[must_use]
     pub fn without_secrets(&self) -> String {
-        let variable = (&*self.kind == "docker").then(|| self.value.strip_prefix("env:")).flatten();
+        let variable = self.value.strip_prefix("env:");
         match variable.and_then(|variable| variable.split_once('=')) {
-            Some((name, _)) => format!("docker:env:{name}=…"),
+            Some((name, _)) => format!("{}:env:{name}=…", self.kind),
             None => self.to_string(),
         }
     }
@@ -72,7 +73,7 @@ impl SelectorSet {
         self.0.first()
     }
 
-    /// The selectors for the log: a container's variables hold passwords.
+    /// The selectors for the log; see [`Selector::without_secrets`].
     #[must_use]
     pub fn without_secrets(&self) -> String {
         let texts: Vec<_> = self.iter().map(Selector::without_secrets).collect();
@@ -149,14 +150,14 @@ mod tests {
 
     #[test]
     fn values_of_variables_stay_out_of_the_log() {
-        let set: SelectorSet = ["env:DB_PASSWORD=a=b", "label:env:x=y", "env:EMPTY", "image_id:a"]
-            .iter()
-            .map(|value| Selector::new("docker", value))
-            .collect();
-        assert_eq!(
-            set.without_secrets(),
-            "docker:env:DB_PASSWORD=… docker:env:EMPTY docker:image_id:a docker:label:env:x=y"
-        );
+        for kind in ["docker", "another"] {
+            let set: SelectorSet = ["env:DB_PASSWORD=a=b", "label:env:x=y", "env:EMPTY", "image_id:a"]
+                .iter()
+                .map(|value| Selector::new(kind, value))
+                .collect();
+            let shown = ["env:DB_PASSWORD=…", "env:EMPTY", "image_id:a", "label:env:x=y"];
+            assert_eq!(set.without_secrets(), shown.map(|value| format!("{kind}:{value}")).join(" "));
+        }
     }
 
     #[test]

@@ -66,15 +66,15 @@ pub fn explain<'a>(
     Explanation { matched, dropped, closest: near, total }
 }
 
-/// Whether some entry does not match for lack of selectors of this `kind` alone.
+/// Whether some entry does not match for lack of selectors of these `kinds` alone.
 pub fn lacks_only<'a>(
     selectors: &SelectorSet,
-    kind: &str,
+    kinds: &[&str],
     entries: impl IntoIterator<Item = &'a Arc<Entry>>,
 ) -> bool {
     entries.into_iter().any(|entry| {
         let mut missing = entry.selectors.iter().filter(|required| !selectors.contains(required)).peekable();
-        missing.peek().is_some() && missing.all(|selector| &*selector.kind == kind)
+        missing.peek().is_some() && missing.all(|selector| kinds.contains(&&*selector.kind))
     })
 }
 
@@ -120,7 +120,7 @@ mod tests {
             [Arc::new(Entry { selectors, ..entry("e", "/e", &[]) })]
         };
         let known = selectors(&["uid:1"]);
-        let lacks = |entries: &[Arc<Entry>]| lacks_only(&known, "docker", entries);
+        let lacks = |entries: &[Arc<Entry>]| lacks_only(&known, &["docker"], entries);
         assert!(lacks(&of(&[("docker", "label:a:b")])));
         assert!(lacks(&of(&[("docker", "label:a:b"), ("unix", "uid:1")])));
         assert!(!lacks(&of(&[("docker", "label:a:b"), ("unix", "uid:2")])));

@@ -3,7 +3,7 @@
 //! Owns SPIRE's `unix:` selectors: uid, user, gid, group, supplementary_gid, supplementary_group, path and
 //! sha256. A fact that cannot be had is left out and noted, so an entry that asks for it does not match.
 
-use std::{fs::File, io};
+use std::{fs::File, io, sync::Arc};
 
 use nix::{
     errno::Errno,
@@ -11,8 +11,8 @@ use nix::{
 };
 
 use super::{
-    Attestation, Caller,
-    caller::ProcessStatus,
+    attestor::{Attestor, Found, Reading},
+    caller::{Caller, ProcessStatus},
     hash::{HashCache, Hashed},
 };
 use crate::{error::AttestError, selector::Selector};
@@ -37,14 +37,20 @@ impl UnixAttestor {
     ///
     /// # Errors
     /// When the process's status cannot be read or does not fit the connection.
-    pub fn attest(&self, caller: &Caller) -> Result<Attestation, AttestError> {
+    pub fn attest(&self, caller: &Caller) -> Result<Found, AttestError> {
         let mut notes = Vec::new();
         let mut selectors = Vec::new();
         accounts(&caller.status()?, &mut selectors, &mut notes);
         if let Some(hashes) = &self.hashes {
             executable(caller, hashes, &mut selectors, &mut notes);
         }
-        Ok(Attestation { selectors: selectors.into_iter().collect(), notes, unanswered: None })
+        Ok(Found { selectors, notes, unanswered: None })
+    }
+}
+
+impl Attestor for UnixAttestor {
+    fn read(self: Arc<Self>, caller: &Caller) -> Result<Reading, AttestError> {
+        self.attest(caller).map(Reading::Whole)
     }
 }
 
@@ -117,7 +123,7 @@ fn executable(caller: &Caller, hashes: &HashCache, selectors: &mut Vec<Selector>
 mod tests {
     use super::*;
 
-    fn attest_self(attestor: &UnixAttestor) -> Attestation {
+    fn attest_self(attestor: &UnixAttestor) -> Found {
         let me = i32::try_from(std::process::id()).unwrap();
         let credentials = Some((nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
         attestor.attest(&Caller::pin(me, credentials).unwrap()).unwrap()
@@ -128,10 +134,10 @@ mod tests {
         let found = attest_self(&UnixAttestor::new(true, u64::MAX)).selectors;
         let exe = std::env::current_exe().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
-        assert!(found.contains(&Selector::new(KIND, format!("uid:{uid}"))), "{found}");
-        assert!(found.contains(&Selector::new(KIND, format!("path:{}", exe.display()))), "{found}");
-        assert!(found.iter().any(|s| s.value.starts_with("sha256:") && s.value.len() == 71), "{found}");
-        assert!(found.iter().any(|s| s.value.starts_with("gid:")), "{found}");
+        assert!(found.contains(&Selector::new(KIND, format!("uid:{uid}"))), "{found:?}");
+        assert!(found.contains(&Selector::new(KIND, format!("path:{}", exe.display()))), "{found:?}");
+        assert!(found.iter().any(|s| s.value.starts_with("sha256:") && s.value.len() == 71), "{found:?}");
+        assert!(found.iter().any(|s| s.value.starts_with("gid:")), "{found:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::{CallerInfo, quiet::OncePer, stream::End};
 use crate::{
-    attest::{Attestation, Caller, WorkloadAttestor, docker},
+    attest::{Attestation, Caller, WorkloadAttestor},
     entry::Entry,
     error::AttestError,
     manager::Manager,
@@ -31,7 +31,7 @@ pub const NO_IDENTITY: &str = "no identity issued";
 /// A workload that keeps asking in vain is in the log once in this time.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// How often a workload is attested again of whose container the engine did not answer.
+/// How often a workload is attested again of whom not all is known.
 const ATTEST_AGAIN: Duration = Duration::from_secs(5);
 
 /// Identifies callers. Cheap to clone.
@@ -101,8 +101,9 @@ impl Callers {
         Box::pin(async move {
             tokio::select! {
                 () = shutdown.cancelled() => Status::unavailable("the agent is shutting down"),
-                () = known_better(&attestor, &caller, &found), if found.unanswered.is_some() => {
-                    Status::unavailable("the engine of the caller's container answers again; connect again for all identities")
+                () = known_better(&attestor, &caller, &found), if !found.unanswered.is_empty() => {
+                    let answered: Vec<_> = found.unanswered.iter().map(|one| one.answered).collect();
+                    Status::unavailable(format!("{}; connect again for all identities", answered.join(", ")))
                 }
             }
         })
@@ -130,16 +131,23 @@ impl Known {
         Status::permission_denied(NO_IDENTITY)
     }
 
-    /// To be told that there is nothing, a workload must have been looked at whole: some entry might match if the
-    /// engine of its container answered.
+    /// To be told that there is nothing, a workload must have been looked at whole: some entry might match if all had
+    /// answered who were asked about it.
     fn undecided(&self) -> Option<Status> {
-        let reason = self.found.unanswered.as_ref()?;
-        if !self.manager.lacks_only(&self.found.selectors, docker::KIND) {
+        let unanswered = &self.found.unanswered;
+        let kinds: Vec<_> = unanswered.iter().map(|one| one.kind).collect();
+        if kinds.is_empty() || !self.manager.lacks_only(&self.found.selectors, &kinds) {
             return None;
         }
-        let code = Code::EngineUnavailable.name();
-        metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
-        Some(Status::unavailable(format!("the identity cannot be decided: {reason}; try again")))
+        for one in unanswered {
+            let code = one.code.name();
+            metrics::counter!("svidecar_agent_attestation_failures_total", "code" => code).increment(1);
+        }
+        let reasons: Vec<_> = unanswered.iter().map(|one| one.reason.as_str()).collect();
+        Some(Status::unavailable(format!(
+            "the identity cannot be decided: {}; try again",
+            reasons.join(", ")
+        )))
     }
 
     /// Entries of the caller; of one ID only, if given.
@@ -159,12 +167,12 @@ impl Known {
     }
 }
 
-/// Resolves when there are other selectors than those `found` while an engine did not answer.
+/// Resolves when there are other selectors than those `found` while somebody did not answer.
 async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: &Attestation) {
     loop {
         tokio::time::sleep(ATTEST_AGAIN).await;
         match attestor.attest(Arc::clone(caller)).await {
-            Ok(again) if again.unanswered.is_some() => {}
+            Ok(again) if !again.unanswered.is_empty() => {}
             Ok(again) if again.selectors != found.selectors => return,
             // Nothing new, or nobody left to tell.
             Ok(_) | Err(_) => return std::future::pending().await,

@@ -26,10 +26,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    inspect::{self, Inspected},
-    locator::ContainerId,
-};
+use super::inspect::{self, Inspected};
+use crate::attest::container::ContainerId;
 
 /// A container with many mounts and networks has some 50 KiB.
 const MAX_ANSWER: usize = 4 << 20;

@@ -6,8 +6,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use super::{KIND, locator::ContainerId};
-use crate::selector::Selector;
+use crate::{attest::container::ContainerId, selector::Selector};
+
+/// The type of all selectors made here.
+pub const KIND: &str = "docker";
 
 /// A container as the agent keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! Who is asked about which container, and who is not. The engines are stand-ins that know some containers by ID.
 
+use std::collections::HashSet;
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixListener,
 };
 
 use super::*;
+use crate::attest::container::{ContainerId, Own};
 
 fn id(name: u8) -> ContainerId {
     ContainerId::parse(&format!("{name:02x}").repeat(32)).unwrap()
@@ -27,6 +30,11 @@ struct Bed {
 
 impl Bed {
     fn new(rootless_users: Vec<u32>) -> Self {
+        Self::with_agent_in(HashSet::new(), rootless_users)
+    }
+
+    /// The agent is itself in these containers.
+    fn with_agent_in(containers: HashSet<ContainerId>, rootless_users: Vec<u32>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| format!("{}/{name}", directory.path().display());
         let settings = DockerAttestorSettings {
@@ -38,8 +46,8 @@ impl Bed {
             rootless_users,
             timeout: Duration::from_millis(1).into(),
         };
-        let mut attestor = DockerAttestor::new(&settings);
-        attestor.own = Own { containers: HashSet::new(), mount_namespace: None, mounted: None };
+        let locator = Arc::new(Locator::new(Own { containers, ..Own::default() }));
+        let mut attestor = DockerAttestor::new(&settings, locator);
         // What is tested here is who is asked, not how long.
         let patience = Patience {
             total: Duration::from_secs(60),
@@ -87,7 +95,7 @@ impl Bed {
     async fn ask(&self, place: Place) -> String {
         let found = self.attestor.selectors(place).await;
         let selectors: Vec<_> = found.selectors.iter().map(|selector| selector.value.to_string()).collect();
-        found.note.unwrap_or_else(|| selectors.join(" "))
+        found.notes.into_iter().next().unwrap_or_else(|| selectors.join(" "))
     }
 }
 
@@ -98,7 +106,7 @@ fn labels(engine: &str, name: u8) -> String {
 #[tokio::test]
 async fn who_is_in_no_container_has_no_selectors_and_no_note() {
     let found = Bed::new(Vec::new()).attestor.selectors(Place::Host).await;
-    assert!(found.selectors.is_empty() && found.note.is_none() && found.unanswered.is_none());
+    assert!(found.selectors.is_empty() && found.notes.is_empty() && found.unanswered.is_none());
 }
 
 #[tokio::test]
@@ -136,9 +144,8 @@ async fn the_outermost_container_decides() {
 /// Docker in Docker, with the agent inside: the engine inside does not know the container around it.
 #[tokio::test]
 async fn a_container_that_holds_the_agent_too_is_passed_over() {
-    let mut bed = Bed::new(Vec::new());
+    let bed = Bed::with_agent_in([id(1)].into(), Vec::new());
     bed.engine("docker.sock", &[2, 3]);
-    bed.attestor.own.containers = [id(1)].into();
     assert_eq!(bed.ask(docker(&[1, 2, 3])).await, labels("docker.sock", 2));
     assert!(bed.ask(docker(&[1])).await.contains("does not know container 010101010101"));
 }
@@ -156,7 +163,7 @@ async fn a_users_engine_is_believed_only_if_the_operator_says_so() {
     }
     // The user's own engine, and never root's, however the cgroup is called.
     let away = bed.attestor.selectors(of(me, Runtime::Podman)).await;
-    assert!(away.unanswered.unwrap().contains(&format!("user {me}'s podman")));
+    assert!(away.unanswered.unwrap().reason.contains(&format!("user {me}'s podman")));
 }
 
 #[tokio::test]
@@ -170,42 +177,6 @@ async fn cgroups_that_others_can_make_prove_nothing() {
             assert!(refused.contains("may be made up"), "{refused}");
         }
     }
-}
-
-#[test]
-fn a_cgroup_is_believed_if_root_owns_all_above_it() {
-    let root = tempfile::tempdir().unwrap();
-    let is_root = nix::unistd::geteuid().is_root();
-    fs::create_dir_all(root.path().join("system.slice/nginx.service")).unwrap();
-    fs::create_dir_all(root.path().join("memory/batch")).unwrap();
-    let id = id(1);
-    let service = format!("0::/system.slice/nginx.service/libpod-payload-{}\n", id.as_str());
-    let batch = format!("4:memory:/batch/{}\n", id.as_str());
-    let hidden = format!("0::/../{}\n", id.as_str());
-    let gone = format!("0::/no/such/{}\n", id.as_str());
-    let roots = |text: &str| roots_up_to(text, root.path());
-    assert_eq!(roots(&gone), if is_root { None } else { Some(false) });
-    assert_eq!(roots(&hidden), None);
-    for text in [&service, &batch] {
-        assert_eq!(roots(text), Some(is_root), "{text}");
-        // One that cannot be seen proves nothing, and one that is another's disproves.
-        assert_eq!(roots(&format!("{text}{hidden}")), if is_root { None } else { Some(false) });
-    }
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(root.path().join("memory/batch"), open).unwrap();
-    assert_eq!(roots(&format!("{hidden}{batch}")), Some(false));
-
-    let judged = |delegation: Delegation, is_roots| {
-        judge(vec![container(1, Runtime::Podman, delegation)], is_roots).remove(0).delegation
-    };
-    let service = Delegation::Service("/system.slice/nginx.service".into());
-    assert_eq!(judged(service.clone(), Some(true)), Delegation::None);
-    assert_eq!(judged(service.clone(), Some(false)), service);
-    assert_eq!(judged(service.clone(), None), service);
-    assert_eq!(judged(Delegation::None, Some(false)), Delegation::Foreign);
-    assert_eq!(judged(Delegation::None, None), Delegation::None);
-    assert_eq!(judged(Delegation::User(1000), Some(false)), Delegation::User(1000));
-    assert_eq!(judged(Delegation::Foreign, Some(true)), Delegation::Foreign);
 }
 
 #[tokio::test]
@@ -225,21 +196,8 @@ async fn the_agents_own_container_is_told_from_one_whose_network_it_shares() {
 async fn an_engine_that_does_not_answer_leaves_the_question_open() {
     let found = Bed::new(Vec::new()).attestor.selectors(docker(&[1])).await;
     assert!(found.selectors.is_empty());
-    assert!(found.note.unwrap().contains("there is no socket at"));
-    let said = found.unanswered.unwrap();
+    assert!(found.notes[0].contains("there is no socket at"));
+    let said = found.unanswered.unwrap().reason;
     assert!(said.contains("the API of the Docker Engine"), "{said}");
     assert!(!said.contains('/'), "the caller is not told of the host's paths: {said}");
-}
-
-/// On whatever this test runs: it is in the same place as the agent, which is itself.
-#[test]
-fn the_place_of_this_process_is_found() {
-    let caller = Caller::pin(i32::try_from(std::process::id()).unwrap(), None).unwrap();
-    let attestor = DockerAttestor::new(&DockerAttestorSettings::default());
-    match attestor.place(&caller).unwrap() {
-        Place::Host => assert!(attestor.own.containers.is_empty() && attestor.own.mounted.is_none()),
-        Place::Containers(all) => assert!(all.iter().all(|c| attestor.own.containers.contains(&c.id))),
-        Place::Own(mounted) => assert_eq!(Some(mounted), attestor.own.mounted),
-        Place::Unclear(why) => panic!("{why}"),
-    }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{ContainerId, LocateError, Runtime};
+use super::id::{ContainerId, LocateError, Runtime};
 
 /// What the mounts say.
 #[derive(Debug, Clone, PartialEq, Eq)]

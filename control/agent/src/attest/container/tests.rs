@@ -79,3 +79,53 @@ fn texts_that_the_kernel_would_not_write_name_nothing() {
         assert_eq!(mounted(text), Ok(None), "{text}");
     }
 }
+
+#[test]
+fn a_cgroup_is_believed_if_root_owns_all_above_it() {
+    let root = tempfile::tempdir().unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    fs::create_dir_all(root.path().join("system.slice/nginx.service")).unwrap();
+    fs::create_dir_all(root.path().join("memory/batch")).unwrap();
+    let id = ContainerId::parse(&"01".repeat(32)).unwrap();
+    let service = format!("0::/system.slice/nginx.service/libpod-payload-{}\n", id.as_str());
+    let batch = format!("4:memory:/batch/{}\n", id.as_str());
+    let hidden = format!("0::/../{}\n", id.as_str());
+    let gone = format!("0::/no/such/{}\n", id.as_str());
+    let roots = |text: &str| roots_up_to(text, root.path());
+    assert_eq!(roots(&gone), if is_root { None } else { Some(false) });
+    assert_eq!(roots(&hidden), None);
+    for text in [&service, &batch] {
+        assert_eq!(roots(text), Some(is_root), "{text}");
+        // One that cannot be seen proves nothing, and one that is another's disproves.
+        assert_eq!(roots(&format!("{text}{hidden}")), if is_root { None } else { Some(false) });
+    }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(root.path().join("memory/batch"), open).unwrap();
+    assert_eq!(roots(&format!("{hidden}{batch}")), Some(false));
+
+    let judged = |delegation: Delegation, is_roots| {
+        let id = ContainerId::parse(&"01".repeat(32)).unwrap();
+        judge(vec![Container { id, runtime: Runtime::Podman, delegation }], is_roots).remove(0).delegation
+    };
+    let service = Delegation::Service("/system.slice/nginx.service".into());
+    assert_eq!(judged(service.clone(), Some(true)), Delegation::None);
+    assert_eq!(judged(service.clone(), Some(false)), service);
+    assert_eq!(judged(service.clone(), None), service);
+    assert_eq!(judged(Delegation::None, Some(false)), Delegation::Foreign);
+    assert_eq!(judged(Delegation::None, None), Delegation::None);
+    assert_eq!(judged(Delegation::User(1000), Some(false)), Delegation::User(1000));
+    assert_eq!(judged(Delegation::Foreign, Some(true)), Delegation::Foreign);
+}
+
+/// On whatever this test runs: it is in the same place as the agent, which is itself.
+#[test]
+fn the_place_of_this_process_is_found() {
+    let caller = Caller::pin(i32::try_from(std::process::id()).unwrap(), None).unwrap();
+    let locator = Locator::new(Own::read());
+    match locator.place(&caller).unwrap() {
+        Place::Host => assert!(locator.own.containers.is_empty() && locator.own.mounted.is_none()),
+        Place::Containers(all) => assert!(all.iter().all(|c| locator.holds_the_agent(&c.id))),
+        Place::Own(mounted) => assert_eq!(Some(mounted), locator.own.mounted),
+        Place::Unclear(why) => panic!("{why}"),
+    }
+}

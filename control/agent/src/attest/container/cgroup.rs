@@ -3,7 +3,7 @@
 //! A path is relative to the cgroup namespace of who reads it, that is to the agent's: the caller cannot hide in a
 //! namespace of its own, and from a private one siblings look like `/../ID`.
 
-use super::{Container, ContainerId, Delegation, LocateError, Runtime};
+use super::id::{Container, ContainerId, Delegation, LocateError, Runtime};
 
 /// Deeper than any path of the kernel (PATH_MAX), and more than containers nest.
 const MAX_NESTED: usize = 16;

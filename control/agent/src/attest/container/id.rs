@@ -1,18 +1,6 @@
-//! Which container a process is in, from the texts of `/proc/PID/cgroup` and `/proc/PID/mountinfo`.
-//!
-//! Pure. Owns the knowledge of how engines name cgroups (v1 and v2, systemd's and cgroupfs' drivers) and of who may
-//! make which cgroup: a name proves something only where nobody but the engine could have made it. It must
-//! never guess: texts that name two containers side by side are an error that names both.
-
-mod cgroup;
-mod mounts;
-#[cfg(test)]
-mod tests;
+//! What is known of a container from the outside: its ID, who runs it, and who else could have named a cgroup so.
 
 use std::{fmt, sync::Arc};
-
-pub use cgroup::{containers, parents};
-pub use mounts::{Mounted, mounted};
 
 /// A container's ID: 64 lower-case hex digits, so it is safe in a path or a log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
