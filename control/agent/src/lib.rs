@@ -2,8 +2,8 @@
 //!
 //! How a workload gets its identity: [`endpoints`] accept its connection and pin the process, [`attest`] finds
 //! its selectors, [`manager`] and its [`cache`] know which entries match and have their SVIDs signed through
-//! [`server`]; [`sync`] brings new entries as they are made. How the agent
-//! gets its own: [`join`]. [`run`] puts it all together.
+//! [`server`]; [`sync`] brings new entries as they are made. How the agent gets its own: [`join`]. [`run`] puts it
+//! all together.
 
 pub mod attest;
 pub mod cache;
