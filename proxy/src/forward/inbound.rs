@@ -54,7 +54,7 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
         }
     }
     worker.shared.note_client(&name, &address.to_string(), peer.id());
-    let connection = PeerConnection::new(worker, upstreams, listener, address, peer);
+    let Some(connection) = PeerConnection::new(worker, upstreams, &name, address, peer) else { return };
     let stream = Transport::from(stream);
     match (alpn, connection.protocol()) {
         (Some(Alpn::Svidecar | Alpn::Http2), _) => {

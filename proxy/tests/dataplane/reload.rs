@@ -1,12 +1,16 @@
 //! New files while the proxy runs.
 
 use http::StatusCode;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{
     agent::{Agent, Says},
     app,
     authority::Authority,
-    client::{ask, get, http1, mtls},
+    client::{ask, get, http1, mtls, mtls_on},
     sidecar::{POLICY, Sidecar},
     soon,
 };
@@ -33,6 +37,18 @@ async fn a_new_policy_rules_the_next_request_of_a_live_connection() {
     let opened = POLICY.replace("action: deny", "action: allow");
     sidecar.edit_policy(&opened).await;
     assert_eq!(ask(&mut shop, get("/admin")).await.status, StatusCode::OK, "the same connection");
+}
+
+/// However long a peer takes for its handshake: what it was accepted by is not what it is admitted by.
+#[tokio::test]
+async fn a_policy_that_changes_during_a_handshake_is_heeded() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let stream = TcpStream::connect(sidecar.inbound("orders")).await.unwrap();
+    sidecar.until_counted("svidecar_open_connections{direction=\"inbound\",listener=\"orders\"} 1").await;
+    sidecar.edit_policy(&POLICY.replace("[spiffe://demo.org/shop, ", "[")).await;
+    let stream = mtls_on(stream, &authority, authority.identity("/shop"), &[b"http/1.1"]).await.unwrap();
+    assert_eq!(ask(&mut http1(stream).await, get("/orders")).await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
@@ -143,8 +159,20 @@ async fn a_removed_listener_takes_its_connections_along() {
         }
     })
     .await;
-    soon("new connections to be refused", async {
-        while tokio::net::TcpStream::connect(address).await.is_ok() {}
-    })
-    .await;
+    soon("new connections to be refused", async { while TcpStream::connect(address).await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_is_removed_during_a_handshake_serves_nobody() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let stream = TcpStream::connect(sidecar.inbound("orders")).await.unwrap();
+    sidecar.until_counted("svidecar_open_connections{direction=\"inbound\",listener=\"orders\"} 1").await;
+    let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap();
+    sidecar.edit("svidecar.yaml", config.split("inbound:").next().unwrap()).await;
+    let mut stream = mtls_on(stream, &authority, authority.identity("/shop"), &[b"http/1.1"]).await.unwrap();
+    let _ = stream.write_all(b"GET /orders HTTP/1.1\r\nhost: orders\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let _ = soon("the end", stream.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }

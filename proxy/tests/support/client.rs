@@ -26,10 +26,19 @@ pub async fn mtls(
     identity: impl tls::IdentitySource + 'static,
     alpn: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    mtls_on(TcpStream::connect(address).await?, trusts, identity, alpn).await
+}
+
+/// The same on a connection that is there already.
+pub async fn mtls_on(
+    stream: TcpStream,
+    trusts: &Authority,
+    identity: impl tls::IdentitySource + 'static,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let bundles = Arc::new(trusts.bundles());
     let verifier = SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::any());
     let config = tls::client_config(identity, verifier, alpn, Versions::default()).unwrap();
-    let stream = TcpStream::connect(address).await?;
     let name = rustls::pki_types::ServerName::try_from("orders.internal").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

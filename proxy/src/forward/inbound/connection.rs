@@ -57,20 +57,22 @@ pub(super) struct Rules {
 }
 
 impl PeerConnection {
+    /// A connection that came to the listener of that name; `None` when it is gone.
     pub(super) fn new(
         worker: Rc<Worker>,
         upstreams: Rc<Upstreams>,
-        listener: Arc<Inbound>,
+        name: &str,
         address: PeerAddress,
         peer: Peer,
-    ) -> Rc<Self> {
-        // Of now: our first identity may have come while the peer waited for its handshake.
+    ) -> Option<Rc<Self>> {
+        // Of now: another policy, or our first identity, may have come while the peer took its time for the handshake.
         let (version, snapshot) = (worker.version(), worker.shared.current.load_full());
+        let listener = Arc::clone(snapshot.plan.inbound(name)?);
         let rules =
             RefCell::new(Rules::new((&worker, &upstreams), (version, &snapshot), listener, address, &peer));
         let own_id = snapshot.identity.svid.as_ref().map(|svid| svid.id.clone());
         let peer_headers = RefCell::default();
-        Rc::new(Self { worker, upstreams, address, peer, own_id, rules, peer_headers })
+        Some(Rc::new(Self { worker, upstreams, address, peer, own_id, rules, peer_headers }))
     }
 
     /// What rules now: looked up again when there is another snapshot.
