@@ -3,7 +3,7 @@
 //! [`service()`] is where a worker's connections come in: [`inbound`] or [`outbound`]. [`request`] holds the steps of a request,
 //! top to bottom. [`http1`] and [`http2`] read requests from a caller's connection, [`either`] tells the two apart; [`caller`]
 //! is what differs between a peer and our workload, [`downstream`] what differs between the codecs. [`flow`] moves a body,
-//! [`tcp`] joins two streams of bytes, [`exchange`] remembers what the record needs.
+//! [`relay`] joins two streams of bytes, [`exchange`] remembers what the record needs.
 
 pub mod caller;
 pub mod downstream;
@@ -14,8 +14,8 @@ pub mod http1;
 pub mod http2;
 pub mod inbound;
 pub mod outbound;
+pub mod relay;
 pub mod request;
 mod service;
-pub mod tcp;
 
 pub use service::service;

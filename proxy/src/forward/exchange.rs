@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::tcp::{Broken, Relay};
+use super::relay::{Broken, Relay};
 use crate::{
     admit::flights::InFlight,
     message::{RequestHead, ResponseHead, refusal::Refusal},

@@ -15,8 +15,8 @@ use super::{
     caller::Caller,
     downstream::Downstream,
     exchange::{Exchange, note_relay},
+    relay::Relay,
     request::{self, Next},
-    tcp::Relay,
 };
 use crate::{
     http1::{Connection, Fault, Framing, HeadError, framing},

@@ -17,7 +17,7 @@ use crate::{
         self,
         caller::{Admission, Caller, Timeouts},
         exchange::{Exchange, note_relay, note_upstream},
-        tcp::Relay,
+        relay::Relay,
     },
     http1::Limits,
     io::{ByteStream, Transport, address::PeerAddress},

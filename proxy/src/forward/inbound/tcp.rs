@@ -11,7 +11,7 @@ use crate::{
     admit::decide,
     forward::{
         exchange::{note_relay, note_upstream},
-        tcp::Relay,
+        relay::Relay,
     },
     http2::Tunnel,
     io::{ByteStream, Transport},

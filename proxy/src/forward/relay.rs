@@ -9,8 +9,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::io::{Buffer, ByteStream, FLIGHT, Transport};
 use svidecar_code::Code;
+
+use crate::io::{Buffer, ByteStream, FLIGHT, Transport};
 
 /// What one read asks for at first, in bytes: a TLS record.
 const SMALLEST_READ: usize = 16 * 1024;
