@@ -11,7 +11,13 @@ use crate::{
 };
 
 /// The side of an exchange that asked.
-pub trait Downstream: BodySource + BodySink {
+pub trait Downstream {
+    /// What the request's body comes from, and the response's goes to.
+    type Codec: BodySource + BodySink;
+
+    /// Both bodies.
+    fn codec(&mut self) -> &mut Self::Codec;
+
     /// How the request's body is framed.
     fn request_framing(&self) -> Framing;
 

@@ -22,9 +22,7 @@ use crate::{
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Transport},
-    message::{
-        BodyError, BodySink, BodySource, Fields, Part, ResponseHead, Version, convert, hops, refusal::Refusal,
-    },
+    message::{ResponseHead, Version, convert, hops, refusal::Refusal},
     runtime::connections::{Ending, Fate, Follower, Over},
 };
 
@@ -214,6 +212,12 @@ fn too_slow(timeout: Duration) -> Refusal {
 }
 
 impl Downstream for Http1 {
+    type Codec = Connection<Transport>;
+
+    fn codec(&mut self) -> &mut Connection<Transport> {
+        &mut self.connection
+    }
+
     fn request_framing(&self) -> Framing {
         self.framing
     }
@@ -250,42 +254,5 @@ impl Downstream for Http1 {
     fn abort(&mut self, _: ErrorCode) {
         self.persists = false;
         self.connection.reset();
-    }
-}
-
-impl BodySource for Http1 {
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
-        self.connection.poll_part(cx)
-    }
-
-    fn data(&self) -> &[u8] {
-        self.connection.data()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.connection.consume(count);
-    }
-
-    fn trailers(&mut self) -> &mut Fields {
-        self.connection.trailers()
-    }
-}
-
-impl BodySink for Http1 {
-    fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-        chunk: Option<u64>,
-    ) -> Poll<Result<usize, BodyError>> {
-        self.connection.poll_data(cx, data, chunk)
-    }
-
-    fn end(&mut self, trailers: Option<&Fields>) -> Result<(), BodyError> {
-        self.connection.end(trailers)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        self.connection.poll_flush(cx)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     http1::Framing,
     http2::{ErrorCode, Role, Session, Settings, Stream},
     io,
-    message::{BodyError, BodySink, BodySource, Fields, Part, RequestHead, ResponseHead, refusal::Refusal},
+    message::{RequestHead, ResponseHead, refusal::Refusal},
     runtime::{
         connections::{Ending, Event, Fate, Follower, Over},
         drain::Direction,
@@ -124,6 +124,12 @@ struct Http2 {
 }
 
 impl Downstream for Http2 {
+    type Codec = Stream;
+
+    fn codec(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
     fn request_framing(&self) -> Framing {
         self.framing
     }
@@ -153,42 +159,5 @@ impl Downstream for Http2 {
 
     fn abort(&mut self, code: ErrorCode) {
         self.stream.reset(code);
-    }
-}
-
-impl BodySource for Http2 {
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
-        self.stream.poll_part(cx)
-    }
-
-    fn data(&self) -> &[u8] {
-        self.stream.data()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.stream.consume(count);
-    }
-
-    fn trailers(&mut self) -> &mut Fields {
-        self.stream.trailers()
-    }
-}
-
-impl BodySink for Http2 {
-    fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-        chunk: Option<u64>,
-    ) -> Poll<Result<usize, BodyError>> {
-        self.stream.poll_data(cx, data, chunk)
-    }
-
-    fn end(&mut self, trailers: Option<&Fields>) -> Result<(), BodyError> {
-        self.stream.end(trailers)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        self.stream.poll_flush(cx)
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     http1::Framing,
     http2::ErrorCode,
     io,
-    message::{BodyError, Version, hops, refusal::Refusal},
+    message::{BodyError, BodySink, Version, hops, refusal::Refusal},
     runtime::connections::Ending,
     upstream::{
         channel::{Channel, NoResponse, Ready},
@@ -230,7 +230,7 @@ async fn send(
             down.send_interim(&exchange.response);
         }
         // An interim head may wait to leave.
-        let _ = down.poll_flush(cx).map_err(|_| Stop::Gone)?;
+        let _ = down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?;
         poll_over(cx, caller, down, exchange, upload).map(Err)
     });
     let head = head.await?;
@@ -253,7 +253,7 @@ async fn switch(
     down.send_head(&mut exchange.response, Framing::None, false);
     exchange.answered();
     poll_fn(|cx| {
-        if down.poll_flush(cx).map_err(|_| Stop::Gone)?.is_ready() {
+        if down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         poll_over(cx, caller, down, exchange, &Upload::of(Framing::None)).map(Err)
@@ -277,7 +277,7 @@ async fn refuse(
     let framing = if is_head { Framing::None } else { Framing::Length(body.len() as u64) };
     down.send_head(&mut exchange.response, framing, refusal.close);
     let sent = poll_fn(|cx| {
-        let sent = poll_text(cx, down, &mut body).map_err(|_| Stop::Gone)?;
+        let sent = poll_text(cx, down.codec(), &mut body).map_err(|_| Stop::Gone)?;
         if sent.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -291,17 +291,17 @@ async fn refuse(
 
 fn poll_text(
     cx: &mut Context<'_>,
-    down: &mut impl Downstream,
+    sink: &mut impl BodySink,
     text: &mut &[u8],
 ) -> Poll<Result<(), BodyError>> {
     while !text.is_empty() {
-        let sent = ready!(down.poll_data(cx, text, None))?;
+        let sent = ready!(sink.poll_data(cx, text, None))?;
         *text = text.get(sent..).unwrap_or_default();
         if text.is_empty() {
-            down.end(None)?;
+            sink.end(None)?;
         }
     }
-    down.poll_flush(cx)
+    sink.poll_flush(cx)
 }
 
 fn poll_download(
@@ -315,7 +315,7 @@ fn poll_download(
         return Ok(());
     }
     let before = download.bytes();
-    let moved = download.poll(cx, channel, down, |trailers| {
+    let moved = download.poll(cx, channel, down.codec(), |trailers| {
         hops::clean_trailers(trailers);
         exchange.record.trailers(trailers);
     });
@@ -366,7 +366,7 @@ impl Upload {
             return Ok(());
         }
         let before = self.flow.bytes();
-        let moved = self.flow.poll(cx, down, channel, |trailers| {
+        let moved = self.flow.poll(cx, down.codec(), channel, |trailers| {
             hops::clean_trailers(trailers);
             caller.clean_trailers(trailers);
         });
