@@ -19,17 +19,18 @@ use super::{
     downstream::Downstream,
     exchange::Exchange,
     flow::{Flow, FlowError},
+    stop::Stop,
+    upload::Upload,
 };
 use crate::{
     http1::Framing,
-    http2::ErrorCode,
     io,
     message::{BodyError, BodySink, Version, hops, refusal::Refusal},
-    runtime::connections::Ending,
     upstream::{
+        Upstream,
         channel::{Channel, NoResponse, Ready},
         facts::ConnectionFacts,
-        retry::{self, Sent, SentBody},
+        retry::{self, Sent},
     },
 };
 
@@ -43,67 +44,22 @@ pub enum Next {
     Switch(Box<(io::Transport, io::Buffer)>),
 }
 
-/// Why a request does not go its way to the end.
-enum Stop {
-    /// It gets an answer from us, if it got none yet.
-    Refused(Refusal),
-    /// The upstream gave it up before it answered, with this code of HTTP/2; or the answer from us.
-    Reset(ErrorCode, Refusal),
-    /// Nobody waits for the answer any more.
-    Gone,
-    /// The upstream failed in the middle of its answer.
-    Broken(BodyError),
-    /// It is cut from outside.
-    Cut(Ending),
-}
-
-impl Stop {
-    /// The code for a stream whose answer is not complete: the upstream's own, unless it would say that all is well, or
-    /// that nothing was done.
-    const fn reset_code(&self) -> ErrorCode {
-        let code = match self {
-            Self::Reset(code, _) => *code,
-            Self::Broken(BodyError::Reset(code)) => ErrorCode(*code),
-            _ => ErrorCode::INTERNAL_ERROR,
-        };
-        match code {
-            ErrorCode::NO_ERROR | ErrorCode::REFUSED_STREAM => ErrorCode::INTERNAL_ERROR,
-            code => code,
-        }
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 /// Serves the request whose head is in `exchange`. Recorded when it is over, unless it switched protocols: then what
 /// follows still belongs to it.
 pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &mut Exchange) -> Next {
-    caller.begin(exchange);
-    let is_grpc = exchange.request.is_grpc();
+    let mut passage = Passage::begin(caller, down, exchange);
+    let is_grpc = passage.exchange.request.is_grpc();
     // To a client of gRPC the code of a reset is a status, and its deadline and an answer of ours would race.
-    let understands_resets = is_grpc && exchange.request.version == Version::Http2;
-    let next = match forward(caller, down, exchange).await {
+    let understands_resets = is_grpc && passage.exchange.request.version == Version::Http2;
+    let next = match passage.forward().await {
         Ok(next) => next,
-        Err(Stop::Refused(refusal)) if !exchange.is_answered() => {
-            refuse(caller, down, exchange, refusal, is_grpc).await
+        Err(Stop::Refused(refusal)) if !passage.exchange.is_answered() => {
+            passage.refuse(refusal, is_grpc).await
         }
-        Err(Stop::Reset(_, refusal)) if !understands_resets => {
-            refuse(caller, down, exchange, refusal, is_grpc).await
-        }
+        Err(Stop::Reset(_, refusal)) if !understands_resets => passage.refuse(refusal, is_grpc).await,
         Err(stop) => {
-            down.abort(stop.reset_code());
-            match stop {
-                Stop::Refused(refusal) | Stop::Reset(_, refusal) => {
-                    exchange.record.fail(refusal.code, Some(refusal.detail));
-                }
-                Stop::Gone => exchange.record.fail(Code::ClientClosed, None),
-                Stop::Broken(error) => exchange.record.fail(Code::UpstreamClosed, Some(error.to_string())),
-                Stop::Cut(ending) => exchange.record.fail(ending.code(), None),
-            }
+            passage.down.abort(stop.reset_code());
+            stop.note(&mut passage.exchange.record);
             Next::Close
         }
     };
@@ -120,8 +76,7 @@ pub async fn refuse_head(
     exchange: &mut Exchange,
     refusal: Refusal,
 ) -> Next {
-    caller.begin(exchange);
-    let next = refuse(caller, down, exchange, refusal, false).await;
+    let next = Passage::begin(caller, down, exchange).refuse(refusal, false).await;
     exchange.end();
     next
 }
@@ -134,158 +89,210 @@ pub fn ignore_head(caller: &dyn Caller, exchange: &mut Exchange, refusal: Refusa
     exchange.end();
 }
 
-async fn forward(
-    caller: &dyn Caller,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-) -> Result<Next, Stop> {
-    let admission = caller.admit(exchange)?;
-    let mut upload = Upload::of(down.request_framing());
-    let (mut channel, facts) = ask(caller, &admission, down, exchange, &mut upload).await?;
-
-    let framing = channel.receive_body(&exchange.response).map_err(|error| error.refusal(&facts))?;
-    hops::clean_response(&mut exchange.response);
-    if exchange.response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(caller, &admission, down, exchange, channel).await;
-    }
-    down.send_head(&mut exchange.response, framing, false);
-    exchange.answered();
-    let mut download = Flow::of(framing);
-    poll_fn(|cx| {
-        poll_download(cx, &mut channel, down, exchange, &mut download)?;
-        upload.poll(cx, caller, down, &mut channel, exchange)?;
-        if download.is_done() && upload.is_over() {
-            return Poll::Ready(Ok(()));
-        }
-        poll_over(cx, caller, down, exchange, &upload).map(Err)
-    })
-    .await?;
-    if upload.is_broken {
-        return Ok(Next::Close);
-    }
-    channel.finish(caller.worker(), facts);
-    Ok(Next::Request)
+/// A request on its way, with all that it has to do with.
+struct Passage<'a, D> {
+    /// Who asks.
+    caller: &'a dyn Caller,
+    /// The side that it came from.
+    down: &'a mut D,
+    /// Its heads and its record.
+    exchange: &'a mut Exchange,
+    /// Its body.
+    upload: Upload,
 }
 
-/// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`] says so.
-async fn ask(
-    caller: &dyn Caller,
-    admission: &Admission,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-    upload: &mut Upload,
-) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
-    let (upstream, worker) = (&admission.upstream, caller.worker());
-    let http2 = upstream.takes_http2(&exchange.request);
-    let mut times = 0;
-    loop {
-        let pooled = if times > 0 { None } else { upstream.pooled(worker, http2) };
-        let ready = match pooled {
-            Some(ready) => ready,
-            None => {
-                let opening = Box::pin(upstream.ready(worker, http2));
-                unless_over(opening, caller, down, exchange, upload).await??
+impl<'a, D: Downstream> Passage<'a, D> {
+    fn begin(caller: &'a dyn Caller, down: &'a mut D, exchange: &'a mut Exchange) -> Self {
+        caller.begin(exchange);
+        let upload = Upload::of(down.request_framing());
+        Self { caller, down, exchange, upload }
+    }
+
+    /// The steps.
+    async fn forward(&mut self) -> Result<Next, Stop> {
+        let Admission { upstream, may_switch } = self.caller.admit(self.exchange)?;
+        let (mut channel, facts) = self.ask(&upstream).await?;
+        let exchange = &mut *self.exchange;
+        let framing = channel.receive_body(&exchange.response).map_err(|error| error.refusal(&facts))?;
+        hops::clean_response(&mut exchange.response);
+        if exchange.response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(if may_switch { channel.into_stream() } else { None }).await;
+        }
+        self.down.send_head(&mut exchange.response, framing, false);
+        exchange.answered();
+        let mut download = Flow::of(framing);
+        poll_fn(|cx| {
+            self.poll_download(cx, &mut channel, &mut download)?;
+            self.poll_upload(cx, &mut channel)?;
+            if download.is_done() && self.upload.is_over() {
+                return Poll::Ready(Ok(()));
             }
-        };
-        let (facts, is_reused) = (Rc::clone(&ready.facts), ready.is_reused);
-        exchange.goes_to(&facts);
-        let error = match send(ready, caller, down, exchange, upload).await? {
-            Ok(channel) => return Ok((channel, facts)),
-            Err(error) => error,
-        };
-        times += 1;
-        let sent = Sent { times, is_reused, body: upload.sent(), head: &exchange.request };
-        if !retry::goes_out_again(&sent, &error) {
-            let refusal = error.refusal(&facts);
-            return Err(match error {
-                NoResponse::Reset(code) => Stop::Reset(code, refusal),
-                _ => Stop::Refused(refusal),
-            });
+            self.poll_over(cx).map(Err)
+        })
+        .await?;
+        if self.upload.is_broken() {
+            return Ok(Next::Close);
         }
-        debug!(upstream = %facts.spec.name, address = facts.address, %error, "A request goes out again on another connection");
-        *upload = Upload::of(down.request_framing());
+        channel.finish(self.caller.worker(), facts);
+        Ok(Next::Request)
     }
-}
 
-/// Sends the request over a connection; passes interim heads on, and as much of the request's body as the upstream takes
-/// before it answers.
-async fn send(
-    ready: Ready,
-    caller: &dyn Caller,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-    upload: &mut Upload,
-) -> Result<Result<Channel, NoResponse>, Stop> {
-    let mut channel = match ready.send(&mut exchange.request, down.request_framing()) {
-        Ok(channel) => channel,
-        Err(error) => return Ok(Err(error)),
-    };
-    let head = poll_fn(|cx| {
-        upload.poll(cx, caller, down, &mut channel, exchange)?;
-        while let Poll::Ready(read) = channel.poll_head(cx, &mut exchange.response) {
-            if read.is_err() || !exchange.response.is_interim() {
-                return Poll::Ready(Ok(read));
+    /// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`]
+    /// says so.
+    async fn ask(&mut self, upstream: &Upstream) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
+        let worker = self.caller.worker();
+        let http2 = upstream.takes_http2(&self.exchange.request);
+        let mut times = 0;
+        loop {
+            let pooled = if times > 0 { None } else { upstream.pooled(worker, http2) };
+            let ready = match pooled {
+                Some(ready) => ready,
+                None => self.unless_over(Box::pin(upstream.ready(worker, http2))).await??,
+            };
+            let (facts, is_reused) = (Rc::clone(&ready.facts), ready.is_reused);
+            self.exchange.goes_to(&facts);
+            let error = match self.send(ready).await? {
+                Ok(channel) => return Ok((channel, facts)),
+                Err(error) => error,
+            };
+            times += 1;
+            let sent = Sent { times, is_reused, body: self.upload.sent(), head: &self.exchange.request };
+            if !retry::goes_out_again(&sent, &error) {
+                let refusal = error.refusal(&facts);
+                return Err(match error {
+                    NoResponse::Reset(code) => Stop::Reset(code, refusal),
+                    _ => Stop::Refused(refusal),
+                });
             }
-            hops::clean_response(&mut exchange.response);
-            down.send_interim(&exchange.response);
+            debug!(upstream = %facts.spec.name, address = facts.address, %error, "A request goes out again on another connection");
+            self.upload = Upload::of(self.down.request_framing());
         }
-        // An interim head may wait to leave.
-        let _ = down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?;
-        poll_over(cx, caller, down, exchange, upload).map(Err)
-    });
-    let head = head.await?;
-    Ok(head.map(|()| channel))
-}
+    }
 
-/// Agrees to another protocol, if somebody asked for it.
-async fn switch(
-    caller: &dyn Caller,
-    admission: &Admission,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-    channel: Channel,
-) -> Result<Next, Stop> {
-    let stream = if admission.may_switch { channel.into_stream() } else { None };
-    let Some(stream) = stream else {
-        let detail = "the upstream switched protocols although nobody asked it to";
-        return Err(Refusal::new(Code::UpstreamProtocolError, detail).into());
-    };
-    down.send_head(&mut exchange.response, Framing::None, false);
-    exchange.answered();
-    poll_fn(|cx| {
-        if down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        poll_over(cx, caller, down, exchange, &Upload::of(Framing::None)).map(Err)
-    })
-    .await?;
-    Ok(Next::Switch(Box::new(stream)))
-}
+    /// Sends the request over a connection; passes interim heads on, and as much of the request's body as the upstream
+    /// takes before it answers.
+    async fn send(&mut self, ready: Ready) -> Result<Result<Channel, NoResponse>, Stop> {
+        let mut channel = match ready.send(&mut self.exchange.request, self.down.request_framing()) {
+            Ok(channel) => channel,
+            Err(error) => return Ok(Err(error)),
+        };
+        let head = poll_fn(|cx| {
+            self.poll_upload(cx, &mut channel)?;
+            while let Poll::Ready(read) = channel.poll_head(cx, &mut self.exchange.response) {
+                if read.is_err() || !self.exchange.response.is_interim() {
+                    return Poll::Ready(Ok(read));
+                }
+                hops::clean_response(&mut self.exchange.response);
+                self.down.send_interim(&self.exchange.response);
+            }
+            // An interim head may wait to leave.
+            let _ = self.down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?;
+            self.poll_over(cx).map(Err)
+        });
+        let head = head.await?;
+        Ok(head.map(|()| channel))
+    }
 
-/// Answers in place of an upstream.
-async fn refuse(
-    caller: &dyn Caller,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-    refusal: Refusal,
-    is_grpc: bool,
-) -> Next {
-    caller.refused(&refusal);
-    let body = exchange.refuse(&refusal, is_grpc);
-    let is_head = exchange.record.summary().method() == "HEAD";
-    let mut body = if is_head { &[] } else { body.as_bytes() };
-    let framing = if is_head { Framing::None } else { Framing::Length(body.len() as u64) };
-    down.send_head(&mut exchange.response, framing, refusal.close);
-    let sent = poll_fn(|cx| {
-        let sent = poll_text(cx, down.codec(), &mut body).map_err(|_| Stop::Gone)?;
-        if sent.is_ready() {
-            return Poll::Ready(Ok(()));
+    /// Agrees to another protocol, if somebody asked for it: then there is a stream.
+    async fn switch(&mut self, stream: Option<(io::Transport, io::Buffer)>) -> Result<Next, Stop> {
+        let Some(stream) = stream else {
+            let detail = "the upstream switched protocols although nobody asked it to";
+            return Err(Refusal::new(Code::UpstreamProtocolError, detail).into());
+        };
+        self.down.send_head(&mut self.exchange.response, Framing::None, false);
+        self.exchange.answered();
+        self.upload = Upload::of(Framing::None);
+        poll_fn(|cx| {
+            if self.down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_over(cx).map(Err)
+        })
+        .await?;
+        Ok(Next::Switch(Box::new(stream)))
+    }
+
+    /// Answers in place of an upstream.
+    async fn refuse(&mut self, refusal: Refusal, is_grpc: bool) -> Next {
+        self.caller.refused(&refusal);
+        let exchange = &mut *self.exchange;
+        let body = exchange.refuse(&refusal, is_grpc);
+        let is_head = exchange.record.summary().method() == "HEAD";
+        let mut body = if is_head { &[] } else { body.as_bytes() };
+        let framing = if is_head { Framing::None } else { Framing::Length(body.len() as u64) };
+        self.down.send_head(&mut exchange.response, framing, refusal.close);
+        let sent = poll_fn(|cx| {
+            let sent = poll_text(cx, self.down.codec(), &mut body).map_err(|_| Stop::Gone)?;
+            if sent.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let cut = self.down.poll_cut(cx, self.caller, self.exchange);
+            cut.map(|ending| Err(Stop::Cut(ending)))
+        });
+        match sent.await {
+            Ok(()) if !refusal.close => Next::Request,
+            _ => Next::Close,
         }
-        down.poll_cut(cx, caller, exchange).map(|ending| Err(Stop::Cut(ending)))
-    });
-    match sent.await {
-        Ok(()) if !refusal.close => Next::Request,
-        _ => Next::Close,
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Result<(), Stop> {
+        let before = self.upload.bytes();
+        let caller = self.caller;
+        let moved = self.upload.poll(cx, self.down.codec(), channel, |trailers| {
+            hops::clean_trailers(trailers);
+            caller.clean_trailers(trailers);
+        });
+        self.exchange.record.received(self.upload.bytes() - before);
+        moved.map_err(|error| match error {
+            BodyError::Malformed(why) => Refusal::new(Code::BadRequest, why).closing().into(),
+            _ => Stop::Gone,
+        })
+    }
+
+    fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        channel: &mut Channel,
+        download: &mut Flow,
+    ) -> Result<(), Stop> {
+        if download.is_done() {
+            return Ok(());
+        }
+        let before = download.bytes();
+        let record = &mut self.exchange.record;
+        let moved = download.poll(cx, channel, self.down.codec(), |trailers| {
+            hops::clean_trailers(trailers);
+            record.trailers(trailers);
+        });
+        record.sent(download.bytes() - before);
+        match moved {
+            Poll::Ready(Err(FlowError::Source(error))) => Err(Stop::Broken(error)),
+            Poll::Ready(Err(FlowError::Sink(_))) => Err(Stop::Gone),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Ready when the request ends for a reason that is neither its body nor its response.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        // While the body comes, its end tells the same.
+        if self.upload.is_over() && self.down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Stop::Gone);
+        }
+        if self.exchange.poll_killed(cx).is_ready() {
+            let detail = "the policy changed while the app worked on the request";
+            let refusal = Refusal::new(Code::NoLongerAllowed, detail);
+            return Poll::Ready(Stop::Refused(refusal.closing()));
+        }
+        self.down.poll_cut(cx, self.caller, self.exchange).map(Stop::Cut)
+    }
+
+    async fn unless_over<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_over(cx).map(Err),
+        })
+        .await
     }
 }
 
@@ -302,120 +309,4 @@ fn poll_text(
         }
     }
     sink.poll_flush(cx)
-}
-
-fn poll_download(
-    cx: &mut Context<'_>,
-    channel: &mut Channel,
-    down: &mut impl Downstream,
-    exchange: &mut Exchange,
-    download: &mut Flow,
-) -> Result<(), Stop> {
-    if download.is_done() {
-        return Ok(());
-    }
-    let before = download.bytes();
-    let moved = download.poll(cx, channel, down.codec(), |trailers| {
-        hops::clean_trailers(trailers);
-        exchange.record.trailers(trailers);
-    });
-    exchange.record.sent(download.bytes() - before);
-    match moved {
-        Poll::Ready(Err(FlowError::Source(error))) => Err(Stop::Broken(error)),
-        Poll::Ready(Err(FlowError::Sink(_))) => Err(Stop::Gone),
-        Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-    }
-}
-
-/// A request's body on its way.
-struct Upload {
-    flow: Flow,
-    /// There is no byte in it.
-    is_empty: bool,
-    /// The upstream takes no more of it; its response may say why.
-    is_broken: bool,
-}
-
-impl Upload {
-    const fn of(framing: Framing) -> Self {
-        Self { flow: Flow::of(framing), is_empty: framing.is_empty(), is_broken: false }
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_broken || self.flow.is_done()
-    }
-
-    /// What became of it so far.
-    fn sent(&self) -> SentBody {
-        match (self.is_empty, self.flow.is_untouched()) {
-            (true, _) => SentBody::Empty,
-            (false, true) => SentBody::Untouched,
-            (false, false) => SentBody::Begun,
-        }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        caller: &dyn Caller,
-        down: &mut impl Downstream,
-        channel: &mut Channel,
-        exchange: &mut Exchange,
-    ) -> Result<(), Stop> {
-        if self.is_over() {
-            return Ok(());
-        }
-        let before = self.flow.bytes();
-        let moved = self.flow.poll(cx, down.codec(), channel, |trailers| {
-            hops::clean_trailers(trailers);
-            caller.clean_trailers(trailers);
-        });
-        exchange.record.received(self.flow.bytes() - before);
-        match moved {
-            Poll::Ready(Err(FlowError::Source(BodyError::Malformed(why)))) => {
-                Err(Refusal::new(Code::BadRequest, why).closing().into())
-            }
-            Poll::Ready(Err(FlowError::Source(_))) => Err(Stop::Gone),
-            Poll::Ready(Err(FlowError::Sink(_))) => {
-                self.is_broken = true;
-                Ok(())
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
-    }
-}
-
-/// Ready when the request ends for a reason that is neither its body nor its response.
-fn poll_over(
-    cx: &mut Context<'_>,
-    caller: &dyn Caller,
-    down: &mut impl Downstream,
-    exchange: &Exchange,
-    upload: &Upload,
-) -> Poll<Stop> {
-    // While the body comes, its end tells the same.
-    if upload.is_over() && down.poll_gone(cx).is_ready() {
-        return Poll::Ready(Stop::Gone);
-    }
-    if exchange.poll_killed(cx).is_ready() {
-        let detail = "the policy changed while the app worked on the request";
-        let refusal = Refusal::new(Code::NoLongerAllowed, detail);
-        return Poll::Ready(Stop::Refused(refusal.closing()));
-    }
-    down.poll_cut(cx, caller, exchange).map(Stop::Cut)
-}
-
-async fn unless_over<T>(
-    work: impl Future<Output = T>,
-    caller: &dyn Caller,
-    down: &mut impl Downstream,
-    exchange: &Exchange,
-    upload: &Upload,
-) -> Result<T, Stop> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => poll_over(cx, caller, down, exchange, upload).map(Err),
-    })
-    .await
 }
