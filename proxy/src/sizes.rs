@@ -39,15 +39,15 @@ pub fn hold(what: &str, bytes: usize, limit: usize) {
 
 #[test]
 fn the_tasks_of_connections_stay_small() {
-    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 5_500);
-    hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 5_100);
+    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 4_800);
+    hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 4_200);
     hold("a listener that accepts", of(|| accept::run(any(), any(), any())), 850);
 }
 
 #[test]
 fn the_task_of_a_request_in_http2_stays_small() {
-    let request = || http2::request(any(), any(), any(), any(), any(), any::<fn() -> Exchange>());
-    hold("a request in HTTP/2", of(request), 1_780);
+    let request = || http2::request(any(), any(), any(), any(), any());
+    hold("a request in HTTP/2", of(request), 1_500);
 }
 
 /// What is boxed and gone before the first request, or before the request goes on.

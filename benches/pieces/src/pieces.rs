@@ -74,7 +74,7 @@ fn decide_about(times: usize) -> Result<()> {
     let mut summary = Summary::default();
     for _ in 0..times {
         summary.set(black_box(&head));
-        let decision = decide::ask(&policy, &peer, &summary, Some(&head.fields));
+        let decision = decide::ask(&policy, Some(&peer), &summary, Some(&head.fields));
         ensure!(decision.is_allowed(), "the request is not allowed");
     }
     Ok(())

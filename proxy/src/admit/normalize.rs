@@ -10,6 +10,32 @@ use svidecar_policy::normalize::normalize_path;
 
 use crate::message::{RequestHead, Version, is_authority, refusal::Refusal};
 
+/// What is done about the form of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// It gets the one that policy and app read alike: toward an app.
+    Normal,
+    /// It keeps its own, for the other end to judge: toward an upstream, to which every target leads.
+    AsItCame,
+}
+
+impl Form {
+    /// Gives a request this form.
+    ///
+    /// # Errors
+    /// What to answer to a request that cannot have it.
+    pub fn give(self, head: &mut RequestHead) -> Result<(), Refusal> {
+        match self {
+            Self::Normal => normalize(head),
+            Self::AsItCame if head.method == "CONNECT" => {
+                let detail = "CONNECT is not served; each outbound listener leads to one upstream";
+                Err(Refusal::new(Code::MethodNotAllowed, detail))
+            }
+            Self::AsItCame => Ok(()),
+        }
+    }
+}
+
 /// Brings the target into its normal form.
 ///
 /// # Errors
@@ -131,6 +157,22 @@ mod tests {
             let mut head = head(Version::Http11, method, "demo", target, &[]);
             let outcome = normalize(&mut head);
             assert_eq!(outcome.is_ok().then_some(head.target.as_str()), normal, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn only_a_request_to_an_app_needs_the_normal_form() {
+        for (form, method, target, given) in [
+            (Form::Normal, "GET", "/a/./b", Ok("/a/b")),
+            (Form::Normal, "GET", "/a%2fb", Err(Code::AmbiguousPath)),
+            (Form::Normal, "CONNECT", "", Err(Code::MethodNotAllowed)),
+            (Form::AsItCame, "GET", "/a/./b", Ok("/a/./b")),
+            (Form::AsItCame, "GET", "/a%2fb", Ok("/a%2fb")),
+            (Form::AsItCame, "CONNECT", "", Err(Code::MethodNotAllowed)),
+        ] {
+            let mut head = head(Version::Http11, method, "demo", target, &[]);
+            let outcome = form.give(&mut head).map_err(|refusal| refusal.code);
+            assert_eq!(outcome.map(|()| head.target.as_str()), given, "{form:?} {method} {target}");
         }
     }
 }

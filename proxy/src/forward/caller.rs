@@ -1,62 +1,115 @@
-//! Who asks: a peer, by an inbound listener, or our workload, by an outbound one; and all that differs between the two on a
-//! request's way.
+//! Who asks by HTTP: a peer, by an inbound listener, or our workload, by an outbound one; what a request of it rests on,
+//! and what an event means for those that run.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::OnceCell, future::Future, rc::Rc, time::Instant};
 
-use super::exchange::Exchange;
+use tracing::{debug, field::display, warn};
+
+use super::{exchange::Exchange, incoming::Incoming, rules::Rules};
 use crate::{
-    http1::Limits,
-    message::{Fields, refusal::Refusal},
+    admit::{
+        Admission, Subject,
+        flights::{Flights, Loser},
+    },
+    message::{RequestHead, refusal::Refusal},
+    record::Recording,
     runtime::{
-        connections::{Event, Fate},
+        connections::{Ending, Event, Fate, Follower, LOSER_GRACE},
+        drain::Direction,
+        life::Life,
         worker::Worker,
     },
-    upstream::{Upstream, facts::ConnectionFacts},
+    upstream::facts::ConnectionFacts,
 };
 
-/// How long a connection of a caller may wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For the whole head of a request.
-    pub head: Duration,
-    /// For the next request.
-    pub idle: Duration,
+/// A connection from which requests come, whatever they are written in: one of its own, or one inside of a shared one.
+pub struct Caller {
+    incoming: Rc<Incoming>,
+    /// What it is doing, for when the policy changes.
+    flights: OnceCell<Rc<Flights>>,
+    /// When it is a connection inside of another, or the only one.
+    _life: Option<Life>,
 }
 
-/// A request that may pass.
-pub struct Admission {
-    /// Where it goes.
-    pub upstream: Rc<Upstream>,
-    /// It asks to switch protocols, and may.
-    pub may_switch: bool,
-}
+impl Caller {
+    /// With its place among the live connections, unless what carries it has one for all.
+    #[must_use]
+    pub fn new(incoming: &Rc<Incoming>, life: Option<Life>) -> Rc<Self> {
+        Rc::new(Self { incoming: Rc::clone(incoming), flights: OnceCell::new(), _life: life })
+    }
 
-/// One connection from which requests come, whatever they are written in.
-pub trait Caller {
     /// The thread it lives on.
-    fn worker(&self) -> &Rc<Worker>;
+    #[must_use]
+    pub fn worker(&self) -> &Rc<Worker> {
+        self.incoming.worker()
+    }
 
-    /// What a request of it may cost.
-    fn limits(&self) -> Limits;
+    /// What rules its requests now.
+    #[must_use]
+    pub fn rules(&self) -> Rc<Rules> {
+        self.incoming.rules()
+    }
 
-    /// How long it may wait.
-    fn timeouts(&self) -> Timeouts;
+    /// Follows what may end it.
+    #[must_use]
+    pub fn follower(&self) -> Follower {
+        self.incoming.follower()
+    }
 
-    /// The record of a request that has just begun, with what the connection knows.
-    fn begin(&self, exchange: &mut Exchange);
+    /// For its requests, one at a time.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange {
+        self.incoming.exchange()
+    }
 
-    /// Decides about the request, and gives its head the form in which it is forwarded. Says where it is forwarded to.
-    ///
-    /// # Errors
-    /// What to answer instead.
-    fn admit(&self, exchange: &mut Exchange) -> Result<Admission, Refusal>;
-
-    /// Takes out of a request's trailers what a caller may not say.
-    fn clean_trailers(&self, trailers: &mut Fields);
+    /// Whether a request may pass, whose head gets the form in which it is forwarded.
+    pub fn admit<'a>(
+        &'a self,
+        rules: &'a Rules,
+        head: &'a mut RequestHead,
+        record: &'a mut Recording,
+    ) -> impl Future<Output = Result<Admission, Refusal>> + use<'a> {
+        let subject = Subject::Request { head, flights: &self.flights };
+        rules.row.admit(&self.incoming.party, subject, record)
+    }
 
     /// What an event means for the connection, and for what it is doing: a request that goes to `upstream`.
-    fn judge(&self, event: Event, upstream: Option<&ConnectionFacts>) -> Fate;
+    pub fn judge(&self, event: Event, upstream: Option<&ConnectionFacts>) -> Fate {
+        self.incoming.judge(event, upstream, |rules| {
+            let Some(flights) = self.flights.get() else { return Fate::GoesOn };
+            let (losers, loses) = rules.row.decide_again(&self.incoming.party, flights);
+            if !losers.is_empty() {
+                self.kill_later(losers);
+            }
+            // The requests that are still allowed finish; only the losers are cut.
+            if loses { Fate::Finishes(Ending::NoLongerAllowed, None) } else { Fate::GoesOn }
+        })
+    }
+
+    /// Ends the requests that lose, after a grace in which they may finish.
+    fn kill_later(&self, losers: Vec<Loser>) {
+        let peer = self.incoming.party.id().map(display);
+        debug!(peer, requests = losers.len(), "Running requests are no longer allowed");
+        self.worker().spawn(async move {
+            tokio::time::sleep(LOSER_GRACE).await;
+            losers.iter().for_each(Loser::kill);
+        });
+    }
 
     /// A request got no answer but ours: says so in the log, where it is not its caller's fault.
-    fn refused(&self, refusal: &Refusal);
+    pub fn refused(&self, rules: &Rules, refusal: &Refusal) {
+        // Of a peer's the access log tells enough; more lines are what a peer could fill a disk with.
+        if rules.listener.direction() == Direction::Inbound {
+            return;
+        }
+        if let Some(leave) = self.worker().shared.throttle.leave(Instant::now()) {
+            warn!(
+                listener = %rules.listener.name(),
+                code = refusal.code.name(),
+                error = refusal.detail,
+                kept_back = leave.kept_back,
+                "A request of the workload failed"
+            );
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use super::{caller::Caller, exchange::Exchange};
+use super::caller::Caller;
 use crate::{
     http1::Framing,
     http2::ErrorCode,
     message::{BodySink, BodySource, ResponseHead},
     runtime::connections::Ending,
+    upstream::facts::ConnectionFacts,
 };
 
 /// The side of an exchange that asked.
@@ -31,8 +32,13 @@ pub trait Downstream {
     /// Ready when nobody waits for the response any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Ready when the connection is to be cut now.
-    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending>;
+    /// Ready when the connection is to be cut now, or the one to the upstream that the request goes over.
+    fn poll_cut(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        upstream: Option<&ConnectionFacts>,
+    ) -> Poll<Ending>;
 
     /// Makes the end of the response one that cannot be taken for a regular one; `code` says why, where there is a place for
     /// it.

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{
     caller::Caller,
-    exchange::Exchange,
     http1,
     http2::{self, Spare},
 };
 use crate::{
-    http2::{PREFACE, Session, Settings},
+    admit::limit,
+    http2::{PREFACE, Session},
     io::{Buffer, ByteStream, Transport},
     message::RequestHead,
     runtime::connections::Follower,
@@ -25,41 +25,30 @@ use crate::{
 /// Most bytes to be read before they are looked at.
 const FIRST_READ: usize = 16 * 1024;
 
-/// Serves requests until the connection ends. `fresh` makes the record of one request.
-pub async fn serve(
-    caller: Rc<dyn Caller>,
-    mut stream: Transport,
-    mut follower: Follower,
-    fresh: impl Fn() -> Exchange + Clone + 'static,
-) {
-    let mut read = Buffer::new();
-    let Some(is_http2) = speaks_http2(&*caller, &mut stream, &mut read, &mut follower).await else { return };
+/// Serves requests until the connection ends.
+pub async fn serve(caller: Rc<Caller>, mut stream: Transport) {
+    let (mut read, mut follower) = (Buffer::new(), caller.follower());
+    let Some(is_http2) = speaks_http2(&caller, &mut stream, &mut read, &mut follower).await else { return };
     if !is_http2 {
-        return http1::serve(caller, (stream, read), follower, fresh()).await;
+        return http1::resume(caller, (stream, read), follower).await;
     }
-    let limits = caller.limits();
-    let settings = Settings {
-        max_header_bytes: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
-        max_headers: u32::try_from(limits.fields).unwrap_or(u32::MAX),
-        connect_protocol: false,
-        ..Settings::default()
-    };
+    let settings = limit::http2(caller.rules().listener.limits());
     let spare = Rc::<Spare>::default();
     let accept = |session: &Session, head: RequestHead, stream| {
         let (this, spare) = (Rc::clone(&caller), Rc::clone(&spare));
-        caller.worker().spawn(http2::request(this, session.clone(), spare, head, stream, fresh.clone()));
+        caller.worker().spawn(http2::request(this, session.clone(), spare, head, stream));
     };
     http2::serve(Rc::clone(&caller), &settings, stream, read, follower, accept).await;
 }
 
 /// Reads until it is clear what the client speaks. `None` when it goes before.
 async fn speaks_http2(
-    caller: &dyn Caller,
+    caller: &Caller,
     stream: &mut Transport,
     read: &mut Buffer,
     follower: &mut Follower,
 ) -> Option<bool> {
-    follower.set_timer(Instant::now().checked_add(caller.timeouts().idle));
+    follower.set_timer(Instant::now().checked_add(caller.rules().listener.timeouts().idle));
     let told = poll_fn(|cx| {
         loop {
             let bytes = read.filled();

@@ -19,11 +19,13 @@ use super::{
     request::{self, Next},
 };
 use crate::{
+    admit::limit,
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Transport},
     message::{ResponseHead, Version, convert, hops, refusal::Refusal},
     runtime::connections::{Ending, Fate, Follower, Over},
+    upstream::facts::ConnectionFacts,
 };
 
 /// How much of what a client still sends is read after the last answer, so that closing does not reset the answer away
@@ -55,16 +57,18 @@ enum Came {
 }
 
 /// Serves requests until the connection ends.
-pub async fn serve(
-    caller: Rc<dyn Caller>,
-    stream: (Transport, Buffer),
-    follower: Follower,
-    exchange: Exchange,
-) {
+pub async fn serve(caller: Rc<Caller>, stream: Transport) {
+    let follower = caller.follower();
+    resume(caller, (stream, Buffer::new()), follower).await;
+}
+
+/// The same, when some bytes were read already.
+pub async fn resume(caller: Rc<Caller>, stream: (Transport, Buffer), follower: Follower) {
     let caller = &*caller;
-    let mut exchange = exchange;
+    let mut exchange = caller.exchange();
+    let limits = limit::http1(caller.rules().listener.limits());
     let mut down = Http1 {
-        connection: Connection::resume(stream.0, stream.1, caller.limits()),
+        connection: Connection::resume(stream.0, stream.1, limits),
         follower,
         version: Version::Http11,
         framing: Framing::None,
@@ -90,8 +94,8 @@ pub async fn serve(
 
 impl Http1 {
     /// Waits for the head of the next request.
-    async fn next(&mut self, caller: &dyn Caller, exchange: &mut Exchange) -> Came {
-        let timeouts = caller.timeouts();
+    async fn next(&mut self, caller: &Caller, exchange: &mut Exchange) -> Came {
+        let timeouts = caller.rules().listener.timeouts();
         let mut waits = None;
         let came = poll_fn(|cx| {
             match self.connection.poll_request_head(cx, &mut exchange.request) {
@@ -125,6 +129,7 @@ impl Http1 {
             other => other,
         }
     }
+
     /// The head is there: how its body is framed, and whether another request may follow.
     fn begin(&mut self, exchange: &Exchange) -> Came {
         let head = &exchange.request;
@@ -175,7 +180,7 @@ impl Http1 {
     }
 
     /// Carries another protocol from now on. What was decided about the request that asked for it still holds.
-    async fn switch(self, caller: &dyn Caller, upstream: (Transport, Buffer), mut exchange: Exchange) {
+    async fn switch(self, caller: &Caller, upstream: (Transport, Buffer), mut exchange: Exchange) {
         let mut follower = self.follower;
         let mut relay = Relay::resume(self.connection.into_parts(), upstream);
         let over = |cx: &mut Context<'_>| {
@@ -247,8 +252,13 @@ impl Downstream for Http1 {
         self.connection.poll_gone(cx)
     }
 
-    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {
-        self.follower.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
+    fn poll_cut(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        upstream: Option<&ConnectionFacts>,
+    ) -> Poll<Ending> {
+        self.follower.poll_over(cx, |event| caller.judge(event, upstream)).map(Over::ending)
     }
 
     fn abort(&mut self, _: ErrorCode) {

@@ -9,12 +9,7 @@ use std::{
 use svidecar_code::Code;
 use tracing::debug;
 
-use super::{
-    caller::{Caller, Timeouts},
-    downstream::Downstream,
-    exchange::Exchange,
-    request,
-};
+use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request, rules::Timeouts};
 use crate::{
     http1::Framing,
     http2::{ErrorCode, Role, Session, Settings, Stream},
@@ -25,6 +20,7 @@ use crate::{
         drain::Direction,
         driver::{Driven, Terms, drive},
     },
+    upstream::facts::ConnectionFacts,
 };
 
 /// Exchanges that are kept of a connection for its later requests.
@@ -32,7 +28,7 @@ const MOST_SPARE: usize = 32;
 
 /// Drives a connection until it has ended; `accept` takes each request that comes.
 pub async fn serve(
-    caller: Rc<dyn Caller>,
+    caller: Rc<Caller>,
     settings: &Settings,
     mut stream: io::Transport,
     read: io::Buffer,
@@ -41,7 +37,7 @@ pub async fn serve(
 ) {
     let session = Session::new(Role::Server, settings);
     session.resume(read);
-    let Timeouts { head, idle } = caller.timeouts();
+    let Timeouts { head, idle } = caller.rules().listener.timeouts();
     let mut requests = Requests { caller, accept };
     let terms = Terms::Server { head, idle };
     if let Err(error) = drive(&session, &mut stream, &mut follower, terms, &mut requests).await {
@@ -51,7 +47,7 @@ pub async fn serve(
 
 /// The requests of a connection, and whose they are.
 struct Requests<A> {
-    caller: Rc<dyn Caller>,
+    caller: Rc<Caller>,
     accept: A,
 }
 
@@ -80,20 +76,19 @@ pub struct Spare(RefCell<Vec<Box<Exchange>>>);
 
 /// Serves one request, from its head to the end of its response.
 pub async fn request(
-    caller: Rc<dyn Caller>,
+    caller: Rc<Caller>,
     session: Session,
     spare: Rc<Spare>,
     head: RequestHead,
     stream: Stream,
-    fresh: impl FnOnce() -> Exchange,
 ) {
-    let mut exchange = spare.0.borrow_mut().pop().unwrap_or_else(|| Box::new(fresh()));
+    let mut exchange = spare.0.borrow_mut().pop().unwrap_or_else(|| Box::new(caller.exchange()));
     let mut down = Http2 { framing: framing_of(&head, &stream), stream, follower: None };
     session.recycle(std::mem::replace(&mut exchange.request, head));
     if down.stream.is_too_large() {
-        request::refuse_head(&*caller, &mut down, &mut exchange, too_large()).await;
+        request::refuse_head(&caller, &mut down, &mut exchange, too_large()).await;
     } else {
-        request::serve(&*caller, &mut down, &mut exchange).await;
+        request::serve(&caller, &mut down, &mut exchange).await;
     }
     let mut spare = spare.0.borrow_mut();
     if spare.len() < MOST_SPARE {
@@ -146,10 +141,15 @@ impl Downstream for Http2 {
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    fn poll_cut(&mut self, cx: &mut Context<'_>, caller: &dyn Caller, exchange: &Exchange) -> Poll<Ending> {
+    fn poll_cut(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        upstream: Option<&ConnectionFacts>,
+    ) -> Poll<Ending> {
         // The connection follows what happens for all its streams; when it is cut, they are reset. But it does not know of
         // a server that one stream alone goes to.
-        let alone = exchange.upstream().filter(|facts| facts.server.is_some() && !facts.is_shared);
+        let alone = upstream.filter(|facts| facts.server.is_some() && !facts.is_shared);
         let Some(facts) = alone else { return Poll::Pending };
         let follower = self.follower.get_or_insert_with(|| {
             Box::new(caller.worker().follower(Direction::Outbound).since(facts.accepted_by()))

@@ -4,23 +4,28 @@
 //! What a peer's sidecar shares among its callers comes in here as many connections in one (`multiplexed`); each of them goes
 //! the same way, under the same verified peer.
 
-mod caller;
-mod connection;
 mod multiplexed;
-mod tcp;
 #[cfg(test)]
 mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use rustls_pki_types::UnixTime;
-use svidecar_code::Code;
 use svidecar_config::proxy::ListenerProtocol;
 use svidecar_id::SpiffeId;
 use tracing::{debug, warn};
 
-use self::{connection::PeerConnection, tcp::Opening};
+use super::{
+    caller::Caller,
+    http1,
+    incoming::Incoming,
+    rules::AnyListener,
+    tcp::{self, Opening},
+};
+use svidecar_code::Code;
+
 use crate::{
+    admit::{Party, authenticate::KnownPeer},
     io::{Transport, address::PeerAddress, tls::Alpn},
     plan::Inbound,
     record::{self, Origin},
@@ -54,14 +59,18 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
         }
     }
     worker.shared.note_client(&name, &address.to_string(), peer.id());
-    let Some(connection) = PeerConnection::new(worker, upstreams, &name, address, peer) else { return };
+    // Our first identity may have come while the peer waited for its handshake.
+    let own_id = worker.shared.current.load().identity.svid.as_ref().map(|svid| svid.id.clone());
+    let party = Party { worker, address, peer: Some(KnownPeer::new(peer, own_id)) };
+    let listener = AnyListener::Inbound(listener);
+    let Some(incoming) = Incoming::new(party, upstreams, &listener) else { return };
     let stream = Transport::from(stream);
-    match (alpn, connection.protocol()) {
+    match (alpn, incoming.rules().listener.protocol()) {
         (Some(Alpn::Svidecar | Alpn::Http2), _) => {
-            multiplexed::serve(connection, stream, life, alpn == Some(Alpn::Svidecar)).await;
+            multiplexed::serve(incoming, stream, life, alpn == Some(Alpn::Svidecar)).await;
         }
-        (_, ListenerProtocol::Http) => caller::serve(connection, stream, life).await,
-        (_, ListenerProtocol::Tcp) => tcp::serve(connection, Opening::Open(stream), life).await,
+        (_, ListenerProtocol::Http) => http1::serve(Caller::new(&incoming, Some(life)), stream).await,
+        (_, ListenerProtocol::Tcp) => tcp::serve(incoming, Opening::Open(stream), life).await,
     }
 }
 

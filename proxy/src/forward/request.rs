@@ -1,6 +1,6 @@
-//! One request from top to bottom, whatever both sides speak: decide → pick the upstream → send → answer → record.
+//! One request from top to bottom, whatever both sides speak: admit → pick the upstream → send → answer → record.
 //!
-//! The steps are here, in their order. What a step does is elsewhere: deciding in [`Caller::admit`], picking in
+//! The steps are here, in their order. What a step does is elsewhere: admitting in [`Row`](crate::admit::Row), picking in
 //! [`Upstream`](crate::upstream::Upstream), moving bodies in [`Flow`], framing in the codecs.
 
 use std::{
@@ -15,10 +15,11 @@ use svidecar_code::Code;
 use tracing::debug;
 
 use super::{
-    caller::{Admission, Caller},
+    caller::Caller,
     downstream::Downstream,
     exchange::Exchange,
     flow::{Flow, FlowError},
+    rules::Rules,
     stop::Stop,
     upload::Upload,
 };
@@ -27,7 +28,6 @@ use crate::{
     io,
     message::{BodyError, BodySink, Version, hops, refusal::Refusal},
     upstream::{
-        Upstream,
         channel::{Channel, NoResponse, Ready},
         facts::ConnectionFacts,
         retry::{self, Sent},
@@ -46,7 +46,7 @@ pub enum Next {
 
 /// Serves the request whose head is in `exchange`. Recorded when it is over, unless it switched protocols: then what
 /// follows still belongs to it.
-pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &mut Exchange) -> Next {
+pub async fn serve(caller: &Caller, down: &mut impl Downstream, exchange: &mut Exchange) -> Next {
     let mut passage = Passage::begin(caller, down, exchange);
     let is_grpc = passage.exchange.request.is_grpc();
     // To a client of gRPC the code of a reset is a status, and its deadline and an answer of ours would race.
@@ -71,7 +71,7 @@ pub async fn serve(caller: &dyn Caller, down: &mut impl Downstream, exchange: &m
 
 /// Answers a request whose head is refused.
 pub async fn refuse_head(
-    caller: &dyn Caller,
+    caller: &Caller,
     down: &mut impl Downstream,
     exchange: &mut Exchange,
     refusal: Refusal,
@@ -82,9 +82,10 @@ pub async fn refuse_head(
 }
 
 /// Writes down what came in place of a request and gets no answer.
-pub fn ignore_head(caller: &dyn Caller, exchange: &mut Exchange, refusal: Refusal) {
-    caller.begin(exchange);
-    caller.refused(&refusal);
+pub fn ignore_head(caller: &Caller, exchange: &mut Exchange, refusal: Refusal) {
+    let rules = caller.rules();
+    exchange.begin(&rules.origin);
+    caller.refused(&rules, &refusal);
     exchange.record.fail(refusal.code, Some(refusal.detail));
     exchange.end();
 }
@@ -92,7 +93,9 @@ pub fn ignore_head(caller: &dyn Caller, exchange: &mut Exchange, refusal: Refusa
 /// A request on its way, with all that it has to do with.
 struct Passage<'a, D> {
     /// Who asks.
-    caller: &'a dyn Caller,
+    caller: &'a Caller,
+    /// What rules the request, from its head to its end.
+    rules: Rc<Rules>,
     /// The side that it came from.
     down: &'a mut D,
     /// Its heads and its record.
@@ -102,16 +105,17 @@ struct Passage<'a, D> {
 }
 
 impl<'a, D: Downstream> Passage<'a, D> {
-    fn begin(caller: &'a dyn Caller, down: &'a mut D, exchange: &'a mut Exchange) -> Self {
-        caller.begin(exchange);
+    fn begin(caller: &'a Caller, down: &'a mut D, exchange: &'a mut Exchange) -> Self {
+        let rules = caller.rules();
+        exchange.begin(&rules.origin);
         let upload = Upload::of(down.request_framing());
-        Self { caller, down, exchange, upload }
+        Self { caller, rules, down, exchange, upload }
     }
 
     /// The steps.
     async fn forward(&mut self) -> Result<Next, Stop> {
-        let Admission { upstream, may_switch } = self.caller.admit(self.exchange)?;
-        let (mut channel, facts) = self.ask(&upstream).await?;
+        let may_switch = self.admit().await?;
+        let (mut channel, facts) = self.ask().await?;
         let exchange = &mut *self.exchange;
         let framing = channel.receive_body(&exchange.response).map_err(|error| error.refusal(&facts))?;
         hops::clean_response(&mut exchange.response);
@@ -137,10 +141,32 @@ impl<'a, D: Downstream> Passage<'a, D> {
         Ok(Next::Request)
     }
 
+    /// Asks whether it may pass, and says whether it may switch protocols.
+    async fn admit(&mut self) -> Result<bool, Stop> {
+        let admission = {
+            let Exchange { request, record, .. } = &mut *self.exchange;
+            let mut row = pin!(self.caller.admit(&self.rules, request, record));
+            poll_fn(|cx| match row.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Poll::Ready(outcome.map_err(Stop::Refused)),
+                Poll::Pending if self.upload.is_empty() && self.down.poll_gone(cx).is_ready() => {
+                    Poll::Ready(Err(Stop::Gone))
+                }
+                Poll::Pending => {
+                    self.down.poll_cut(cx, self.caller, None).map(|ending| Err(Stop::Cut(ending)))
+                }
+            })
+            .await?
+        };
+        if let Some(flight) = admission.flight {
+            self.exchange.takes_off(flight);
+        }
+        Ok(admission.may_switch)
+    }
+
     /// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`]
     /// says so.
-    async fn ask(&mut self, upstream: &Upstream) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
-        let worker = self.caller.worker();
+    async fn ask(&mut self) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
+        let (upstream, worker) = (Rc::clone(&self.rules.upstream), self.caller.worker());
         let http2 = upstream.takes_http2(&self.exchange.request);
         let mut times = 0;
         loop {
@@ -214,7 +240,7 @@ impl<'a, D: Downstream> Passage<'a, D> {
 
     /// Answers in place of an upstream.
     async fn refuse(&mut self, refusal: Refusal, is_grpc: bool) -> Next {
-        self.caller.refused(&refusal);
+        self.caller.refused(&self.rules, &refusal);
         let exchange = &mut *self.exchange;
         let body = exchange.refuse(&refusal, is_grpc);
         let is_head = exchange.record.summary().method() == "HEAD";
@@ -226,7 +252,7 @@ impl<'a, D: Downstream> Passage<'a, D> {
             if sent.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            let cut = self.down.poll_cut(cx, self.caller, self.exchange);
+            let cut = self.down.poll_cut(cx, self.caller, self.exchange.upstream());
             cut.map(|ending| Err(Stop::Cut(ending)))
         });
         match sent.await {
@@ -237,11 +263,8 @@ impl<'a, D: Downstream> Passage<'a, D> {
 
     fn poll_upload(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Result<(), Stop> {
         let before = self.upload.bytes();
-        let caller = self.caller;
-        let moved = self.upload.poll(cx, self.down.codec(), channel, |trailers| {
-            hops::clean_trailers(trailers);
-            caller.clean_trailers(trailers);
-        });
+        let clean = |trailers: &mut _| self.rules.row.clean_trailers(trailers);
+        let moved = self.upload.poll(cx, self.down.codec(), channel, clean);
         self.exchange.record.received(self.upload.bytes() - before);
         moved.map_err(|error| match error {
             BodyError::Malformed(why) => Refusal::new(Code::BadRequest, why).closing().into(),
@@ -283,7 +306,7 @@ impl<'a, D: Downstream> Passage<'a, D> {
             let refusal = Refusal::new(Code::NoLongerAllowed, detail);
             return Poll::Ready(Stop::Refused(refusal.closing()));
         }
-        self.down.poll_cut(cx, self.caller, self.exchange).map(Stop::Cut)
+        self.down.poll_cut(cx, self.caller, self.exchange.upstream()).map(Stop::Cut)
     }
 
     async fn unless_over<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {

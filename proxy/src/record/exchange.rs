@@ -171,6 +171,13 @@ impl Recording {
         self.decided = Some(Decided::of(decision));
     }
 
+    /// The name of the rule by which the policy decided, as the record tells it.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        let (decided, policy) = self.decided.as_ref().zip(self.origin.policy.as_deref())?;
+        Some(decided.ruling(policy).rule)
+    }
+
     /// The upstream that it was forwarded to: the address that was dialled, and who answered.
     pub fn forwarded_to(&mut self, address: &str, server: Option<&SpiffeId>) {
         self.upstream.clear();

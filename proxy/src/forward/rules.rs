@@ -1,0 +1,134 @@
+//! What rules a connection: the part of a snapshot that concerns it.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use svidecar_config::proxy::{Limits, ListenerProtocol};
+
+use crate::{
+    admit::{Party, Row},
+    plan::{Inbound, Outbound, Plan, snapshot::Snapshot},
+    record::Origin,
+    runtime::drain::Direction,
+    upstream::{Upstream, upstreams::Upstreams},
+};
+
+/// A listener of either direction.
+#[derive(Clone)]
+pub enum AnyListener {
+    /// For peers.
+    Inbound(Arc<Inbound>),
+    /// For our workload.
+    Outbound(Arc<Outbound>),
+}
+
+/// How long a connection of HTTP may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the whole head of a request.
+    pub head: Duration,
+    /// For the next request.
+    pub idle: Duration,
+}
+
+/// What rules the requests of a connection.
+pub struct Rules {
+    /// Of the snapshot that they are from.
+    pub version: u64,
+    /// Where it came in.
+    pub listener: AnyListener,
+    /// Who may pass.
+    pub row: Row,
+    /// The beginning of its records.
+    pub origin: Rc<Origin>,
+    /// Where it leads.
+    pub upstream: Rc<Upstream>,
+}
+
+impl AnyListener {
+    /// The listener of the same name that a plan has, if it has one.
+    #[must_use]
+    pub fn of(&self, plan: &Plan) -> Option<Self> {
+        match self {
+            Self::Inbound(listener) => plan.inbound(&listener.name).cloned().map(Self::Inbound),
+            Self::Outbound(listener) => plan.outbound(&listener.name).cloned().map(Self::Outbound),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Inbound(listener) => &listener.name,
+            Self::Outbound(listener) => &listener.name,
+        }
+    }
+
+    /// Whose traffic it is for.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        match self {
+            Self::Inbound(_) => Direction::Inbound,
+            Self::Outbound(_) => Direction::Outbound,
+        }
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn protocol(&self) -> ListenerProtocol {
+        match self {
+            Self::Inbound(listener) => listener.settings.protocol,
+            Self::Outbound(listener) => listener.settings.protocol,
+        }
+    }
+
+    /// What a caller may spend.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Self::Inbound(listener) => &listener.settings.limits,
+            Self::Outbound(listener) => &listener.settings.limits,
+        }
+    }
+
+    /// How long a caller may wait.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        let (head, idle) = match self {
+            Self::Inbound(listener) => {
+                let timeouts = &listener.settings.timeouts;
+                (timeouts.request_headers, timeouts.idle)
+            }
+            Self::Outbound(listener) => {
+                let timeouts = &listener.settings.timeouts;
+                (timeouts.request_headers, timeouts.idle)
+            }
+        };
+        Timeouts { head: head.get(), idle: idle.get() }
+    }
+}
+
+impl Rules {
+    /// What a snapshot says of the connections of a party to a listener. Its version was read before it: at worst the rules
+    /// are looked up once more.
+    #[must_use]
+    pub fn new(
+        party: &Party,
+        upstreams: &Upstreams,
+        (version, snapshot): (u64, &Snapshot),
+        listener: AnyListener,
+    ) -> Rc<Self> {
+        let client = party.address.socket_address();
+        let (row, origin, upstream) = match &listener {
+            AnyListener::Inbound(inbound) => (
+                Row::inbound(inbound, snapshot.plan.settings.on_peer_expiry),
+                Origin::inbound(&inbound.name, &inbound.policy, client, party.id()),
+                &inbound.app,
+            ),
+            AnyListener::Outbound(outbound) => {
+                (Row::outbound(outbound), Origin::outbound(&outbound.name, client), &outbound.upstream)
+            }
+        };
+        let upstream = upstreams.of(&party.worker, upstream);
+        Rc::new(Self { version, row, origin, upstream, listener })
+    }
+}
