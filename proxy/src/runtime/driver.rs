@@ -7,8 +7,8 @@
 mod watch;
 
 use std::{
-    future::poll_fn,
-    task::{Context, Poll},
+    future::{Future, poll_fn},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -110,64 +110,91 @@ pub enum DriveError {
 ///
 /// # Errors
 /// Why it did not end as it should.
-pub async fn drive(
-    session: &Session,
-    stream: &mut impl ByteStream,
-    follower: &mut Follower,
+pub fn drive<'c, S: ByteStream, D: Driven>(
+    session: &'c Session,
+    stream: &'c mut S,
+    follower: &'c mut Follower,
     terms: Terms,
-    driven: &mut impl Driven,
-) -> Result<(), DriveError> {
-    let mut watch = Watch::new(terms.probes());
-    let (mut was, mut is_told) = (None, false);
-    let end = poll_fn(|cx: &mut Context<'_>| {
+    driven: &'c mut D,
+) -> impl Future<Output = Result<(), DriveError>> {
+    let watch = Watch::new(terms.probes());
+    let mut driver = Driver { session, stream, follower, terms, driven, watch, was: None, is_told: false };
+    // An async function would hold some of it twice, for each connection.
+    poll_fn(move |cx| driver.poll(cx))
+}
+
+/// A connection that is being driven.
+struct Driver<'c, S, D> {
+    session: &'c Session,
+    stream: &'c mut S,
+    follower: &'c mut Follower,
+    terms: Terms,
+    driven: &'c mut D,
+    watch: Watch,
+    /// What its timer was set for.
+    was: Option<(Phase, u32, bool)>,
+    is_told: bool,
+}
+
+impl<S: ByteStream, D: Driven> Driver<'_, S, D> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DriveError>> {
+        let end = ready!(self.poll_end(cx));
+        self.session.close();
+        Poll::Ready(end)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DriveError>> {
         loop {
-            let end = session.poll_drive(cx, stream);
-            driven.turned(session);
+            let end = self.session.poll_drive(cx, self.stream);
+            self.driven.turned(self.session);
             if let Poll::Ready(end) = end {
                 return Poll::Ready(end.map_err(DriveError::Failed));
             }
-            let phase = terms.phase(session);
-            if phase == Phase::Idle {
-                watch.rest(session);
-            }
-            // A busy peer may be in the middle of another head whenever one looks.
-            let progress = if phase == Phase::Head { session.progress() } else { 0 };
-            let now = (phase, progress, is_told);
-            if was.replace(now) != Some(now) {
-                let within = |time| Instant::now().checked_add(time);
-                follower.set_timer(match phase {
-                    Phase::Head => terms.head().and_then(within),
-                    Phase::Busy => watch.due(),
-                    Phase::Idle if !is_told => within(terms.idle()),
-                    Phase::Idle | Phase::Closing => within(LAST_WORDS),
-                });
-            }
-            let is_over = match follower.poll_over(cx, |event| driven.judge(event)) {
+            let phase = self.terms.phase(self.session);
+            self.set_timer(phase);
+            let is_over = match self.follower.poll_over(cx, |event| self.driven.judge(event)) {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(DriveError::Cut(ending))),
                 Poll::Ready(Over::TimedOut) => match phase {
                     Phase::Head => return Poll::Ready(Err(DriveError::Slow)),
                     Phase::Busy => {
-                        watch.look(session);
-                        was = None;
+                        self.watch.look(self.session);
+                        self.was = None;
                         continue;
                     }
-                    Phase::Idle if !is_told => true,
+                    Phase::Idle if !self.is_told => true,
                     Phase::Idle | Phase::Closing => return Poll::Ready(Err(DriveError::Unheard)),
                 },
-                Poll::Pending => follower.is_finishing() || driven.is_leaving(session),
+                Poll::Pending => self.follower.is_finishing() || self.driven.is_leaving(self.session),
             };
-            if !is_over || is_told {
+            if !is_over || self.is_told {
                 return Poll::Pending;
             }
-            is_told = true;
+            self.is_told = true;
             // What tells the other side is yet to be written.
-            session.shutdown();
-            driven.told();
+            self.session.shutdown();
+            self.driven.told();
         }
-    })
-    .await;
-    session.close();
-    end
+    }
+
+    /// Sets the timer where the connection does something else than before.
+    fn set_timer(&mut self, phase: Phase) {
+        if phase == Phase::Idle {
+            self.watch.rest(self.session);
+        }
+        // A busy peer may be in the middle of another head whenever one looks.
+        let progress = if phase == Phase::Head { self.session.progress() } else { 0 };
+        let now = (phase, progress, self.is_told);
+        if self.was.replace(now) == Some(now) {
+            return;
+        }
+        let within = |time| Instant::now().checked_add(time);
+        self.follower.set_timer(match phase {
+            Phase::Head => self.terms.head().and_then(within),
+            Phase::Busy => self.watch.due(),
+            Phase::Idle if !self.is_told => within(self.terms.idle()),
+            Phase::Idle | Phase::Closing => within(LAST_WORDS),
+        });
+    }
 }
 
 #[cfg(test)]

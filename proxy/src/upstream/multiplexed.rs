@@ -243,6 +243,6 @@ mod tests {
 
     #[test]
     fn the_task_of_a_shared_connection_stays_small() {
-        hold("a shared connection", of(|| keep(any(), any(), any(), any(), any())), 670);
+        hold("a shared connection", of(|| keep(any(), any(), any(), any(), any())), 575);
     }
 }
