@@ -14,7 +14,7 @@ use crate::{
         handshake,
         life::{Accepted, Life},
     },
-    upstream::{Upstream, facts::ConnectionFacts},
+    upstream::{Upstream, connect::connect, facts::ConnectionFacts},
 };
 
 /// The size of the future that `make` would give. Nothing is made: its type is enough.
@@ -55,8 +55,9 @@ fn the_task_of_a_request_in_http2_stays_small() {
 fn what_lasts_for_a_moment_stays_small() {
     hold("a peer's handshake", of(|| handshake::inbound(any(), any(), any())), 3_750);
     hold("a server's handshake", of(|| handshake::outbound(any(), any(), any(), any(), any())), 770);
-    hold("opening a way for a request", of(|| Upstream::ready(any(), any(), any())), 1_350);
-    hold("opening a way for bytes", of(|| Upstream::bytes(any(), any())), 1_370);
+    hold("opening a connection", of(|| connect(any(), any(), any(), any(), any())), 950);
+    hold("opening a way for a request", of(|| Upstream::ready(any(), any(), any())), 910);
+    hold("opening a way for bytes", of(|| Upstream::bytes(any(), any())), 1_250);
 }
 
 #[test]

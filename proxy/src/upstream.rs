@@ -3,48 +3,52 @@
 //! Each worker has its own upstreams with their own connections. Never looks at policies; the server's ID is checked
 //! in the handshake, before any byte of a request leaves.
 
+pub mod balance;
 pub mod channel;
 pub mod connect;
 pub mod endpoint;
 pub mod facts;
+pub mod health;
+pub mod members;
 pub mod multiplexed;
+pub mod place;
 pub mod pool;
 pub mod resolve;
 pub mod retry;
 pub mod upstreams;
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use svidecar_code::Code;
-use tokio::time::Instant;
 
-use self::{channel::Ready, endpoint::Endpoint, facts::ConnectionFacts};
+use self::{
+    channel::Ready,
+    connect::{Allowance, Failure, Offer},
+    endpoint::Endpoint,
+    facts::ConnectionFacts,
+    members::Members,
+};
 use crate::{
     io::Transport,
     message::{RequestHead, Version, refusal::Refusal},
-    plan::upstream::{HttpChoice, UpstreamSpec},
+    plan::upstream::{BytesChoice, HttpChoice, UpstreamSpec},
     runtime::worker::Worker,
 };
-
-/// An endpoint that failed is passed over for this long while another one works.
-const PENALTY: Duration = Duration::from_secs(1);
-
-/// Endpoints that are tried for one connection.
-const MAX_ATTEMPTS: usize = 3;
 
 /// An upstream as one worker uses it.
 pub struct Upstream {
     spec: Arc<UpstreamSpec>,
-    endpoints: Vec<Endpoint>,
-    next: Cell<usize>,
+    /// For each endpoint of the settings.
+    members: Vec<Members>,
+    turn: Cell<usize>,
 }
 
 impl Upstream {
     /// Without any connection yet.
     #[must_use]
     pub fn new(spec: Arc<UpstreamSpec>) -> Rc<Self> {
-        let endpoints = spec.endpoints.iter().map(|address| Endpoint::new(&spec, address)).collect();
-        Rc::new(Self { spec, endpoints, next: Cell::new(0) })
+        let members = spec.endpoints.iter().map(|name| Members::new(&spec, name)).collect();
+        Rc::new(Self { spec, members, turn: Cell::new(0) })
     }
 
     /// What the settings say.
@@ -72,10 +76,11 @@ impl Upstream {
         if http2 {
             return None;
         }
-        let start = self.next.get();
-        let ready = self.in_turn(start).find(|endpoint| !endpoint.is_avoided())?.pooled(worker)?;
-        // Without one, the endpoint keeps its turn: it is asked for a connection next.
-        self.next.set(start.wrapping_add(1));
+        let turn = self.turn.get();
+        let (_, members) = self.next(turn, &[]).filter(|(_, members)| !members.is_avoided())?;
+        let ready = members.pooled(worker)?;
+        // Without one, they keep their turn: they are asked for a connection next.
+        self.turn.set(turn.wrapping_add(1));
         Some(ready)
     }
 
@@ -84,7 +89,11 @@ impl Upstream {
     /// # Errors
     /// What to answer instead.
     pub async fn ready(&self, worker: &Rc<Worker>, http2: bool) -> Result<Ready, Refusal> {
-        self.first_that_works(async |endpoint| endpoint.ready(worker, http2).await).await
+        let offer = if http2 { Offer::Http2 } else { Offer::Http1 };
+        let ask = async |endpoint: &Endpoint, allowance: &mut Allowance| {
+            endpoint.ready(worker, offer, allowance).await
+        };
+        self.first_that_works(worker, offer, ask).await
     }
 
     /// A way for bytes of any protocol.
@@ -92,30 +101,34 @@ impl Upstream {
     /// # Errors
     /// What to answer instead; for TCP only its code and detail matter.
     pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Transport, Rc<ConnectionFacts>), Refusal> {
-        self.first_that_works(async |endpoint| endpoint.bytes(worker).await).await
+        let offer = match self.spec.bytes {
+            BytesChoice::Auto => Offer::Bytes,
+            BytesChoice::Hbone(_) => Offer::Hbone,
+        };
+        let ask =
+            async |endpoint: &Endpoint, allowance: &mut Allowance| endpoint.bytes(worker, allowance).await;
+        self.first_that_works(worker, offer, ask).await
     }
 
-    /// Asks the endpoints in turn until one gives what is wanted.
+    /// Asks the members in turn until one gives what is wanted.
     async fn first_that_works<T>(
         &self,
-        ask: impl AsyncFn(&Endpoint) -> Result<T, Refusal>,
+        worker: &Worker,
+        offer: Offer,
+        ask: impl AsyncFn(&Endpoint, &mut Allowance) -> Result<T, Failure>,
     ) -> Result<T, Refusal> {
-        let start = self.next.get();
-        self.next.set(start.wrapping_add(1));
-        let (good, avoided): (Vec<_>, Vec<_>) =
-            self.in_turn(start).partition(|endpoint| !endpoint.is_avoided());
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let mut asked = Vec::new();
         let mut last = None;
-        for endpoint in good.into_iter().chain(avoided).take(MAX_ATTEMPTS) {
-            match ask(endpoint).await {
-                Ok(got) => {
-                    endpoint.avoid(None);
-                    return Ok(got);
-                }
-                Err(refusal) => {
-                    endpoint.avoid(Some(Instant::now() + PENALTY));
-                    last = Some(refusal);
-                }
+        while asked.len() < retry::MOST_NAMES
+            && let Some((place, members)) = self.next(turn, &asked)
+        {
+            match members.first_that_works(worker, offer, &ask).await {
+                Ok(got) => return Ok(got),
+                Err(refusal) => last = Some(refusal),
             }
+            asked.push(place);
         }
         Err(last.unwrap_or_else(|| {
             Refusal::new(
@@ -125,9 +138,13 @@ impl Upstream {
         }))
     }
 
-    fn in_turn(&self, start: usize) -> impl Iterator<Item = &Endpoint> {
-        let count = self.endpoints.len();
-        let skip = start.checked_rem(count).unwrap_or(0);
-        self.endpoints.iter().cycle().skip(skip).take(count)
+    /// Those that are asked next, of those that were not.
+    fn next(&self, turn: usize, asked: &[usize]) -> Option<(usize, &Members)> {
+        let states = self.members.iter().enumerate().map(|(place, members)| balance::State {
+            is_avoided: members.is_avoided(),
+            was_asked: asked.contains(&place),
+        });
+        let place = balance::next(states, turn)?;
+        Some((place, self.members.get(place)?))
     }
 }

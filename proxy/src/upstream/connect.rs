@@ -1,9 +1,9 @@
-//! Opens one connection to one endpoint: TCP or Unix, and mTLS toward peers; within the upstream's timeouts, which are
+//! Opens one connection to one address: TCP or Unix, and mTLS toward peers; within the upstream's timeouts, which are
 //! nowhere else.
 //!
 //! What is spoken over it is the caller's.
 
-use std::{cell::Cell, io, time::Duration};
+use std::{cell::Cell, fmt, future::Future, io, time::Duration};
 
 use rustls::pki_types::ServerName;
 use rustls_pki_types::UnixTime;
@@ -16,6 +16,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use super::{
+    place::{Location, Place},
+    resolve::Unresolved,
+};
 use crate::{
     io::{Socket, Transport, tls::Alpn},
     message::refusal::Refusal,
@@ -26,7 +30,6 @@ use crate::{
         shared::Shared,
         throttle::Leave,
     },
-    upstream::resolve::Resolver,
 };
 
 /// A server that refused our protocols is asked again after this time; it may have become a svidecar.
@@ -59,7 +62,7 @@ impl Offer {
     }
 }
 
-/// What a worker remembers of an endpoint: whether it refuses handshakes that offer it protocols it does not know.
+/// What a worker remembers of an address: whether it refuses handshakes that offer it protocols it does not know.
 #[derive(Default)]
 pub struct AlpnMemory(Cell<Option<Instant>>);
 
@@ -77,35 +80,72 @@ pub struct Connected {
     pub alpn: Option<Alpn>,
     /// Who answered, when the connection is mTLS.
     pub server: Option<Peer>,
-    /// The address that was dialled.
-    pub address: String,
 }
 
-/// Opens one connection.
+/// Why there is no connection, or none that does what was wanted.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The address takes no connection. Another one of the same name may.
+    Unreachable(Refusal),
+    /// All else.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let (Failure::Unreachable(refusal) | Failure::Refused(refusal)) = failure;
+        refusal
+    }
+}
+
+/// What is left of the time for a connection to be accepted. A lookup and all addresses that it gives share it.
+pub struct Allowance(Duration);
+
+impl Allowance {
+    /// All of it.
+    #[must_use]
+    pub fn new(spec: &UpstreamSpec) -> Self {
+        Self(spec.connect_timeout)
+    }
+
+    /// Spends some of it on waiting for `work`. `None` when there is nothing left.
+    pub async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let began = Instant::now();
+        let done = tokio::time::timeout(self.0, work).await;
+        self.0 = self.0.saturating_sub(began.elapsed());
+        done.ok()
+    }
+}
+
+/// Opens one connection. What it takes beyond the handshake comes out of `allowance`.
 ///
 /// # Errors
 /// What to answer to who asked.
 pub async fn connect(
     shared: &Shared,
-    spec: &UpstreamSpec,
-    endpoint: &Address,
-    resolver: Option<&Resolver>,
+    place: &Place,
     offer: Offer,
     memory: &AlpnMemory,
-) -> Result<Connected, Refusal> {
+    allowance: &mut Allowance,
+) -> Result<Connected, Failure> {
+    let spec = &place.spec;
+    let mut socket = reach(place, allowance).await?;
     let Some(tls) = &spec.tls else {
-        let (socket, address) = reach(spec, endpoint, resolver).await?;
-        return Ok(Connected { stream: socket.into(), alpn: None, server: None, address });
+        return Ok(Connected { stream: socket.into(), alpn: None, server: None });
     };
-    require_identity(shared, spec)?;
     let mut attempt = 1;
     loop {
-        let (socket, address) = reach(spec, endpoint, resolver).await?;
-        let failure = match authenticate(spec, tls, socket, endpoint, offer, memory).await {
+        let failure = match authenticate(place, tls, socket, offer, memory).await {
             Ok(authenticated) => {
-                shared.note_server(&spec.name, &address, authenticated.peer.id());
                 let handshake::Authenticated { stream, peer, alpn, .. } = authenticated;
-                return Ok(Connected { stream: stream.into(), alpn, server: Some(peer), address });
+                shared.note_server(&spec.name, &place.location.to_string(), peer.id());
+                return Ok(Connected { stream: stream.into(), alpn, server: Some(peer) });
             }
             Err(failure) => failure,
         };
@@ -119,31 +159,35 @@ pub async fn connect(
                 _ => false,
             };
         if !goes_on {
-            return Err(refused(shared, spec, endpoint, &address, &failure));
+            return Err(refused(shared, place, &failure).into());
         }
         attempt += 1;
-        debug!(upstream = %spec.name, address, error = %failure, "Connecting once more, in another way");
+        debug!(upstream = %spec.name, address = place.location.to_string(), error = %failure, "Connecting once more, in another way");
+        socket = reach(place, &mut Allowance::new(spec)).await?;
     }
 }
 
 async fn authenticate(
-    spec: &UpstreamSpec,
+    place: &Place,
     tls: &UpstreamTls,
     socket: Socket,
-    endpoint: &Address,
     offer: Offer,
     memory: &AlpnMemory,
 ) -> Result<handshake::Authenticated, HandshakeFailure> {
     let plainly = offer == Offer::Bytes && memory.refuses(Instant::now());
     let alpn = if plainly { &[] } else { offer.alpn() };
-    handshake::outbound(socket, &tls.client, server_name(endpoint), alpn, spec.handshake_timeout).await
+    let timeout = place.spec.handshake_timeout;
+    handshake::outbound(socket, &tls.client, server_name(&place.name), alpn, timeout).await
 }
 
 /// Without an SVID every server would refuse us with an alert that explains nothing.
-fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal> {
+///
+/// # Errors
+/// What to answer when mTLS is wanted and there is none.
+pub fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal> {
     let snapshot = shared.current.load();
     let identity = &snapshot.identity;
-    if identity.valid_svid(UnixTime::now()).is_some() {
+    if spec.tls.is_none() || identity.valid_svid(UnixTime::now()).is_some() {
         return Ok(());
     }
     let (state, why) = (identity.status.state.code().name(), &identity.status.detail);
@@ -151,84 +195,63 @@ fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal>
     Err(Refusal::new(Code::NoIdentity, detail))
 }
 
-/// The socket, and the address that it leads to.
-async fn reach(
+/// A socket that the address has accepted.
+async fn reach(place: &Place, allowance: &mut Allowance) -> Result<Socket, Failure> {
+    let Place { spec, name, location } = place;
+    match allowance.spend(dial(location)).await {
+        Some(Ok(socket)) => Ok(socket),
+        Some(Err(error)) => {
+            let code = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Code::UpstreamRefused,
+                _ => Code::UpstreamUnreachable,
+            };
+            let may_be_down =
+                matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
+            Err(Failure::Unreachable(unreachable(spec, name, code, &error, may_be_down)))
+        }
+        None => Err(too_slow(spec, name).into()),
+    }
+}
+
+async fn dial(location: &Location) -> io::Result<Socket> {
+    match location {
+        Location::Tcp(address) => TcpStream::connect(address).await.map(Socket::dialled),
+        Location::Unix(path) => UnixStream::connect(path).await.map(Socket::unix),
+    }
+}
+
+/// What to answer when a name has no address.
+#[must_use]
+pub fn unresolved(spec: &UpstreamSpec, name: &Address, error: &Unresolved) -> Refusal {
+    unreachable(spec, name, Code::UpstreamUnresolved, error, true)
+}
+
+/// What to answer when nothing was accepted in time.
+#[must_use]
+pub fn too_slow(spec: &UpstreamSpec, name: &Address) -> Refusal {
+    let detail = format!("`{}` at {name} did not accept within {:?}", spec.name, spec.connect_timeout);
+    Refusal::new(Code::UpstreamConnectTimeout, detail)
+}
+
+fn unreachable(
     spec: &UpstreamSpec,
-    endpoint: &Address,
-    resolver: Option<&Resolver>,
-) -> Result<(Socket, String), Refusal> {
-    match tokio::time::timeout(spec.connect_timeout, dial(endpoint, resolver)).await {
-        Ok(Ok(connected)) => Ok(connected),
-        Ok(Err(error)) => {
-            if let Some(resolver) = resolver {
-                resolver.doubt();
-            }
-            Err(unreachable(spec, endpoint, &error))
-        }
-        Err(_) => {
-            let detail =
-                format!("`{}` at {endpoint} did not accept within {:?}", spec.name, spec.connect_timeout);
-            Err(Refusal::new(Code::UpstreamConnectTimeout, detail))
-        }
-    }
-}
-
-async fn dial(endpoint: &Address, resolver: Option<&Resolver>) -> io::Result<(Socket, String)> {
-    let Some(resolver) = resolver else {
-        let Address::Unix(path) = endpoint else {
-            return Err(io::Error::other("a name without a resolver"));
-        };
-        return Ok((Socket::unix(UnixStream::connect(path).await?), endpoint.to_string()));
-    };
-    let mut last = None;
-    for address in resolver.addresses().await.map_err(|error| Unresolved(error).into_io())? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok((Socket::dialled(stream), address.to_string())),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
-}
-
-/// Marks an error as the name servers', which has a code of its own.
-#[derive(Debug, thiserror::Error)]
-#[error("its name cannot be resolved: {0}")]
-struct Unresolved(io::Error);
-
-impl Unresolved {
-    fn into_io(self) -> io::Error {
-        io::Error::new(io::ErrorKind::NotFound, self)
-    }
-}
-
-fn unreachable(spec: &UpstreamSpec, endpoint: &Address, error: &io::Error) -> Refusal {
-    let unresolved = error.get_ref().is_some_and(|inner| inner.is::<Unresolved>());
-    let code = match error.kind() {
-        _ if unresolved => Code::UpstreamUnresolved,
-        io::ErrorKind::ConnectionRefused => Code::UpstreamRefused,
-        _ => Code::UpstreamUnreachable,
-    };
-    let hint = match (spec.tls.is_some(), error.kind()) {
-        (false, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => "; is the app running there?",
-        _ => "",
-    };
-    let detail = format!("cannot connect to `{}` at {endpoint}: {error}{hint}", spec.name);
-    Refusal::new(code, detail)
+    name: &Address,
+    code: Code,
+    error: &dyn fmt::Display,
+    may_be_down: bool,
+) -> Refusal {
+    let hint = if spec.tls.is_none() && may_be_down { "; is the app running there?" } else { "" };
+    Refusal::new(code, format!("cannot connect to `{}` at {name}: {error}{hint}", spec.name))
 }
 
 /// One line with both sides' facts, and what to answer.
-fn refused(
-    shared: &Shared,
-    spec: &UpstreamSpec,
-    endpoint: &Address,
-    address: &str,
-    failure: &HandshakeFailure,
-) -> Refusal {
+fn refused(shared: &Shared, place: &Place, failure: &HandshakeFailure) -> Refusal {
+    let Place { spec, name, location } = place;
     if let Some(Leave { kept_back }) = shared.throttle.leave(std::time::Instant::now()) {
         warn!(
             upstream = %spec.name,
-            endpoint = %endpoint,
-            address,
+            endpoint = %name,
+            address = location.to_string(),
             code = failure.code.name(),
             presented_id = failure.presented.as_ref().map(SpiffeId::as_str),
             error = %failure,
@@ -236,13 +259,12 @@ fn refused(
             "The mTLS handshake with the server failed"
         );
     }
-    let detail = format!("`{}` at {endpoint} ({address}): {failure}", spec.name);
-    Refusal::new(failure.code, detail)
+    Refusal::new(failure.code, format!("`{}` at {name} ({location}): {failure}", spec.name))
 }
 
 /// The name in the handshake. SPIFFE peers ignore it (the ID is what counts), but routers on the way read it.
-fn server_name(endpoint: &Address) -> ServerName<'static> {
-    let host = match endpoint {
+fn server_name(name: &Address) -> ServerName<'static> {
+    let host = match name {
         Address::Tcp { host, .. } => host.as_str(),
         Address::Unix(_) => "localhost",
     };

@@ -5,26 +5,25 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::Arc,
 };
 
 use svidecar_code::Code;
-use svidecar_config::address::Address;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use super::{
     channel::{Kind, Ready},
-    connect::{AlpnMemory, Connected, Offer, connect},
+    connect::{Allowance, AlpnMemory, Connected, Failure, Offer, connect},
     facts::ConnectionFacts,
+    health::Health,
     multiplexed::{Carries, Multiplexed},
+    place::{Location, Place},
     pool::Pool,
-    resolve::Resolver,
 };
 use crate::{
     http1::{self, Connection},
     io::{Transport, tls::Alpn},
     message::refusal::Refusal,
-    plan::upstream::{BytesChoice, UpstreamSpec},
+    plan::upstream::BytesChoice,
     runtime::worker::Worker,
 };
 
@@ -33,23 +32,22 @@ const MOST_TUNNEL_ATTEMPTS: usize = 2;
 
 /// One address, as one worker uses it.
 pub struct Endpoint {
-    spec: Arc<UpstreamSpec>,
-    address: Address,
-    resolver: Option<Resolver>,
+    place: Place,
+    /// Whether it works.
+    pub health: Health,
     pool: Rc<Pool>,
     multiplexed: RefCell<Vec<Multiplexed>>,
     dialling: RefCell<Option<Rc<Dialling>>>,
     /// The last handshake agreed on a connection that can be shared; unknown before the first.
     is_sharing: Cell<Option<bool>>,
     memory: AlpnMemory,
-    avoid_until: Cell<Option<Instant>>,
 }
 
 /// A connection that is being dialled, for those who wait for it.
 #[derive(Default)]
 struct Dialling {
     is_over: Notify,
-    failure: RefCell<Option<Refusal>>,
+    failure: RefCell<Option<Failure>>,
 }
 
 /// What was found or opened.
@@ -61,32 +59,29 @@ enum Opened {
 impl Endpoint {
     /// Without any connection yet.
     #[must_use]
-    pub fn new(spec: &Arc<UpstreamSpec>, address: &Address) -> Self {
+    pub fn new(place: Place) -> Self {
         Self {
-            spec: Arc::clone(spec),
-            resolver: match address {
-                Address::Tcp { host, port } => Some(Resolver::new(host, *port)),
-                Address::Unix(_) => None,
-            },
-            address: address.clone(),
-            pool: Pool::new(spec.idle_timeout),
+            health: Health::default(),
+            pool: Pool::new(place.spec.idle_timeout),
             multiplexed: RefCell::default(),
             dialling: RefCell::default(),
             is_sharing: Cell::new(None),
             memory: AlpnMemory::default(),
-            avoid_until: Cell::new(None),
+            place,
         }
     }
 
-    /// Whether it failed a moment ago.
+    /// Where it is.
     #[must_use]
-    pub fn is_avoided(&self) -> bool {
-        self.avoid_until.get().is_some_and(|until| until > Instant::now())
+    pub const fn location(&self) -> &Location {
+        &self.place.location
     }
 
-    /// Passes it over until then, while another one works.
-    pub fn avoid(&self, until: Option<Instant>) {
-        self.avoid_until.set(until);
+    /// Whether something is open to it.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let is_open = |shared: &Multiplexed| !shared.session.is_closed();
+        self.pool.is_in_use() || self.multiplexed.borrow().iter().any(is_open)
     }
 
     /// A connection of HTTP/1 that has served a request and waits for the next.
@@ -99,17 +94,23 @@ impl Endpoint {
     /// A way for a request: over a connection that is shared, or over a new one.
     ///
     /// # Errors
-    /// What to answer instead.
-    pub async fn ready(&self, worker: &Rc<Worker>, http2: bool) -> Result<Ready, Refusal> {
-        let opened = self.open(worker, if http2 { Offer::Http2 } else { Offer::Http1 }).await?;
+    /// Why there is none.
+    pub async fn ready(
+        &self,
+        worker: &Rc<Worker>,
+        offer: Offer,
+        allowance: &mut Allowance,
+    ) -> Result<Ready, Failure> {
+        let opened = self.open(worker, offer, allowance).await?;
         let (stream, facts) = match opened {
-            Opened::Multiplexed(Multiplexed { session, facts, .. }) if http2 => {
+            Opened::Multiplexed(Multiplexed { session, facts, .. }) if offer == Offer::Http2 => {
                 return Ok(Ready { facts, is_reused: true, kind: Kind::Http2(session) });
             }
             Opened::Multiplexed(shared) => (shared.open(Carries::Http1)?, Rc::clone(&shared.facts)),
             Opened::One(stream, facts) => (stream, facts),
         };
-        let limits = http1::Limits { bytes: self.spec.max_header_bytes, fields: self.spec.max_headers };
+        let spec = &self.place.spec;
+        let limits = http1::Limits { bytes: spec.max_header_bytes, fields: spec.max_headers };
         let connection = Box::new(Connection::new(stream, limits));
         Ok(Ready { facts, is_reused: false, kind: Kind::Http1(connection, Rc::clone(&self.pool)) })
     }
@@ -117,22 +118,27 @@ impl Endpoint {
     /// A way for bytes of any protocol.
     ///
     /// # Errors
-    /// What to answer instead; for TCP only its code and detail matter.
-    pub async fn bytes(&self, worker: &Rc<Worker>) -> Result<(Transport, Rc<ConnectionFacts>), Refusal> {
-        let BytesChoice::Hbone(destination) = &self.spec.bytes else {
-            return match self.open(worker, Offer::Bytes).await? {
+    /// Why there is none.
+    pub async fn bytes(
+        &self,
+        worker: &Rc<Worker>,
+        allowance: &mut Allowance,
+    ) -> Result<(Transport, Rc<ConnectionFacts>), Failure> {
+        let Place { spec, name, .. } = &self.place;
+        let BytesChoice::Hbone(destination) = &spec.bytes else {
+            return match self.open(worker, Offer::Bytes, allowance).await? {
                 Opened::Multiplexed(shared) => Ok((shared.open(Carries::Bytes)?, shared.facts)),
                 Opened::One(stream, facts) => Ok((stream, facts)),
             };
         };
-        let destination = destination.as_ref().and_then(|destination| destination.through(&self.address));
-        let destination = destination.unwrap_or_else(|| self.address.to_string());
+        let destination = destination.as_ref().and_then(|destination| destination.through(name));
+        let destination = destination.unwrap_or_else(|| name.to_string());
         for _ in 0..MOST_TUNNEL_ATTEMPTS {
-            let shared = match self.open(worker, Offer::Hbone).await? {
+            let shared = match self.open(worker, Offer::Hbone, allowance).await? {
                 Opened::Multiplexed(shared) => shared,
                 Opened::One(_, facts) => {
                     let what = "did not agree to HTTP/2 (ALPN `h2`), which `tunnel: hbone` needs";
-                    return Err(self.refusal(&facts.address, Code::NoCommonProtocol, what));
+                    return Err(self.refusal(&facts.address, Code::NoCommonProtocol, what).into());
                 }
             };
             if let Some(stream) = shared.tunnel(&destination).await? {
@@ -140,14 +146,20 @@ impl Endpoint {
             }
         }
         let what = "went away without looking at the CONNECT of a tunnel, twice";
-        Err(self.refusal(&self.address.to_string(), Code::UpstreamClosed, what))
+        Err(self.refusal(&name.to_string(), Code::UpstreamClosed, what).into())
     }
 
     fn refusal(&self, address: &str, code: Code, what: &str) -> Refusal {
-        Refusal::new(code, format!("`{}` at {address} {what}", self.spec.name))
+        Refusal::new(code, format!("`{}` at {address} {what}", self.place.spec.name))
     }
 
-    async fn open(&self, worker: &Rc<Worker>, offer: Offer) -> Result<Opened, Refusal> {
+    async fn open(
+        &self,
+        worker: &Rc<Worker>,
+        offer: Offer,
+        allowance: &mut Allowance,
+    ) -> Result<Opened, Failure> {
+        let spec = &self.place.spec;
         let may_be_shared = loop {
             if let Some(shared) = self.shared_for(worker, offer) {
                 return Ok(Opened::Multiplexed(shared));
@@ -157,10 +169,8 @@ impl Endpoint {
             }
             let may_be_shared = match offer {
                 Offer::Http2 => true,
-                Offer::Http1 | Offer::Bytes => {
-                    self.spec.tls.is_some() && self.is_sharing.get() != Some(false)
-                }
-                Offer::Hbone => self.spec.tls.is_some(),
+                Offer::Http1 | Offer::Bytes => spec.tls.is_some() && self.is_sharing.get() != Some(false),
+                Offer::Hbone => spec.tls.is_some(),
             };
             let dialling = self.dialling.borrow().clone();
             let Some(other) = dialling.filter(|_| may_be_shared) else { break may_be_shared };
@@ -171,21 +181,21 @@ impl Endpoint {
             }
         };
         let turn = may_be_shared.then(|| Turn::begin(self));
-        let (resolver, version) = (self.resolver.as_ref(), worker.version());
-        let connecting = connect(&worker.shared, &self.spec, &self.address, resolver, offer, &self.memory);
-        let Connected { stream, alpn, server, address } = connecting.await.inspect_err(|refusal| {
+        let version = worker.version();
+        // It needs much room, and most requests find a connection.
+        let connecting = Box::pin(connect(&worker.shared, &self.place, offer, &self.memory, allowance));
+        let Connected { stream, alpn, server } = connecting.await.inspect_err(|failure| {
             if let Some(turn) = &turn {
-                turn.dialling.failure.replace(Some(refusal.clone()));
+                turn.dialling.failure.replace(Some(failure.clone()));
             }
         })?;
         self.is_sharing.set(Some(alpn == Some(Alpn::Svidecar)));
         let is_shared = match alpn {
             Some(alpn) => alpn != Alpn::Http1,
             // By prior knowledge.
-            None => offer == Offer::Http2 && self.spec.tls.is_none(),
+            None => offer == Offer::Http2 && spec.tls.is_none(),
         };
-        let server = (server.map(Rc::new), is_shared);
-        let facts = ConnectionFacts::new(worker, version, &self.spec, &self.address, address, server);
+        let facts = ConnectionFacts::new(worker, version, &self.place, (server.map(Rc::new), is_shared));
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }
@@ -199,13 +209,20 @@ impl Endpoint {
     async fn settling(&self, offer: Offer) -> Result<bool, Refusal> {
         let settling = self.multiplexed.borrow().iter().find_map(|shared| shared.settling(offer));
         let Some(settling) = settling else { return Ok(false) };
-        match tokio::time::timeout(self.spec.handshake_timeout, settling).await {
+        match tokio::time::timeout(self.place.spec.handshake_timeout, settling).await {
             Ok(()) => Ok(true),
             Err(_) => {
                 let what = "agreed to HTTP/2 and did not begin it in time";
-                Err(self.refusal(&self.address.to_string(), Code::HandshakeTimeout, what))
+                Err(self.refusal(&self.place.name.to_string(), Code::HandshakeTimeout, what))
             }
         }
+    }
+
+    /// Whether a shared connection has room for one more, for that purpose.
+    #[must_use]
+    pub fn has_room(&self, worker: &Worker, offer: Offer) -> bool {
+        let has_room = |shared: &Multiplexed| shared.facts.is_usable(worker) && shared.has_room_for(offer);
+        self.multiplexed.borrow().iter().any(has_room)
     }
 
     /// A shared connection with room for one more.

@@ -7,6 +7,7 @@ use svidecar_config::address::Address;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::place::Place;
 use crate::{
     plan::{snapshot::Snapshot, upstream::UpstreamSpec},
     runtime::{connections::time_to_leave, peer::Peer, worker::Worker},
@@ -16,8 +17,8 @@ use crate::{
 pub struct ConnectionFacts {
     /// What it was dialled for.
     pub spec: Arc<UpstreamSpec>,
-    /// The endpoint as the settings name it.
-    pub endpoint: Address,
+    /// What the settings call the other end.
+    pub name: Address,
     /// The address that was dialled.
     pub address: String,
     /// Who answered, when the connection is mTLS.
@@ -32,15 +33,13 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    /// A connection that may be used. `version` is the snapshot's from before the handshake; `server` is who answered, and
-    /// `is_shared` as in [`Self::is_shared`].
+    /// A connection that may be used, to `place`. `version` is the snapshot's from before the handshake; `server` is who
+    /// answered, and `is_shared` as in [`Self::is_shared`].
     #[must_use]
     pub fn new(
         worker: &Worker,
         version: u64,
-        spec: &Arc<UpstreamSpec>,
-        endpoint: &Address,
-        address: String,
+        place: &Place,
         (server, is_shared): (Option<Rc<Peer>>, bool),
     ) -> Rc<Self> {
         let expires = worker.shared.current.load().plan.expiry_grace().is_some();
@@ -49,9 +48,9 @@ impl ConnectionFacts {
             .filter(|_| expires)
             .map(|server| time_to_leave(server.facts().not_after, UnixTime::now(), rand::random()));
         Rc::new(Self {
-            spec: Arc::clone(spec),
-            endpoint: endpoint.clone(),
-            address,
+            spec: Arc::clone(&place.spec),
+            name: place.name.clone(),
+            address: place.location.to_string(),
             server,
             is_shared,
             leaves_at: left.and_then(|left| Instant::now().checked_add(left)),

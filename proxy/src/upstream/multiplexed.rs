@@ -113,7 +113,7 @@ impl Multiplexed {
     /// The connection takes no more streams.
     pub fn open(&self, carries: Carries) -> Result<Transport, Refusal> {
         let mut head = RequestHead { method: "CONNECT".to_owned(), ..RequestHead::default() };
-        head.authority = self.facts.endpoint.to_string();
+        head.authority = self.facts.name.to_string();
         if carries == Carries::Http1 {
             head.protocol = HTTP1_PROTOCOL.to_owned();
             head.scheme = "https".to_owned();

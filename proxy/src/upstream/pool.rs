@@ -1,4 +1,4 @@
-//! HTTP/1 connections to one endpoint that wait for their next request.
+//! HTTP/1 connections to one address that wait for their next request.
 //!
 //! Nothing runs for a connection that waits: whether the other side has closed it is looked at when it is wanted. One
 //! task per pool closes what has waited too long, and lives only while something waits.
@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use super::facts::ConnectionFacts;
 use crate::{http1, io::Transport, runtime::worker::Worker};
 
-/// Connections that are kept of one endpoint; the oldest goes first.
+/// Connections that are kept of one address; the oldest goes first.
 const MAX_IDLE: usize = 256;
 
 /// An HTTP/1 connection to an upstream.
 pub type Connection = Box<http1::Connection<Transport>>;
 
-/// Connections to one endpoint.
+/// Connections to one address.
 pub struct Pool {
     idle: RefCell<Vec<Waiting>>,
     idle_timeout: Duration,
@@ -39,6 +39,13 @@ impl Pool {
     #[must_use]
     pub fn new(idle_timeout: Duration) -> Rc<Self> {
         Rc::new(Self { idle: RefCell::default(), idle_timeout, is_reaping: Cell::new(false) })
+    }
+
+    /// Whether a connection waits in it, or is to come back.
+    #[must_use]
+    pub fn is_in_use(self: &Rc<Self>) -> bool {
+        // Who has a connection of it, has it too.
+        Rc::strong_count(self) > 1 || !self.idle.borrow().is_empty()
     }
 
     /// A connection that is alive, the one used last first: it is the least likely to have been closed by the other

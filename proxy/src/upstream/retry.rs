@@ -5,6 +5,9 @@
 use super::channel::NoResponse;
 use crate::message::RequestHead;
 
+/// Endpoints of the settings that are asked for one connection.
+pub const MOST_NAMES: usize = 3;
+
 /// How often one request goes out.
 const MOST_SENDS: usize = 2;
 
