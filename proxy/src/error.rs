@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_config::diagnostic::Diagnostics;
-use svidecar_wrapper::WrapperError;
+use svidecar_process::WrapperError;
 
 /// Why the proxy does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_wrapper::WrapperError;
+use svidecar_process::WrapperError;
 
 /// Why a caller could not be attested.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
-use svidecar_wrapper::WrapperError;
+use svidecar_process::WrapperError;
 
 use self::{console::Console, error::CliError};
 use crate::{

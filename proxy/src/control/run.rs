@@ -15,7 +15,7 @@ use svidecar_config::{
     log,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use svidecar_wrapper::{Child, Received, Signals};
+use svidecar_process::{Child, Received, Signals};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 

@@ -4,8 +4,8 @@ use std::{io, path::PathBuf};
 
 use svidecar_api::transport::{ConnectError, EndpointError};
 use svidecar_config::{diagnostic::Diagnostics, log::LogError};
+use svidecar_process::WrapperError;
 use svidecar_workload::ClientError;
-use svidecar_wrapper::WrapperError;
 use tonic::Status;
 
 use crate::error::AgentError;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use svidecar_config::agent::AgentSettings;
-use svidecar_wrapper::{Child, Signals, is_termination};
+use svidecar_process::{Child, Signals, is_termination};
 use tokio::sync::oneshot;
 
 use crate::error::AgentError;

@@ -1,18 +1,8 @@
-//! The command after `--`: started with our standard streams, sent the signals that we get, its exit code becomes
-//! ours. For `svidecar run -- CMD` and `svidecar-agent run -- CMD`.
-//!
-//! Owns the processes below us: no other code of a binary that has a command may start or await one. As PID 1 it also
-//! buries what others left behind. It must never start a command again: that is the job of whatever started us.
-
-mod child;
-mod keyboard;
-mod signals;
+//! Why the command after `--` cannot be run.
 
 use std::{ffi::OsString, io};
-use svidecar_code::Code;
 
-pub use child::Child;
-pub use signals::{Received, Signals, is_termination};
+use svidecar_code::Code;
 
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]

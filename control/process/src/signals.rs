@@ -1,9 +1,12 @@
 //! The signals that a daemon gets. PID 1 receives only those that it listens to.
 
+mod keyboard;
+
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use crate::{WrapperError, keyboard::Keyboard};
+use self::keyboard::Keyboard;
+use crate::error::WrapperError;
 
 /// A signal that we got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

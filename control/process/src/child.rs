@@ -1,23 +1,25 @@
-//! A running command, from its start to its end.
+//! The command after `--`: started with our standard streams, sent the signals that we get, its exit code becomes ours.
+//!
+//! Owns the processes below us: no other code of a program that has a command may start or await one. As PID 1 it also
+//! buries what others left behind. It must never start a command again: that is the job of whatever started us.
+
+mod end;
 
 use std::{
     ffi::{OsStr, OsString},
+    io,
     process::Command,
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
-use rustix::{
-    io::Errno,
-    process::{Pid, WaitOptions, WaitStatus},
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 
-use crate::{Received, WrapperError};
-
-/// A shell's convention: killed by signal N exits with 128 + N.
-const SIGNALLED: i32 = 128;
+use crate::{error::WrapperError, signals::Received};
 
 /// A running command. Killed when it is dropped before its end was awaited.
 ///
@@ -50,7 +52,7 @@ impl Child {
         }
         let process =
             command.spawn().map_err(|source| WrapperError::Start { program: program.clone(), source })?;
-        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(process.id()).ok().map(Pid::from_raw);
         info!(program = %program.to_string_lossy(), pid = process.id(), "Started the app");
         Ok(Self { pid, ended, reaps_all: std::process::id() == 1 })
     }
@@ -58,9 +60,8 @@ impl Child {
     /// Passes a signal on. An app that has ended already is no error.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid {
-            debug!(%signal, pid = pid.as_raw_nonzero(), "Passing the signal on to the app");
-            let pid = nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get());
-            let _ = nix::sys::signal::kill(pid, signal);
+            debug!(%signal, pid = pid.as_raw(), "Passing the signal on to the app");
+            let _ = kill(pid, signal);
         }
     }
 
@@ -84,7 +85,7 @@ impl Child {
     /// [`WrapperError::Wait`] when the system does not tell.
     pub async fn wait(&mut self) -> Result<u8, WrapperError> {
         loop {
-            if let Some(code) = self.reap().map_err(|errno| WrapperError::Wait { source: errno.into() })? {
+            if let Some(code) = self.reap().map_err(|source| WrapperError::Wait { source })? {
                 info!(exit_code = code, "The app ended");
                 return Ok(code);
             }
@@ -112,19 +113,15 @@ impl Child {
     }
 
     /// Takes the ends that are there: that of the app, and as PID 1 those of processes whose parents are gone.
-    fn reap(&mut self) -> Result<Option<u8>, Errno> {
+    fn reap(&mut self) -> io::Result<Option<u8>> {
         while let Some(pid) = self.pid {
-            let whom = if self.reaps_all { None } else { Some(pid) };
-            match rustix::process::waitpid(whom, WaitOptions::NOHANG) {
-                Ok(Some((ended, status))) if ended == pid => {
-                    // A PID may be given to another process once it has been waited for.
+            match end::take((!self.reaps_all).then(|| pid.as_raw()))? {
+                Some(ended) if ended.pid == pid.as_raw() => {
                     self.pid = None;
-                    return Ok(Some(exit_code(status)));
+                    return Ok(Some(ended.code));
                 }
-                Ok(Some((orphan, _))) => debug!(pid = orphan.as_raw_nonzero(), "Buried an orphan"),
-                Ok(None) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+                Some(orphan) => debug!(pid = orphan.pid, "Buried an orphan"),
+                None => break,
             }
         }
         Ok(None)
@@ -135,12 +132,6 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
     }
-}
-
-/// The exit code that says the same as `status`.
-fn exit_code(status: WaitStatus) -> u8 {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| SIGNALLED + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -159,6 +150,8 @@ mod tests {
     async fn the_exit_code_of_the_app_is_ours() {
         assert_eq!(shell("exit $SVIDECAR_TEST").wait().await.unwrap(), 7);
         assert_eq!(shell("kill -9 $$").wait().await.unwrap(), 137);
+        // A real-time signal, for which there is no name.
+        assert_eq!(shell("kill -40 $$").wait().await.unwrap(), 168);
     }
 
     #[tokio::test]
