@@ -7,7 +7,6 @@
 
 pub mod address;
 pub mod agent;
-pub mod args;
 mod formats;
 pub mod load;
 pub mod log;

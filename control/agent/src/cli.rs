@@ -5,7 +5,6 @@
 //! `healthcheck` of this agent's sockets.
 
 mod api;
-mod console;
 mod error;
 mod health;
 mod settings;
@@ -13,11 +12,13 @@ mod why;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
-use clap_complete::Shell;
-use svidecar_process::WrapperError;
+use clap::{Parser, Subcommand};
+use svidecar_process::{
+    Console, WrapperError,
+    command::{self, CommandLine, CompletionsArgs},
+};
 
-use self::{console::Console, error::CliError};
+use self::error::CliError;
 
 /// What `--help` says after the list of commands.
 const EXAMPLES: &str = "\
@@ -61,66 +62,57 @@ enum Command {
     /// Says which identities a process has, and what the closest other entries ask for in vain
     Why(why::WhyArgs),
     /// Prints a completion script, for example for `/etc/bash_completion.d`
-    Completions {
-        /// For which shell
-        shell: Shell,
-    },
+    Completions(CompletionsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for. Exits with 0 when it did what was
 /// asked, with 1 when not, as SPIRE's do; `run -- COMMAND` with the command's own code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = svidecar_config::args::normalize(arguments);
-    let without_command = svidecar_config::args::ends_with_separator(&arguments);
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    let mut console = Console::default();
-    let outcome = match cli.command {
-        Command::Run(_) if without_command => Err(CliError::Command(WrapperError::NoCommand)),
-        command => execute(command, &mut console),
-    };
-    outcome.unwrap_or_else(|error| {
-        console.report(&error);
-        ExitCode::FAILURE
-    })
+    command::main::<Cli>(arguments)
 }
 
-fn execute(command: Command, console: &mut Console) -> Result<ExitCode, CliError> {
-    match command {
-        Command::Run(args) => return settings::run(args),
-        Command::Validate(args) => settings::validate(&args, console)?,
-        Command::Config(command) => settings::config(&command, console)?,
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "svidecar-agent", console);
-        }
-        Command::Healthcheck(args) => client(health::check(args, console))?,
-        Command::Api(command) => client(api::run(command, console))?,
-        Command::Why(args) => client(why::run(args, console))?,
+impl CommandLine for Cli {
+    type Error = CliError;
+
+    fn without_command(&self) -> Option<CliError> {
+        matches!(self.command, Command::Run(_)).then_some(CliError::Command(WrapperError::NoCommand))
     }
-    Ok(ExitCode::SUCCESS)
+
+    fn execute(self, console: &mut Console) -> Result<ExitCode, CliError> {
+        match self.command {
+            Command::Run(args) => return settings::run(args),
+            Command::Validate(args) => settings::validate(&args, console)?,
+            Command::Config(command) => settings::config(&command, console)?,
+            Command::Completions(args) => args.print::<Self>(console)?,
+            command => command::runtime()?.block_on(ask(command, console))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
-/// Runs a command that asks a running agent.
-fn client(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
-}
-
-/// Help and version go to stdout and are no failure; the rest is the user's mistake.
-fn usage(error: &clap::Error) -> ExitCode {
-    let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let printed = error.print().is_ok();
-    if wanted && printed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// The commands that ask a running agent.
+async fn ask(command: Command, console: &mut Console) -> Result<(), CliError> {
+    match command {
+        Command::Healthcheck(args) => health::check(args, console).await,
+        Command::Api(command) => api::run(command, console).await,
+        Command::Why(args) => why::run(args, console).await,
+        Command::Run(_) | Command::Validate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+    use svidecar_process::{args, testing::closed};
+
     use super::*;
 
+    fn words(line: &str) -> impl Iterator<Item = OsString> {
+        line.split(' ').map(OsString::from)
+    }
+
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        let words = line.split(' ').map(OsString::from);
-        Cli::try_parse_from(svidecar_config::args::normalize(words))
+        Cli::try_parse_from(args::normalize(words(line)))
     }
 
     #[test]
@@ -153,5 +145,17 @@ mod tests {
         }
         assert!(parse("agent api fetch jwt").is_err());
         assert!(parse("agent run -unknownFlag").is_err());
+    }
+    #[test]
+    fn a_reader_that_went_away_is_no_panic() {
+        for line in [
+            "agent completions bash",
+            "agent config schema",
+            "agent config show --effective --trust-domain demo.org --server-address s --data-dir /d",
+        ] {
+            let (mut console, seen) = closed();
+            assert_eq!(command::run::<Cli>(words(line), &mut console), ExitCode::FAILURE, "{line}");
+            assert_eq!(seen.err(), "", "{line}");
+        }
     }
 }

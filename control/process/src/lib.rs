@@ -1,11 +1,18 @@
-//! What every program of svidecar is, whatever it does: signals, and the command after `--` that it may run.
+//! What every program of svidecar is, whatever it does: a command line and its console, signals, and the command after
+//! `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
+pub mod args;
 pub mod child;
+pub mod command;
+pub mod console;
 pub mod error;
 pub mod signals;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use child::Child;
+pub use console::Console;
 pub use error::WrapperError;
 pub use signals::{Received, Signals, is_termination};

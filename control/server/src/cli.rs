@@ -8,27 +8,26 @@ mod agent;
 mod bootstrap;
 mod bundle;
 mod client;
-mod console;
 mod entry;
 mod error;
 mod files;
 mod health;
 mod json;
 mod mint;
+mod output;
 mod server;
 mod token;
 mod values;
 
-use std::{
-    ffi::OsString,
-    io::{self, BufWriter},
-    process::ExitCode,
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use svidecar_process::{
+    Console,
+    command::{self, CommandLine, CompletionsArgs},
 };
 
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
-use clap_complete::Shell;
-
-use self::{client::ServerSocket, console::Console, error::CliError};
+use self::{client::ServerSocket, error::CliError};
 
 /// What `--help` says after the list of commands.
 const EXAMPLES: &str = "\
@@ -81,62 +80,35 @@ enum Command {
     #[command(subcommand)]
     Jwt(mint::JwtCommand),
     /// Prints a completion script, for example for `/etc/bash_completion.d`
-    Completions {
-        /// For which shell
-        shell: Shell,
-    },
+    Completions(CompletionsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for. Exits with 0 when it did what was
 /// asked, with 1 when not, as SPIRE's do.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = match Cli::try_parse_from(svidecar_config::args::normalize(arguments)) {
-        Ok(cli) => cli.command,
-        Err(error) => return usage(&error),
-    };
-    let (mut out, mut err) = (BufWriter::new(io::stdout()), io::stderr());
-    let mut console = Console::of_process(&mut out, &mut err);
-    let outcome = execute(command, &mut console).and_then(|()| console.flush());
-    finish(outcome, &mut console)
+    command::main::<Cli>(arguments)
 }
 
-/// Help and version go to stdout and are no failure; the rest is the user's mistake.
-fn usage(error: &clap::Error) -> ExitCode {
-    let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let printed = error.print().is_ok();
-    if wanted && printed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
+impl CommandLine for Cli {
+    type Error = CliError;
 
-fn finish(outcome: Result<(), CliError>, console: &mut Console<'_>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // A reader that went away (`| head`) has seen what it wanted; nobody is left to be told.
-    if !error.is_broken_pipe() {
-        console.report(&error);
-    }
-    ExitCode::FAILURE
-}
-
-fn execute(command: Command, console: &mut Console<'_>) -> Result<(), CliError> {
-    match command {
-        Command::Run(settings) => server::run(&settings),
-        Command::Validate(settings) => server::validate(&settings, console),
-        Command::Config(command) => server::config(&command, console),
-        Command::Completions { shell } => {
-            // Into memory first: the generator panics where it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "svidecar-server", &mut script);
-            Ok(console.out().write_all(&script)?)
+    fn execute(self, console: &mut Console) -> Result<ExitCode, CliError> {
+        match self.command {
+            Command::Run(settings) => server::run(&settings)?,
+            Command::Validate(settings) => server::validate(&settings, console)?,
+            Command::Config(command) => server::config(&command, console)?,
+            Command::Completions(args) => args.print::<Self>(console)?,
+            command => {
+                let runtime = command::runtime().map_err(CliError::Runtime)?;
+                runtime.block_on(administer(command, console))?;
+            }
         }
-        command => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(CliError::Runtime)?;
-            runtime.block_on(administer(command, console))
-        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The commands that ask a running server.
-async fn administer(command: Command, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn administer(command: Command, console: &mut Console) -> Result<(), CliError> {
     match command {
         Command::Healthcheck(args) => health::check(args, console).await,
         Command::Token(command) => token::run(command, console).await,
@@ -146,7 +118,7 @@ async fn administer(command: Command, console: &mut Console<'_>) -> Result<(), C
         Command::Bundle(command) => bundle::run(command, console).await,
         Command::X509(command) => mint::x509(command, console).await,
         Command::Jwt(command) => mint::jwt(command, console).await,
-        Command::Run(_) | Command::Validate(_) | Command::Config(_) | Command::Completions { .. } => Ok(()),
+        Command::Run(_) | Command::Validate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
     }
 }
 

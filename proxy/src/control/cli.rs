@@ -5,25 +5,23 @@
 //! anything that the data path decides differently.
 
 mod admin;
-mod console;
 mod error;
 mod policy;
 mod settings;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
-use clap_complete::Shell;
-use svidecar_process::WrapperError;
+use clap::{Parser, Subcommand};
+use svidecar_process::{
+    Console, WrapperError,
+    command::{self, CommandLine, CompletionsArgs},
+};
 
-use self::{console::Console, error::CliError};
+use self::error::{CliError, EXIT_USAGE};
 use crate::{
     control::run::{self, ProxyOptions},
     error::ProxyError,
 };
-
-/// The configuration, or the command line, is wrong (`EX_USAGE` of sysexits.h).
-const EXIT_USAGE: u8 = 64;
 
 /// What `--help` says after the list of commands.
 const EXAMPLES: &str = "\
@@ -70,56 +68,37 @@ enum Command {
     #[command(subcommand)]
     Config(settings::ConfigCommand),
     /// Prints a completion script, for example for `/etc/bash_completion.d`
-    Completions {
-        /// For which shell
-        shell: Shell,
-    },
+    Completions(CompletionsArgs),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = svidecar_config::args::normalize(arguments);
-    let without_command = svidecar_config::args::ends_with_separator(&arguments);
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    let mut console = Console::default();
-    let outcome = match cli.command {
-        Command::Run(_) if without_command => Err(ProxyError::App(WrapperError::NoCommand).into()),
-        command => execute(command, &mut console),
-    };
-    outcome.unwrap_or_else(|error| {
-        console.report(&error);
-        error.exit_code()
-    })
+    command::main::<Cli>(arguments)
 }
 
-fn execute(command: Command, console: &mut Console) -> Result<ExitCode, CliError> {
-    match command {
-        Command::Run(args) => Ok(run::run(ProxyOptions::from(args))?),
-        Command::Check(args) => settings::check(&args, console),
-        Command::Wait(args) => client(admin::wait(&args, console)),
-        Command::Status(args) => client(admin::status(&args, console)),
-        Command::Policy(command) => policy::execute(&command, console),
-        Command::Config(command) => settings::config(&command, console),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "svidecar", console);
-            Ok(ExitCode::SUCCESS)
+impl CommandLine for Cli {
+    type Error = CliError;
+
+    const WRONG_USAGE: u8 = EXIT_USAGE;
+
+    fn without_command(&self) -> Option<CliError> {
+        matches!(self.command, Command::Run(_)).then(|| ProxyError::App(WrapperError::NoCommand).into())
+    }
+
+    fn execute(self, console: &mut Console) -> Result<ExitCode, CliError> {
+        match self.command {
+            Command::Run(args) => Ok(run::run(ProxyOptions::from(args))?),
+            Command::Check(args) => settings::check(&args, console),
+            Command::Wait(args) => command::runtime()?.block_on(admin::wait(&args, console)),
+            Command::Status(args) => command::runtime()?.block_on(admin::status(&args, console)),
+            Command::Policy(command) => policy::execute(&command, console),
+            Command::Config(command) => settings::config(&command, console),
+            Command::Completions(args) => {
+                args.print::<Self>(console)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
-}
-
-/// Runs a command that asks a running proxy.
-fn client(command: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
-}
-
-/// Help and version go to stdout and are no failure; the rest is the user's mistake.
-fn usage(error: &clap::Error) -> ExitCode {
-    let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let printed = error.print().is_ok();
-    if wanted && printed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
 }
 
 #[cfg(test)]

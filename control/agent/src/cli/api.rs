@@ -5,9 +5,10 @@ mod jwt;
 mod x509;
 
 use clap::Subcommand;
+use svidecar_process::Console;
 
 use self::args::{JwtArgs, SocketArgs, ValidateJwtArgs, X509Args};
-use super::{console::Console, error::CliError};
+use super::error::CliError;
 
 /// `api …`
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use svidecar_api::transport::{ConnectError, EndpointError};
 use svidecar_config::{diagnostic::Diagnostics, log::LogError};
-use svidecar_process::WrapperError;
+use svidecar_process::{WrapperError, command::Failure};
 use svidecar_workload::ClientError;
 use tonic::Status;
 
@@ -85,10 +85,21 @@ impl CliError {
     pub fn message(text: impl Into<String>) -> Self {
         Self::Message(text.into())
     }
+}
 
-    /// Whether the reader of our output went away.
-    #[must_use]
-    pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+impl Failure for CliError {
+    fn unprinted(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// As SPIRE's agent says it: the sentence alone.
+    fn said(&self) -> Option<String> {
+        match self {
+            Self::Logged => None,
+            other => Some(other.to_string()),
+        }
     }
 }

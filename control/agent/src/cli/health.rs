@@ -8,11 +8,12 @@ use svidecar_api::{
     svidecar::agent::v1::{GetStatusRequest, GetStatusResponse, admin_client::AdminClient},
     transport::uds,
 };
+use svidecar_process::Console;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{api::args::SocketArgs, console::Console, error::CliError, settings::AdminSocket};
+use super::{api::args::SocketArgs, error::CliError, settings::AdminSocket};
 
 /// `healthcheck`
 #[derive(Args, Debug)]
@@ -35,24 +36,24 @@ pub struct HealthArgs {
 /// When it is not.
 pub async fn check(args: HealthArgs, console: &mut Console) -> Result<(), CliError> {
     if args.verbose {
-        writeln!(console, "Checking agent health...")?;
+        console.line("Checking agent health...")?;
         if args.admin.is_given() {
             let channel = uds::connect(args.admin.path()?).await.map_err(CliError::Admin)?;
             let status = AdminClient::new(channel).get_status(GetStatusRequest {}).await?.into_inner();
-            print(&status, console)?;
+            print(&status, console.out())?;
         }
     }
     let status = match ask(&args).await {
         Ok(status) => status,
         Err(error) => {
             if args.verbose {
-                console.note(&format!("Failed to check health: {error}"))?;
+                console.note(&format!("Failed to check health: {error}"));
             }
             return Err(CliError::message("Agent is unhealthy: unable to determine health"));
         }
     };
     if status == ServingStatus::Serving {
-        return Ok(writeln!(console, "Agent is healthy.")?);
+        return Ok(console.line("Agent is healthy.")?);
     }
     Err(CliError::Message(format!("Agent is unhealthy: agent returned status \"{}\"", status.as_str_name())))
 }
@@ -62,7 +63,7 @@ async fn ask(args: &HealthArgs) -> Result<ServingStatus, CliError> {
     Ok(client.check(HealthCheckRequest::default()).await?.into_inner().status())
 }
 
-fn print(status: &GetStatusResponse, out: &mut impl Write) -> Result<(), CliError> {
+fn print(status: &GetStatusResponse, out: &mut dyn Write) -> Result<(), CliError> {
     let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
     let time = |seconds: i64| match seconds {
         0 => "never".to_owned(),

@@ -1,6 +1,6 @@
 //! `run`, `validate`, `config`: the commands that read the settings.
 
-use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -9,11 +9,9 @@ use svidecar_config::{
     load::{Loaded, Loader, Origin, process_environment},
     log, show,
 };
+use svidecar_process::console::{Console, Format, OutputArgs};
 
-use super::{
-    console::{Console, Format, OutputArgs},
-    error::CliError,
-};
+use super::error::CliError;
 use crate::run;
 
 /// What begins the names of our environment variables.
@@ -176,7 +174,7 @@ pub fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliErr
     let loaded = args.load()?;
     run::validate(&loaded.value)?;
     let name = loaded.file().map_or_else(|| "The configuration".into(), |file| file.display().to_string());
-    Ok(writeln!(console, "{name} is valid.")?)
+    Ok(console.line(format!("{name} is valid."))?)
 }
 
 /// `config …`
@@ -191,11 +189,11 @@ pub fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliE
                 settings.retain(|setting| setting.origin != Origin::Default);
             }
             match output.output {
-                Format::Pretty => show::write_text(&settings, console)?,
-                Format::Json => show::write_json(&settings, console)?,
+                Format::Pretty => show::write_text(&settings, &mut console.out())?,
+                Format::Json => show::write_json(&settings, &mut console.out())?,
             }
         }
-        ConfigCommand::Schema => show::write_schema::<AgentSettings>(console)?,
+        ConfigCommand::Schema => show::write_schema::<AgentSettings>(&mut console.out())?,
     }
     Ok(())
 }

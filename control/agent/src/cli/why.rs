@@ -9,12 +9,9 @@ use svidecar_api::{
     svidecar::agent::v1::{EntrySummary, WhyRequest, WhyResponse, admin_client::AdminClient},
     transport::uds,
 };
+use svidecar_process::console::{Console, Format, OutputArgs};
 
-use super::{
-    console::{Console, Format, OutputArgs},
-    error::CliError,
-    settings::AdminSocket,
-};
+use super::{error::CliError, settings::AdminSocket};
 
 /// `why`
 #[derive(Args, Debug)]
@@ -37,40 +34,40 @@ pub async fn run(args: WhyArgs, console: &mut Console) -> Result<(), CliError> {
     let answer = AdminClient::new(channel).why(WhyRequest { pid: args.pid }).await;
     let answer = answer.map_err(|status| CliError::message(status.message()))?.into_inner();
     match args.output.output {
-        Format::Pretty => print(args.pid, &answer, console),
-        Format::Json => console.json(&to_json(&answer)),
+        Format::Pretty => print(args.pid, &answer, console.out()),
+        Format::Json => Ok(console.json(&to_json(&answer))?),
     }
 }
 
-fn print(pid: i32, answer: &WhyResponse, console: &mut impl Write) -> Result<(), CliError> {
-    writeln!(console, "Process {pid} has these selectors:")?;
+fn print(pid: i32, answer: &WhyResponse, out: &mut dyn Write) -> Result<(), CliError> {
+    writeln!(out, "Process {pid} has these selectors:")?;
     for selector in &answer.selectors {
-        writeln!(console, "  {}", text(selector))?;
+        writeln!(out, "  {}", text(selector))?;
     }
     for note in &answer.notes {
-        writeln!(console, "  ({note})")?;
+        writeln!(out, "  ({note})")?;
     }
     let (matched, total) = (answer.matched.len(), answer.total_entries);
-    writeln!(console, "\n{matched} of {total} entries match:")?;
+    writeln!(out, "\n{matched} of {total} entries match:")?;
     for entry in &answer.matched {
-        print_entry(entry, console)?;
+        print_entry(entry, out)?;
     }
     for entry in &answer.dropped {
-        print_entry(entry, console)?;
-        writeln!(console, "    left out: an older entry has the hint `{}` already", entry.hint)?;
+        print_entry(entry, out)?;
+        writeln!(out, "    left out: an older entry has the hint `{}` already", entry.hint)?;
     }
     if !answer.closest.is_empty() {
-        writeln!(console, "\nThe closest others:")?;
+        writeln!(out, "\nThe closest others:")?;
         for near in &answer.closest {
-            print_entry(&near.entry.clone().unwrap_or_default(), console)?;
+            print_entry(&near.entry.clone().unwrap_or_default(), out)?;
             for missing in &near.missing {
-                writeln!(console, "    missing: {}", text(missing))?;
+                writeln!(out, "    missing: {}", text(missing))?;
             }
         }
     }
     if matched == 0 {
         writeln!(
-            console,
+            out,
             "\nAn entry for this process needs the parent ID {} (or one that leads to it)\nand only selectors from \
              the list above, for example:\n  svidecar-server entry create --parent-id {} \\\n      --spiffe-id \
              SPIFFE-ID --selector {}",
@@ -82,10 +79,10 @@ fn print(pid: i32, answer: &WhyResponse, console: &mut impl Write) -> Result<(),
     Ok(())
 }
 
-fn print_entry(entry: &EntrySummary, console: &mut impl Write) -> Result<(), CliError> {
+fn print_entry(entry: &EntrySummary, out: &mut dyn Write) -> Result<(), CliError> {
     let selectors: Vec<_> = entry.selectors.iter().map(text).collect();
-    writeln!(console, "  {} (entry {})", entry.spiffe_id, entry.entry_id)?;
-    Ok(writeln!(console, "    asks for: {}", selectors.join(" "))?)
+    writeln!(out, "  {} (entry {})", entry.spiffe_id, entry.entry_id)?;
+    Ok(writeln!(out, "    asks for: {}", selectors.join(" "))?)
 }
 
 fn text(selector: &Selector) -> String {

@@ -14,11 +14,11 @@ use svidecar_api::spire::api::{
     types::SelectorMatch,
 };
 use svidecar_config::HumanDuration;
+use svidecar_process::console::{Console, Format, OutputArgs};
 
 use self::text::Purged;
 use super::{
-    CliError, Console, ServerSocket,
-    console::{Format, OutputArgs},
+    CliError, ServerSocket, output,
     values::{self, MatchMode},
 };
 
@@ -92,11 +92,11 @@ pub(super) struct PurgeArgs {
     server: ServerSocket,
 }
 
-pub(super) async fn run(command: AgentCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: AgentCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
         AgentCommand::List(args) => {
             let response = list(&args.server, args.filter()?).await?;
-            console.print(args.output, &response, |response, console| {
+            output::print(console, args.output, &response, |response, console| {
                 Ok(text::list(&response.agents, console.out())?)
             })
         }
@@ -111,7 +111,7 @@ pub(super) async fn run(command: AgentCommand, console: &mut Console<'_>) -> Res
             };
             let request = CountAgentsRequest { filter: Some(filter) };
             let response = args.server.agents().await?.count_agents(request).await?.into_inner();
-            console.print(args.output, &response, |response, console| {
+            output::print(console, args.output, &response, |response, console| {
                 let number = usize::try_from(response.count).unwrap_or_default();
                 let counted = values::count(number, "attested agent", "attested agents");
                 Ok(writeln!(console.out(), "{counted}")?)
@@ -121,19 +121,21 @@ pub(super) async fn run(command: AgentCommand, console: &mut Console<'_>) -> Res
             let request =
                 GetAgentRequest { id: Some(values::spiffe_id(&args.spiffe_id)?), output_mask: None };
             let agent = args.server.agents().await?.get_agent(request).await?.into_inner();
-            console.print(args.output, &agent, |agent, console| Ok(text::show(agent, console.out())?))
+            output::print(console, args.output, &agent, |agent, console| {
+                Ok(text::show(agent, console.out())?)
+            })
         }
         AgentCommand::Ban(args) => {
             let request = BanAgentRequest { id: Some(values::spiffe_id(&args.spiffe_id)?) };
             args.server.agents().await?.ban_agent(request).await?;
-            console.print(args.output, &(), |(), console| {
+            output::print(console, args.output, &(), |(), console| {
                 Ok(writeln!(console.out(), "Agent banned successfully")?)
             })
         }
         AgentCommand::Evict(args) => {
             let request = DeleteAgentRequest { id: Some(values::spiffe_id(&args.spiffe_id)?) };
             args.server.agents().await?.delete_agent(request).await?;
-            console.print(args.output, &(), |(), console| {
+            output::print(console, args.output, &(), |(), console| {
                 Ok(writeln!(console.out(), "Agent evicted successfully")?)
             })
         }
@@ -201,7 +203,7 @@ async fn list(
     }
 }
 
-async fn purge(args: PurgeArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn purge(args: PurgeArgs, console: &mut Console) -> Result<(), CliError> {
     let filter = list_agents_request::Filter { by_can_reattest: Some(true), ..Default::default() };
     let agents = list(&args.server, filter).await.map_err(|error| match error {
         CliError::Rpc(status) => CliError::While { doing: "failed to list agents".to_owned(), status },
@@ -231,7 +233,7 @@ async fn purge(args: PurgeArgs, console: &mut Console<'_>) -> Result<(), CliErro
                     Some(error) => json!({"agent_id": agent.id, "deleted": agent.deleted, "error": error}),
                 })
                 .collect();
-            console.print_json(&json!({ "expired_agents": list }))
+            Ok(console.json(&json!({ "expired_agents": list }))?)
         }
     }
 }

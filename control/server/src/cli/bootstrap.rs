@@ -22,6 +22,7 @@ use svidecar_api::{
     svidecar::server::v1::DeleteJoinTokenRequest,
 };
 use svidecar_config::HumanDuration;
+use svidecar_process::Console;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
@@ -29,7 +30,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 use crate::ids;
 
 use super::{
-    CliError, Console, ServerSocket,
+    CliError, ServerSocket,
     entry::{apply, calls},
     files, values,
 };
@@ -79,7 +80,7 @@ It may run at each start of a stack. Entries that are there stay as they are. Th
 agent that has joined stays who it is, one that waits or lost its data joins with it, and the one before is deleted
 unless an agent has joined by it.";
 
-pub(super) async fn run(args: BootstrapArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(args: BootstrapArgs, console: &mut Console) -> Result<(), CliError> {
     let agent_id = values::spiffe_id(&args.agent_id)?;
     // Wrong files are told before anything is changed.
     let wanted = if args.file.is_empty() { Vec::new() } else { apply::read(&args.file, OWNER)? };
@@ -95,12 +96,12 @@ pub(super) async fn run(args: BootstrapArgs, console: &mut Console<'_>) -> Resul
 }
 
 /// Every line begins with who says it: it stands among those of other services.
-fn say(console: &mut Console<'_>, what: &str) -> Result<(), CliError> {
-    writeln!(console.out(), "[bootstrap] {what}")?;
-    console.flush()
+fn say(console: &mut Console, what: &str) -> Result<(), CliError> {
+    console.line(format!("[bootstrap] {what}"))?;
+    Ok(console.flush()?)
 }
 
-async fn wait_for_server(args: &BootstrapArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn wait_for_server(args: &BootstrapArgs, console: &mut Console) -> Result<(), CliError> {
     let started = Instant::now();
     let mut told = false;
     loop {
@@ -134,7 +135,7 @@ async fn token(
     args: &BootstrapArgs,
     agent_id: types::Spiffeid,
     entries: &mut EntryClient<Channel>,
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let trust_domain = agent_id.trust_domain.clone();
     let before = earlier_token(&args.join_token_file, &trust_domain);
@@ -259,7 +260,7 @@ fn silent(after: Duration) -> CliError {
     ))
 }
 
-fn tell(plan: &apply::Plan, prune: bool, console: &mut Console<'_>) -> Result<(), CliError> {
+fn tell(plan: &apply::Plan, prune: bool, console: &mut Console) -> Result<(), CliError> {
     for entry in &plan.create {
         say(console, &format!("creating entry for {}", described(entry)))?;
     }

@@ -19,8 +19,9 @@ use svidecar_authority::{
     bundle::{Bundle, JwtKey},
 };
 use svidecar_id::TrustDomain;
+use svidecar_process::console::{Console, OutputArgs};
 
-use super::{CliError, Console, ServerSocket, console::OutputArgs, files, values};
+use super::{CliError, ServerSocket, files, output, values};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BundleCommand {
@@ -121,12 +122,14 @@ pub(super) struct CountArgs {
     server: ServerSocket,
 }
 
-pub(super) async fn run(command: BundleCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: BundleCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
         BundleCommand::Show(args) => {
             let bundle =
                 args.server.bundles().await?.get_bundle(GetBundleRequest::default()).await?.into_inner();
-            console.print(args.output, &bundle, |bundle, console| print(bundle, args.format, console))
+            output::print(console, args.output, &bundle, |bundle, console| {
+                print(bundle, args.format, console)
+            })
         }
         BundleCommand::List(args) => list(args, console).await,
         BundleCommand::Set(args) => set(args, console).await,
@@ -134,7 +137,7 @@ pub(super) async fn run(command: BundleCommand, console: &mut Console<'_>) -> Re
         BundleCommand::Count(args) => {
             let response =
                 args.server.bundles().await?.count_bundles(CountBundlesRequest {}).await?.into_inner();
-            console.print(args.output, &response, |response, console| {
+            output::print(console, args.output, &response, |response, console| {
                 let number = usize::try_from(response.count).unwrap_or_default();
                 Ok(writeln!(console.out(), "{}", values::count(number, "bundle", "bundles"))?)
             })
@@ -142,12 +145,14 @@ pub(super) async fn run(command: BundleCommand, console: &mut Console<'_>) -> Re
     }
 }
 
-async fn list(args: ListArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn list(args: ListArgs, console: &mut Console) -> Result<(), CliError> {
     let mut client = args.server.bundles().await?;
     if let Some(trust_domain) = args.id {
         let request = GetFederatedBundleRequest { trust_domain, output_mask: None };
         let bundle = client.get_federated_bundle(request).await?.into_inner();
-        return console.print(args.output, &bundle, |bundle, console| print(bundle, args.format, console));
+        return output::print(console, args.output, &bundle, |bundle, console| {
+            print(bundle, args.format, console)
+        });
     }
     let mut all = ListFederatedBundlesResponse::default();
     let mut page_token = String::new();
@@ -160,10 +165,10 @@ async fn list(args: ListArgs, console: &mut Console<'_>) -> Result<(), CliError>
             break;
         }
     }
-    console.print(args.output, &all, |all, console| print_list(&all.bundles, args.format, console))
+    output::print(console, args.output, &all, |all, console| print_list(&all.bundles, args.format, console))
 }
 
-async fn set(args: SetArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn set(args: SetArgs, console: &mut Console) -> Result<(), CliError> {
     let document = files::read(args.path.as_deref().unwrap_or_else(|| Path::new("-")))?;
     let bundle = to_message(&parse(&args.id, args.format, &document)?);
     let request = BatchSetFederatedBundleRequest { bundle: vec![bundle], output_mask: None };
@@ -175,7 +180,7 @@ async fn set(args: SetArgs, console: &mut Console<'_>) -> Result<(), CliError> {
         .await
         .map_err(CliError::doing("failed to set federated bundle"))?
         .into_inner();
-    console.print(args.output, &response, |response, console| {
+    output::print(console, args.output, &response, |response, console| {
         match response.results.first().and_then(|result| result.status.as_ref()) {
             Some(status) if status.code == 0 => Ok(writeln!(console.out(), "bundle set.")?),
             Some(status) => {
@@ -186,7 +191,7 @@ async fn set(args: SetArgs, console: &mut Console<'_>) -> Result<(), CliError> {
     })
 }
 
-async fn delete(args: DeleteArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn delete(args: DeleteArgs, console: &mut Console) -> Result<(), CliError> {
     let mode = match args.mode {
         DeleteMode::Restrict => Mode::Restrict,
         DeleteMode::Dissociate => Mode::Dissociate,
@@ -202,7 +207,7 @@ async fn delete(args: DeleteArgs, console: &mut Console<'_>) -> Result<(), CliEr
         .await
         .map_err(CliError::doing("failed to delete federated bundle"))?
         .into_inner();
-    console.print(args.output, &response, |response, console| {
+    output::print(console, args.output, &response, |response, console| {
         let failed = |name: &str, why: &str| {
             CliError::Message(format!("failed to delete federated bundle \"{name}\": {why}"))
         };
@@ -216,7 +221,7 @@ async fn delete(args: DeleteArgs, console: &mut Console<'_>) -> Result<(), CliEr
     })
 }
 
-fn print(bundle: &types::Bundle, format: BundleFormat, console: &mut Console<'_>) -> Result<(), CliError> {
+fn print(bundle: &types::Bundle, format: BundleFormat, console: &mut Console) -> Result<(), CliError> {
     let bundle = of_message(bundle)?;
     match format {
         BundleFormat::Pem => write!(console.out(), "{}", bundle.to_pem())?,
@@ -228,7 +233,7 @@ fn print(bundle: &types::Bundle, format: BundleFormat, console: &mut Console<'_>
 fn print_list(
     bundles: &[types::Bundle],
     format: BundleFormat,
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let line = "*".repeat(40);
     for (position, bundle) in bundles.iter().enumerate() {

@@ -16,11 +16,11 @@ use svidecar_api::spire::api::{
     },
     types::Entry,
 };
+use svidecar_process::console::{Console, OutputArgs};
 
 use self::fields::{CreateArgs, UpdateArgs};
 use super::{
-    CliError, Console, ServerSocket,
-    console::OutputArgs,
+    CliError, ServerSocket, output,
     values::{self, MatchMode},
 };
 
@@ -105,12 +105,12 @@ pub(super) struct DeleteArgs {
     server: ServerSocket,
 }
 
-pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: EntryCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
         EntryCommand::Create(args) => {
             let mut client = args.server().entries().await?;
             let response = calls::create(&mut client, args.entries()?).await?;
-            console.print(args.output(), &response, |response, console| {
+            output::print(console, args.output(), &response, |response, console| {
                 text::created(&response.results, console)
             })
         }
@@ -118,13 +118,13 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
             let mut client = args.server().entries().await?;
             let entries = args.entries(&mut client).await?;
             let response = calls::update(&mut client, entries).await?;
-            console.print(args.output(), &response, |response, console| {
+            output::print(console, args.output(), &response, |response, console| {
                 text::updated(&response.results, console)
             })
         }
         EntryCommand::Show(args) => {
             let response = show(&args).await?;
-            console.print(args.output, &response, |response, console| {
+            output::print(console, args.output, &response, |response, console| {
                 Ok(text::list(&response.entries, console.out())?)
             })
         }
@@ -140,7 +140,7 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
             };
             let request = CountEntriesRequest { filter: Some(filter) };
             let response = args.server.entries().await?.count_entries(request).await?.into_inner();
-            console.print(args.output, &response, |response, console| {
+            output::print(console, args.output, &response, |response, console| {
                 let number = usize::try_from(response.count).unwrap_or_default();
                 let counted = values::count(number, "registration entry", "registration entries");
                 Ok(writeln!(console.out(), "{counted}")?)
@@ -153,8 +153,9 @@ pub(super) async fn run(command: EntryCommand, console: &mut Console<'_>) -> Res
                 (None, None) => return Err(CliError::message("an entry ID is required")),
             };
             let response = calls::delete(&mut args.server.entries().await?, ids).await?;
-            console
-                .print(args.output, &response, |response, console| text::deleted(&response.results, console))
+            output::print(console, args.output, &response, |response, console| {
+                text::deleted(&response.results, console)
+            })
         }
         EntryCommand::Apply(args) => apply::run(args, console).await,
     }

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use svidecar_api::transport::ConnectError;
 use svidecar_config::{diagnostic::Diagnostics, log::LogError};
+use svidecar_process::command::Failure;
 use tonic::{Code, Status};
 
 use crate::error::ServerError;
@@ -68,17 +69,22 @@ impl CliError {
         let doing = doing.into();
         move |status| Self::While { doing, status }
     }
+}
 
+impl Failure for CliError {
     /// The stable name of what keeps the server from running. Other commands fail in SPIRE's words alone, which scripts know.
-    pub(super) fn code(&self) -> Option<svidecar_code::Code> {
+    fn code(&self) -> Option<svidecar_code::Code> {
         match self {
             Self::Server(error) => Some(error.code()),
             _ => None,
         }
     }
 
-    pub(super) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    fn unprinted(&self) -> Option<&io::Error> {
+        match self {
+            Self::Write(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

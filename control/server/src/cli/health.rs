@@ -1,9 +1,10 @@
 //! `healthcheck`.
 
 use clap::Args;
+use svidecar_process::Console;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
-use super::{CliError, Console, ServerSocket};
+use super::{CliError, ServerSocket};
 
 #[derive(Args, Debug)]
 pub(super) struct HealthArgs {
@@ -18,7 +19,7 @@ pub(super) struct HealthArgs {
 }
 
 /// Asks, and says `Server is healthy.` or why not.
-pub(super) async fn check(args: HealthArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn check(args: HealthArgs, console: &mut Console) -> Result<(), CliError> {
     if args.verbose {
         writeln!(console.out(), "Checking server health...")?;
     }

@@ -19,12 +19,9 @@ use svidecar_authority::{
 };
 use svidecar_config::HumanDuration;
 use svidecar_id::SpiffeId;
+use svidecar_process::console::{Console, Format, OutputArgs};
 
-use super::{
-    CliError, Console, ServerSocket,
-    console::{Format, OutputArgs},
-    files, values,
-};
+use super::{CliError, ServerSocket, files, output, values};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum X509Command {
@@ -78,7 +75,7 @@ pub(super) struct JwtMintArgs {
     server: ServerSocket,
 }
 
-pub(super) async fn x509(command: X509Command, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn x509(command: X509Command, console: &mut Console) -> Result<(), CliError> {
     let X509Command::Mint(args) = command;
     let id = SpiffeId::parse(&args.spiffe_id)
         .map_err(|error| CliError::Message(format!("`{}` is not a SPIFFE ID: {error}", args.spiffe_id)))?;
@@ -120,16 +117,16 @@ pub(super) async fn x509(command: X509Command, console: &mut Console<'_>) -> Res
         }
         Format::Json => {
             let encode = |list: &[Vec<u8>]| list.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>();
-            console.print_json(&json!({
+            Ok(console.json(&json!({
                 "x509_svid": encode(&svid.cert_chain),
                 "private_key": STANDARD.encode(key.pkcs8_der()),
                 "root_cas": encode(&roots),
-            }))
+            }))?)
         }
     }
 }
 
-pub(super) async fn jwt(command: JwtCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn jwt(command: JwtCommand, console: &mut Console) -> Result<(), CliError> {
     let JwtCommand::Mint(args) = command;
     let request = MintJwtsvidRequest {
         id: Some(values::spiffe_id(&args.spiffe_id)?),
@@ -145,7 +142,9 @@ pub(super) async fn jwt(command: JwtCommand, console: &mut Console<'_>) -> Resul
     }
     warn_if_capped("JWT-SVID", args.ttl, expires_at, console)?;
     let Some(path) = &args.write else {
-        return console.print(args.output, &response, |_, console| Ok(writeln!(console.out(), "{token}")?));
+        return output::print(console, args.output, &response, |_, console| {
+            Ok(writeln!(console.out(), "{token}")?)
+        });
     };
     files::write(path, 0o600, token.as_bytes())?;
     Ok(writeln!(console.out(), "JWT-SVID written to {}", path.display())?)
@@ -161,7 +160,7 @@ fn warn_if_capped(
     what: &str,
     asked: HumanDuration,
     expires_at: i64,
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(expires_at).unwrap_or_default());
     // A few seconds go by between the signature and here, and the wire has whole seconds.

@@ -10,11 +10,9 @@ use svidecar_config::{
     server::ServerSettings,
     show,
 };
+use svidecar_process::console::{Format, OutputArgs};
 
-use super::{
-    CliError, Console,
-    console::{Format, OutputArgs},
-};
+use super::{CliError, Console};
 use crate::run;
 
 /// What variables of the environment begin with.
@@ -117,12 +115,12 @@ pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
 }
 
 /// Does what `run` does before it starts anything.
-pub(super) fn validate(args: &SettingsArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliError> {
     args.load_checked()?;
     Ok(writeln!(console.out(), "The configuration of svidecar-server is valid.")?)
 }
 
-pub(super) fn config(command: &ConfigCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
         ConfigCommand::Schema => Ok(show::write_schema::<ServerSettings>(&mut console.out())?),
         ConfigCommand::Show(args) => {

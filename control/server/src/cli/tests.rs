@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use clap::CommandFactory as _;
+use svidecar_process::{args, testing::closed};
+
 use super::*;
 
+fn words(line: &str) -> impl Iterator<Item = OsString> {
+    line.split_whitespace().map(OsString::from)
+}
+
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    let arguments = line.split_whitespace().map(OsString::from);
-    Cli::try_parse_from(svidecar_config::args::normalize(arguments))
+    Cli::try_parse_from(args::normalize(words(line)))
 }
 
 #[test]
@@ -94,4 +100,18 @@ fn the_socket_is_spires_unless_another_is_named() {
         panic!("another command");
     };
     assert!(format!("{args:?}").contains("/x.sock"));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_panic() {
+    for line in [
+        "svidecar-server completions bash",
+        "svidecar-server config schema",
+        "svidecar-server config show --effective --trust-domain demo.org --data-dir /d",
+        "svidecar-server validate --trust-domain demo.org --data-dir /d",
+    ] {
+        let (mut console, seen) = closed();
+        assert_eq!(command::run::<Cli>(words(line), &mut console), ExitCode::FAILURE, "{line}");
+        assert_eq!(seen.err(), "", "{line}");
+    }
 }

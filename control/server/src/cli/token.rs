@@ -5,8 +5,9 @@ use svidecar_api::{
     spire::api::{server::agent::v1::CreateJoinTokenRequest, types::JoinToken},
     svidecar::server::v1 as own,
 };
+use svidecar_process::console::{Console, OutputArgs};
 
-use super::{CliError, Console, ServerSocket, console::OutputArgs, values};
+use super::{CliError, ServerSocket, output, values};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -61,39 +62,41 @@ pub(super) struct DeleteArgs {
     server: ServerSocket,
 }
 
-pub(super) async fn run(command: TokenCommand, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: TokenCommand, console: &mut Console) -> Result<(), CliError> {
     match command {
         TokenCommand::Generate(args) => generate(args, console).await,
         TokenCommand::List(args) => {
             let request = own::ListJoinTokensRequest {};
             let found = args.server.tokens().await?.list_join_tokens(request).await?.into_inner();
-            console.print(args.output, &found, |found, console| print_list(&found.tokens, console))
+            output::print(console, args.output, &found, |found, console| print_list(&found.tokens, console))
         }
         TokenCommand::Delete(args) => {
             let request = own::DeleteJoinTokenRequest { id: args.id };
             let deleted = args.server.tokens().await?.delete_join_token(request).await?.into_inner();
-            console.print(args.output, &deleted, |_, console| {
+            output::print(console, args.output, &deleted, |_, console| {
                 Ok(writeln!(console.out(), "Join token deleted; an agent that joined by it is still there.")?)
             })
         }
     }
 }
 
-async fn generate(args: GenerateArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+async fn generate(args: GenerateArgs, console: &mut Console) -> Result<(), CliError> {
     let agent_id =
         args.spiffe_id.as_deref().filter(|id| !id.is_empty()).map(values::spiffe_id).transpose()?;
     let named = agent_id.is_some();
     if args.reusable {
         let request = own::CreateJoinTokenRequest { ttl: args.ttl, agent_id, reusable: true };
         let token = args.server.tokens().await?.create_join_token(request).await?.into_inner();
-        return console.print(args.output, &token, |token, console| print_reusable(token, named, console));
+        return output::print(console, args.output, &token, |token, console| {
+            print_reusable(token, named, console)
+        });
     }
     let request = CreateJoinTokenRequest { ttl: args.ttl, token: String::new(), agent_id };
     let token = args.server.agents().await?.create_join_token(request).await?.into_inner();
-    console.print(args.output, &token, |token, console| print_token(token, named, console))
+    output::print(console, args.output, &token, |token, console| print_token(token, named, console))
 }
 
-fn print_token(token: &JoinToken, named: bool, console: &mut Console<'_>) -> Result<(), CliError> {
+fn print_token(token: &JoinToken, named: bool, console: &mut Console) -> Result<(), CliError> {
     writeln!(console.out(), "Token: {}", token.value)?;
     if !named {
         writeln!(console.out(), "Warning: Missing SPIFFE ID.")?;
@@ -104,7 +107,7 @@ fn print_token(token: &JoinToken, named: bool, console: &mut Console<'_>) -> Res
 fn print_reusable(
     token: &own::CreateJoinTokenResponse,
     named: bool,
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     print_token(&JoinToken { value: token.value.clone(), expires_at: token.expires_at }, named, console)?;
     let (agent, end) = (values::id_text(token.agent_id.as_ref()), values::time(token.expires_at));
@@ -116,7 +119,7 @@ fn print_reusable(
     Ok(())
 }
 
-fn print_list(tokens: &[own::JoinToken], console: &mut Console<'_>) -> Result<(), CliError> {
+fn print_list(tokens: &[own::JoinToken], console: &mut Console) -> Result<(), CliError> {
     let out = console.out();
     if tokens.is_empty() {
         return Ok(writeln!(out, "No join tokens found")?);
@@ -138,12 +141,14 @@ fn print_list(tokens: &[own::JoinToken], console: &mut Console<'_>) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use svidecar_process::testing::captured;
+
     use super::*;
 
-    fn printed(print: impl FnOnce(&mut Console<'_>) -> Result<(), CliError>) -> (String, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        print(&mut Console::of_buffers(&mut out, &mut err)).unwrap();
-        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    fn printed(print: impl FnOnce(&mut Console) -> Result<(), CliError>) -> (String, String) {
+        let (mut console, seen) = captured();
+        print(&mut console).unwrap();
+        (seen.out(), seen.err())
     }
 
     #[test]

@@ -8,14 +8,11 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use svidecar_config::{HumanDuration, address::ListenAddress};
+use svidecar_process::console::{Colour, Format, OutputArgs};
 use tokio::time::Instant;
 
 use self::client::AdminClient;
-use super::{
-    CliError, Console,
-    console::{Format, Mood, OutputArgs},
-    settings::SettingsArgs,
-};
+use super::{CliError, Console, settings::SettingsArgs};
 
 /// How often a proxy that is not ready is asked again.
 const POLL: Duration = Duration::from_millis(100);
@@ -127,7 +124,7 @@ pub(super) async fn wait(args: &WaitArgs, console: &mut Console) -> Result<ExitC
             Err(error) => error.to_string(),
         };
         if missing != said {
-            console.progress(&format!("waiting: {missing}"));
+            console.note(&format!("waiting: {missing}"));
             said.clone_from(&missing);
         }
         if Instant::now() + POLL > deadline {
@@ -150,24 +147,24 @@ pub(super) async fn status(args: &StatusArgs, console: &mut Console) -> Result<E
         Format::Json => {
             let (_, ready) = client.get("/ready").await?;
             let (_, certs) = client.get("/certs").await?;
-            console.json(&serde_json::json!({"ready": ready, "config": config, "certs": certs}))?;
+            console.json_indented(&serde_json::json!({"ready": ready, "config": config, "certs": certs}))?;
         }
-        Format::Text => print(&readiness, &config, console)?,
+        Format::Pretty => print(&readiness, &config, console)?,
     }
     Ok(code)
 }
 
 fn print(readiness: &Readiness, config: &Value, console: &mut Console) -> Result<(), CliError> {
     let headline = if readiness.ready {
-        console.paint(Mood::Good, "ready")
+        console.paint(Colour::Green, "ready")
     } else {
-        console.paint(Mood::Bad, "not ready")
+        console.paint(Colour::Red, "not ready")
     };
     let version = config.get("version").and_then(Value::as_str).unwrap_or("unknown");
     console.line(format!("svidecar {version}: {headline}"))?;
     for condition in &readiness.conditions {
-        let mood = if condition.ok { Mood::Good } else { Mood::Bad };
-        let mark = console.paint(mood, if condition.ok { "ok     " } else { "missing" });
+        let colour = if condition.ok { Colour::Green } else { Colour::Red };
+        let mark = console.paint(colour, if condition.ok { "ok     " } else { "missing" });
         // What follows the first line, such as all problems of a file, is printed below.
         let detail = condition.detail.lines().next().unwrap_or_default();
         console.line(format!("  {mark}  {:<9} {:<14} {detail}", condition.name, condition.state))?;
@@ -180,7 +177,7 @@ fn print(readiness: &Readiness, config: &Value, console: &mut Console) -> Result
     if let Some(error) = config.get("last_error").and_then(Value::as_str) {
         console.line(
             console
-                .paint(Mood::Bad, "  the newest files on disk were refused, the ones before are in force:"),
+                .paint(Colour::Red, "  the newest files on disk were refused, the ones before are in force:"),
         )?;
         error.lines().try_for_each(|line| console.line(format!("    {line}")))?;
     }

@@ -4,9 +4,12 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_config::diagnostic::{Diagnostic, Diagnostics};
+use svidecar_process::command::Failure;
 
-use super::EXIT_USAGE;
 use crate::error::ProxyError;
+
+/// The configuration, or the command line, is wrong (`EX_USAGE` of sysexits.h).
+pub(super) const EXIT_USAGE: u8 = 64;
 
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +67,11 @@ impl CliError {
             other => vec![Diagnostic::new(other.to_string())],
         }
     }
+}
 
+impl Failure for CliError {
     /// The stable name of what kept the proxy from running; the heading of the troubleshooting page.
-    pub(super) const fn code(&self) -> Option<Code> {
+    fn code(&self) -> Option<Code> {
         match self {
             Self::Proxy(error) => Some(error.code()),
             _ => None,
@@ -74,7 +79,7 @@ impl CliError {
     }
 
     /// 64 when what was given is wrong, 1 when it could not be done.
-    pub(super) fn exit_code(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         let usage = match self {
             Self::Config(_)
             | Self::Address(_)
@@ -87,8 +92,10 @@ impl CliError {
         if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
     }
 
-    /// A reader that went away (`| head`) has seen what it wanted.
-    pub(super) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    fn unprinted(&self) -> Option<&io::Error> {
+        match self {
+            Self::Write(error) => Some(error),
+            _ => None,
+        }
     }
 }

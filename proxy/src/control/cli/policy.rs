@@ -11,12 +11,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use svidecar_config::{load::read_text, proxy::InboundSettings};
 use svidecar_policy::{Policy, Protocol, TestOutcome};
+use svidecar_process::console::{Colour, Format, OutputArgs};
 
-use super::{
-    CliError, Console,
-    console::{Format, Mood, OutputArgs},
-    settings::SettingsArgs,
-};
+use super::{CliError, Console, settings::SettingsArgs};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -78,8 +75,8 @@ fn test(args: &TestArgs, console: &mut Console) -> Result<ExitCode, CliError> {
         outcomes.push(FileOutcome { file, tests });
     }
     match args.output.output {
-        Format::Json => console.json(&outcomes)?,
-        Format::Text => outcomes.iter().try_for_each(|outcome| print(outcome, console))?,
+        Format::Json => console.json_indented(&outcomes)?,
+        Format::Pretty => outcomes.iter().try_for_each(|outcome| print(outcome, console))?,
     }
     let passed = outcomes.iter().flat_map(|outcome| &outcome.tests).all(|test| test.passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -89,14 +86,14 @@ fn print(outcome: &FileOutcome, console: &mut Console) -> Result<(), CliError> {
     let file = outcome.file.display();
     for test in &outcome.tests {
         if test.passed {
-            console.line(format!("{}  {}", console.paint(Mood::Good, "pass"), test.name))?;
+            console.line(format!("{}  {}", console.paint(Colour::Green, "pass"), test.name))?;
         } else {
-            console.line(format!("{}  {}", console.paint(Mood::Bad, "FAIL"), test.name))?;
+            console.line(format!("{}  {}", console.paint(Colour::Red, "FAIL"), test.name))?;
             console.line(format!("      {file}:{}:{}: {}", test.line, test.column, test.message))?;
         }
     }
     let failed = outcome.tests.iter().filter(|test| !test.passed).count();
-    console.line(format!("{file}: {} passed, {failed} failed", outcome.tests.len() - failed))
+    Ok(console.line(format!("{file}: {} passed, {failed} failed", outcome.tests.len() - failed))?)
 }
 
 const fn protocol(tcp: bool) -> Protocol {

@@ -10,11 +10,12 @@ use svidecar_config::{
     proxy::ProxySettings,
     show,
 };
-
-use super::{
-    CliError, Console,
+use svidecar_process::{
+    command::Failure as _,
     console::{Format, OutputArgs},
 };
+
+use super::{CliError, Console};
 use crate::{
     control::run::ProxyOptions,
     plan::{Inbound, Plan, tls::TlsSource},
@@ -123,7 +124,7 @@ struct CheckedPolicy {
 pub(super) fn check(args: &CheckArgs, console: &mut Console) -> Result<ExitCode, CliError> {
     let checked = args.settings.load().and_then(|loaded| compile(loaded.value));
     match (args.output.output, checked) {
-        (Format::Text, checked) => {
+        (Format::Pretty, checked) => {
             for CheckedPolicy { file, rules, tests } in checked? {
                 console.line(format!("{}: {rules} rules, {tests} tests passed", file.display()))?;
                 if tests == 0 {
@@ -134,11 +135,11 @@ pub(super) fn check(args: &CheckArgs, console: &mut Console) -> Result<ExitCode,
             Ok(ExitCode::SUCCESS)
         }
         (Format::Json, Ok(policies)) => {
-            console.json(&json!({"valid": true, "policies": policies}))?;
+            console.json_indented(&json!({"valid": true, "policies": policies}))?;
             Ok(ExitCode::SUCCESS)
         }
         (Format::Json, Err(error)) => {
-            console.json(&json!({"valid": false, "problems": error.problems()}))?;
+            console.json_indented(&json!({"valid": false, "problems": error.problems()}))?;
             Ok(error.exit_code())
         }
     }
@@ -156,15 +157,15 @@ fn compile(settings: ProxySettings) -> Result<Vec<CheckedPolicy>, CliError> {
 
 pub(super) fn config(command: &ConfigCommand, console: &mut Console) -> Result<ExitCode, CliError> {
     match command {
-        ConfigCommand::Schema => show::write_schema::<ProxySettings>(console)?,
+        ConfigCommand::Schema => show::write_schema::<ProxySettings>(&mut console.out())?,
         ConfigCommand::Show(args) => {
             let mut settings = args.settings.load()?.effective();
             if !args.effective {
                 settings.retain(|setting| setting.origin != Origin::Default);
             }
             match args.output.output {
-                Format::Text => show::write_text(&settings, console)?,
-                Format::Json => show::write_json(&settings, console)?,
+                Format::Pretty => show::write_text(&settings, &mut console.out())?,
+                Format::Json => show::write_json(&settings, &mut console.out())?,
             }
         }
     }

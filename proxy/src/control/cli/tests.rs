@@ -2,10 +2,21 @@
 
 use std::path::PathBuf;
 
+use clap::CommandFactory as _;
+use svidecar_process::{
+    args,
+    command::Failure as _,
+    testing::{captured, closed},
+};
+
 use super::*;
 
+fn words(line: &str) -> impl Iterator<Item = OsString> {
+    line.split(' ').map(OsString::from)
+}
+
 pub(super) fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(svidecar_config::args::normalize(line.split(' ').map(OsString::from)))
+    Cli::try_parse_from(args::normalize(words(line)))
 }
 
 /// A file of a test, which lives as long as its directory.
@@ -17,10 +28,9 @@ pub(super) fn file(directory: &tempfile::TempDir, name: &str, text: &str) -> Pat
 
 /// Runs a command and gives its output and exit code.
 pub(super) fn execute_line(line: &str) -> Result<(String, ExitCode), CliError> {
-    let (mut console, output) = Console::captured();
-    let code = execute(parse(line).map_err(|error| error.to_string()).unwrap().command, &mut console)?;
-    let text = String::from_utf8(output.lock().unwrap().clone()).unwrap();
-    Ok((text, code))
+    let (mut console, seen) = captured();
+    let code = parse(line).map_err(|error| error.to_string()).unwrap().execute(&mut console)?;
+    Ok((seen.out(), code))
 }
 
 #[test]
@@ -99,4 +109,26 @@ fn config_show_says_where_values_come_from() {
             .iter()
             .any(|one| one["key"] == "drain_timeout" && one["origin"] == "default")
     );
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    file(&directory, "orders.yaml", super::policy::tests::ORDERS);
+    let config = file(&directory, "proxy.yaml", PROXY);
+    let invalid = file(&directory, "invalid.yaml", "inbuond: []\n");
+    let (config, invalid) = (config.display(), invalid.display());
+    for (line, code) in [
+        ("svidecar completions bash".to_owned(), 1),
+        ("svidecar config schema".to_owned(), 1),
+        (format!("svidecar config show --effective --config {config}"), 1),
+        (format!("svidecar check --config {config}"), 1),
+        (format!("svidecar check --config {invalid} --output json"), 64),
+        (format!("svidecar policy test --config {config}"), 1),
+        (format!("svidecar policy explain --config {config} --peer none GET /"), 1),
+    ] {
+        let (mut console, seen) = closed();
+        assert_eq!(command::run::<Cli>(words(&line), &mut console), ExitCode::from(code), "{line}");
+        assert_eq!(seen.err(), "", "{line}");
+    }
 }

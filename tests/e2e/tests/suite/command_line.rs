@@ -1,6 +1,6 @@
 //! The command lines, as SPIRE's scripts use them; and OpenSSL's opinion of what we mint.
 
-use std::fs;
+use std::{fs, io};
 
 use anyhow::Result;
 use svidecar_e2e::{Tool, need};
@@ -92,6 +92,33 @@ async fn openssl_verifies_what_we_mint() -> Result<()> {
     let of_certificate =
         Launch::new(&openssl).args(["x509", "-noout", "-pubkey", "-in", "svid.pem"]).dir(&dir).text().await?;
     assert_eq!(of_key, of_certificate);
+    Ok(())
+}
+
+/// `svidecar completions bash | true`, where the reader is gone before the first word.
+#[tokio::test]
+async fn a_reader_that_went_away_is_no_panic() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let uid = format!("unix:uid:{}", nix::unistd::getuid());
+    stack.register("spiffe://demo.org/workload", &uid, &[]).await?;
+    for program in [stack.binaries.server(), stack.binaries.agent(), stack.binaries.proxy()] {
+        for arguments in [&["--help"][..], &["--version"], &["completions", "bash"], &["config", "schema"]] {
+            assert_ends_quietly(&Launch::new(&program).args(arguments))?;
+        }
+    }
+    assert_ends_quietly(&stack.server_cli(&["bundle", "show"]))?;
+    assert_ends_quietly(&stack.server_cli(&["entry", "show", "-output", "json"]))?;
+    assert_ends_quietly(&stack.agent_cli(&["healthcheck"]))?;
+    assert_ends_quietly(&stack.agent_cli(&["api", "watch"]))
+}
+
+fn assert_ends_quietly(launch: &Launch) -> Result<()> {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let mut command = launch.blocking();
+    let output = command.stdout(writer).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*told), (Some(1), ""), "{command:?}");
     Ok(())
 }
 

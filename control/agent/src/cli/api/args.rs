@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use svidecar_api::transport::Endpoint;
 use svidecar_config::HumanDuration;
+use svidecar_process::console::OutputArgs;
 use svidecar_workload::{Client, dial};
 use tonic::transport::Channel;
 
-use crate::cli::{console::OutputArgs, error::CliError};
+use crate::cli::error::CliError;
 
 /// Which agent.
 #[derive(Args, Debug)]

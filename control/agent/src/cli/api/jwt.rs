@@ -1,18 +1,16 @@
 //! `api fetch jwt` and `api validate jwt`, with SPIRE's text.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use svidecar_api::claims;
+use svidecar_process::console::{Console, Format};
 use svidecar_workload::ClientError;
 use tonic::Code;
 
 use super::args::{JwtArgs, ValidateJwtArgs};
-use crate::cli::{
-    console::{Console, Format},
-    error::CliError,
-};
+use crate::cli::error::CliError;
 
 /// `api fetch jwt`
 pub async fn fetch(args: JwtArgs, console: &mut Console) -> Result<(), CliError> {
@@ -32,16 +30,16 @@ pub async fn fetch(args: JwtArgs, console: &mut Console) -> Result<(), CliError>
             .collect();
         let bundles: BTreeMap<_, _> =
             bundles.iter().map(|(name, jwks)| (name, BASE64.encode(jwks))).collect();
-        return console.json(&json!([{ "svids": svids }, { "bundles": bundles }]));
+        return Ok(console.json(&json!([{ "svids": svids }, { "bundles": bundles }]))?);
     }
     for svid in &svids {
-        writeln!(console, "token({}):\n\t{}", svid.spiffe_id, svid.svid)?;
+        writeln!(console.out(), "token({}):\n\t{}", svid.spiffe_id, svid.svid)?;
         if !svid.hint.is_empty() {
-            writeln!(console, "hint({}):\n\t{}", svid.spiffe_id, svid.hint)?;
+            writeln!(console.out(), "hint({}):\n\t{}", svid.spiffe_id, svid.hint)?;
         }
     }
     for (name, jwks) in &bundles {
-        writeln!(console, "bundle({name}):\n\t{}", String::from_utf8_lossy(jwks))?;
+        writeln!(console.out(), "bundle({name}):\n\t{}", String::from_utf8_lossy(jwks))?;
     }
     Ok(())
 }
@@ -63,9 +61,9 @@ pub async fn validate(args: ValidateJwtArgs, console: &mut Console) -> Result<()
         .await?;
     let claims = Value::Object(claims::from_struct(answer.claims.unwrap_or_default()));
     if args.output.output == Format::Json {
-        return console.json(&json!({ "spiffe_id": answer.spiffe_id, "claims": claims }));
+        return Ok(console.json(&json!({ "spiffe_id": answer.spiffe_id, "claims": claims }))?);
     }
-    writeln!(console, "SVID is valid.")?;
-    writeln!(console, "SPIFFE ID : {}", answer.spiffe_id)?;
-    Ok(writeln!(console, "Claims    : {claims}")?)
+    console.line("SVID is valid.")?;
+    console.line(format!("SPIFFE ID : {}", answer.spiffe_id))?;
+    Ok(console.line(format!("Claims    : {claims}"))?)
 }

@@ -14,12 +14,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use svidecar_api::workload::X509svidResponse;
 use svidecar_authority::{CertificateDer, UnixTime, bundle::Bundle, pem, x509::CertInfo};
+use svidecar_process::console::{Console, Format};
 
 use super::args::{SocketArgs, X509Args};
-use crate::cli::{
-    console::{Console, Format},
-    error::CliError,
-};
+use crate::cli::error::CliError;
 
 /// Certificates and bundles are public, keys are not.
 const PUBLIC: u32 = 0o644;
@@ -54,10 +52,12 @@ pub async fn fetch(args: X509Args, console: &mut Console) -> Result<(), CliError
         .await?;
     let took = start.elapsed();
     let received = Received::read(&response)?;
-    console.silent = args.silent;
+    if args.silent {
+        console.silence();
+    }
     match args.output.output {
         Format::Json => console.json(&to_json(&response))?,
-        Format::Pretty => received.print(took, console)?,
+        Format::Pretty => received.print(took, console.out())?,
     }
     match &args.write {
         Some(directory) => received.write(directory, console),
@@ -75,7 +75,8 @@ pub async fn watch(socket: SocketArgs, console: &mut Console) -> Result<(), CliE
             Err(CliError::Rpc(status)) if status.code() == tonic::Code::InvalidArgument => {
                 return Err(CliError::Rpc(status));
             }
-            Err(error) => console.note(&error.to_string())?,
+            // Whoever is gone here as well wants nothing any more.
+            Err(error) => writeln!(console.err(), "{error}")?,
             Ok(()) => {}
         }
         tokio::time::sleep(WATCH_AGAIN).await;
@@ -85,7 +86,8 @@ pub async fn watch(socket: SocketArgs, console: &mut Console) -> Result<(), CliE
 async fn follow(socket: &SocketArgs, since: &mut Instant, console: &mut Console) -> Result<(), CliError> {
     let mut stream = socket.client().await?.x509_svids().await?;
     while let Some(response) = stream.message().await? {
-        Received::read(&response)?.print(since.elapsed(), console)?;
+        Received::read(&response)?.print(since.elapsed(), console.out())?;
+        console.flush()?;
         *since = Instant::now();
     }
     Ok(())
@@ -115,7 +117,7 @@ impl Received {
         Ok(Self { svids })
     }
 
-    fn print(&self, took: Duration, out: &mut impl Write) -> Result<(), CliError> {
+    fn print(&self, took: Duration, out: &mut dyn Write) -> Result<(), CliError> {
         let plural = if self.svids.len() == 1 { "" } else { "s" };
         writeln!(out, "Received {} svid{plural} after {took:?}", self.svids.len())?;
         for svid in &self.svids {
@@ -129,19 +131,19 @@ impl Received {
         for (i, svid) in self.svids.iter().enumerate() {
             let file = |name: String| directory.join(name);
             let path = file(format!("svid.{i}.pem"));
-            writeln!(console, "Writing SVID #{i} to file {}.", path.display())?;
+            writeln!(console.out(), "Writing SVID #{i} to file {}.", path.display())?;
             write_file(&path, PUBLIC, pem::encode_certificates(&svid.chain).as_bytes())?;
             let path = file(format!("svid.{i}.key"));
-            writeln!(console, "Writing key #{i} to file {}.", path.display())?;
+            writeln!(console.out(), "Writing key #{i} to file {}.", path.display())?;
             write_file(&path, SECRET, pem::encode("PRIVATE KEY", &svid.key).as_bytes())?;
             let path = file(format!("bundle.{i}.pem"));
-            writeln!(console, "Writing bundle #{i} to file {}.", path.display())?;
+            writeln!(console.out(), "Writing bundle #{i} to file {}.", path.display())?;
             write_file(&path, PUBLIC, pem::encode_certificates(&svid.bundle).as_bytes())?;
             for (j, (name, bundle)) in svid.federated.iter().enumerate() {
                 let path = file(format!("federated_bundle.{i}.{j}.pem"));
                 let domain = name.trim_start_matches("spiffe://");
                 writeln!(
-                    console,
+                    console.out(),
                     "Writing federated bundle #{j} for trust domain {domain} to file {}.",
                     path.display()
                 )?;
@@ -153,7 +155,7 @@ impl Received {
 }
 
 impl Svid {
-    fn print(&self, out: &mut impl Write) -> Result<(), CliError> {
+    fn print(&self, out: &mut dyn Write) -> Result<(), CliError> {
         writeln!(out, "SPIFFE ID:\t\t{}", self.spiffe_id)?;
         if !self.hint.is_empty() {
             writeln!(out, "Hint:\t\t\t{}", self.hint)?;
@@ -175,7 +177,7 @@ impl Svid {
     }
 }
 
-fn print_life(name: &str, certificate: &CertificateDer<'_>, out: &mut impl Write) -> Result<(), CliError> {
+fn print_life(name: &str, certificate: &CertificateDer<'_>, out: &mut dyn Write) -> Result<(), CliError> {
     let info = CertInfo::parse(certificate)?;
     writeln!(out, "{name} Valid After:\t{}", go_time(info.not_before))?;
     Ok(writeln!(out, "{name} Valid Until:\t{}", go_time(info.not_after))?)
@@ -226,6 +228,8 @@ fn to_json(response: &X509svidResponse) -> Value {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use svidecar_process::testing::captured;
+
     use super::*;
     use crate::{
         cache::{Cache, Change},
@@ -270,7 +274,7 @@ mod tests {
     fn the_files_are_spires_and_the_key_is_secret() {
         let dir = tempfile::tempdir().unwrap();
         let received = Received::read(&response()).unwrap();
-        received.write(dir.path(), &mut Console { silent: true }).unwrap();
+        received.write(dir.path(), &mut captured().0).unwrap();
         let mut names: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -4,6 +4,7 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
     x509::{CaParams, Subject, X509Ca},
 };
+use svidecar_process::testing::captured;
 
 use super::*;
 
@@ -28,10 +29,10 @@ fn root() -> types::Bundle {
     }
 }
 
-fn printed(print: impl FnOnce(&mut Console<'_>) -> Result<(), CliError>) -> String {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    print(&mut Console::of_buffers(&mut out, &mut err)).unwrap();
-    String::from_utf8(out).unwrap()
+fn printed(print: impl FnOnce(&mut Console) -> Result<(), CliError>) -> String {
+    let (mut console, seen) = captured();
+    print(&mut console).unwrap();
+    seen.out()
 }
 
 #[test]

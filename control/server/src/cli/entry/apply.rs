@@ -15,14 +15,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use svidecar_api::spire::api::types;
+use svidecar_process::console::{Console, Format, OutputArgs};
 
 use self::carry_out::Refused;
 pub(crate) use self::{carry_out::carry_out, document::read, plan::Plan};
 use super::calls;
-use crate::cli::{
-    CliError, Console, ServerSocket,
-    console::{Format, OutputArgs},
-};
+use crate::cli::{CliError, ServerSocket};
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
@@ -65,7 +63,7 @@ fn owner(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) async fn run(args: ApplyArgs, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(args: ApplyArgs, console: &mut Console) -> Result<(), CliError> {
     let wanted = read(&args.file, &args.owner)?;
     let mut client = args.server.entries().await?;
     let plan = Plan::new(wanted, calls::list(&mut client, None).await?, &args.owner)?;
@@ -74,13 +72,13 @@ pub(super) async fn run(args: ApplyArgs, console: &mut Console<'_>) -> Result<()
     }
     let refused = if args.dry_run { Vec::new() } else { carry_out(&plan, args.prune, &mut client).await? };
     if args.output.output == Format::Json {
-        console.print_json(&summary(&plan, &args, &refused))?;
+        console.json(&summary(&plan, &args, &refused))?;
     }
     outcome(&refused, console)
 }
 
 /// The end of a run: a failure when the server refused something.
-pub(crate) fn outcome(refused: &[Refused], console: &mut Console<'_>) -> Result<(), CliError> {
+pub(crate) fn outcome(refused: &[Refused], console: &mut Console) -> Result<(), CliError> {
     text::refused(refused, console)?;
     if refused.is_empty() {
         return Ok(());

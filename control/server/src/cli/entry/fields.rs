@@ -7,10 +7,11 @@ use svidecar_api::spire::api::{
     server::entry::v1::{GetEntryRequest, entry_client::EntryClient},
     types::{Entry, Spiffeid},
 };
+use svidecar_process::console::OutputArgs;
 use tonic::transport::Channel;
 
 use super::data;
-use crate::cli::{CliError, ServerSocket, console::OutputArgs, values};
+use crate::cli::{CliError, ServerSocket, values};
 
 /// The path of a server's own SPIFFE ID, the parent of node aliases.
 const SERVER_ID_PATH: &str = "/spire/server";

@@ -7,6 +7,7 @@ use svidecar_api::spire::api::{
     server::entry::v1::{BatchCreateEntryResponse, batch_create_entry_response, batch_delete_entry_response},
     types::{AdditionalAttributes, Selector, Spiffeid, Status},
 };
+use svidecar_process::testing::captured;
 
 use super::*;
 use crate::cli::json;
@@ -98,11 +99,10 @@ JwtSvidIncludeJti       : true
 ";
 
 /// What is printed to stdout and stderr, and whether it was a success.
-fn printed(print: impl FnOnce(&mut Console<'_>) -> Result<(), CliError>) -> (String, String, Option<String>) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = print(&mut Console::of_buffers(&mut out, &mut err));
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(out), text(err), outcome.err().map(|error| error.to_string()))
+fn printed(print: impl FnOnce(&mut Console) -> Result<(), CliError>) -> (String, String, Option<String>) {
+    let (mut console, seen) = captured();
+    let outcome = print(&mut console);
+    (seen.out(), seen.err(), outcome.err().map(|error| error.to_string()))
 }
 
 #[test]

@@ -8,11 +8,11 @@ use svidecar_api::spire::api::{
     },
     types::{Entry, Status},
 };
+use svidecar_process::Console;
 
 use super::calls::failed;
 use crate::cli::{
     CliError,
-    console::Console,
     error::code_name,
     values::{self, id_text},
 };
@@ -67,7 +67,7 @@ pub(super) fn one(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
 
 pub(super) fn created(
     results: &[batch_create_entry_response::Result],
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let results: Vec<_> =
         results.iter().map(|result| (result.status.as_ref(), result.entry.as_ref())).collect();
@@ -76,7 +76,7 @@ pub(super) fn created(
 
 pub(super) fn updated(
     results: &[batch_update_entry_response::Result],
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let results: Vec<_> =
         results.iter().map(|result| (result.status.as_ref(), result.entry.as_ref())).collect();
@@ -87,7 +87,7 @@ pub(super) fn updated(
 fn changed(
     verb: &str,
     results: &[(Option<&Status>, Option<&Entry>)],
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let nothing = Entry::default();
     let mut failures = 0;
@@ -112,7 +112,7 @@ fn changed(
 /// What SPIRE prints, to the last character: the text ends without a new line.
 pub(super) fn deleted(
     results: &[batch_delete_entry_response::Result],
-    console: &mut Console<'_>,
+    console: &mut Console,
 ) -> Result<(), CliError> {
     let failures: Vec<_> =
         results.iter().filter_map(|result| Some((result, failed(result.status.as_ref())?))).collect();

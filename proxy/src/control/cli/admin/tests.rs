@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use svidecar_process::testing::captured;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -49,7 +50,7 @@ fn args(address: &str) -> AdminArgs {
 async fn waiting_ends_when_the_proxy_is_ready() {
     let admin = args(&admin(&[MISSING, MISSING, READY]).await);
     let wait_args = WaitArgs { timeout: "30s".parse().unwrap(), admin };
-    let code = wait(&wait_args, &mut Console::captured().0).await.unwrap();
+    let code = wait(&wait_args, &mut captured().0).await.unwrap();
     assert_eq!(code, ExitCode::SUCCESS);
 }
 
@@ -57,22 +58,21 @@ async fn waiting_ends_when_the_proxy_is_ready() {
 async fn waiting_in_vain_says_what_is_missing() {
     let admin = args(&admin(&[MISSING]).await);
     let wait_args = WaitArgs { timeout: "50ms".parse().unwrap(), admin };
-    let error = wait(&wait_args, &mut Console::captured().0).await.unwrap_err();
+    let error = wait(&wait_args, &mut captured().0).await.unwrap_err();
     assert_eq!(error.to_string(), "not ready after 50ms: identity: no socket (socket_missing)");
 }
 
 async fn printed(answers: &'static [&'static str], output: Format, quiet: bool) -> (String, ExitCode) {
     let admin = args(&admin(answers).await);
-    let (mut console, text) = Console::captured();
+    let (mut console, seen) = captured();
     let status_args = StatusArgs { quiet, admin, output: OutputArgs { output } };
     let code = status(&status_args, &mut console).await.unwrap();
-    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
-    (text, code)
+    (seen.out(), code)
 }
 
 #[tokio::test]
 async fn the_status_is_printed_and_is_the_exit_code() {
-    let (text, code) = printed(&[MISSING], Format::Text, false).await;
+    let (text, code) = printed(&[MISSING], Format::Pretty, false).await;
     assert_eq!(
         text,
         "svidecar 9.9: not ready\n\
@@ -87,7 +87,7 @@ async fn the_status_is_printed_and_is_the_exit_code() {
     let value: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["ready"]["ready"], true);
     assert_eq!(code, ExitCode::SUCCESS);
-    assert_eq!(printed(&[MISSING], Format::Text, true).await, (String::new(), ExitCode::FAILURE));
+    assert_eq!(printed(&[MISSING], Format::Pretty, true).await, (String::new(), ExitCode::FAILURE));
 }
 
 #[tokio::test]

@@ -9,13 +9,10 @@ use svidecar_code::Code;
 use svidecar_config::proxy::InboundSettings;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Explanation, Mode, Policy, Protocol, Request, Verdict, normalize::normalize_path};
+use svidecar_process::console::{Colour, Format, OutputArgs};
 
 use super::{inbound, protocol, read};
-use crate::control::cli::{
-    CliError, Console,
-    console::{Format, Mood, OutputArgs},
-    settings::SettingsArgs,
-};
+use crate::control::cli::{CliError, Console, settings::SettingsArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,8 +81,8 @@ pub(super) fn explain(args: &ExplainArgs, console: &mut Console) -> Result<ExitC
     }
     let explanation = policy.explain(&request);
     match args.output.output {
-        Format::Json => console.json(&explanation)?,
-        Format::Text => print(&explanation, request.path, console)?,
+        Format::Json => console.json_indented(&explanation)?,
+        Format::Pretty => print(&explanation, request.path, console)?,
     }
     Ok(if explanation.verdict == Verdict::Allow { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -141,14 +138,14 @@ impl ExplainArgs {
 fn refused(args: &ExplainArgs, why: &str, console: &mut Console) -> Result<ExitCode, CliError> {
     match args.output.output {
         Format::Json => {
-            console.json(
+            console.json_indented(
                 &json!({"verdict": "deny", "code": Code::AmbiguousPath, "because": why, "rules": []}),
             )?;
         }
-        Format::Text => {
+        Format::Pretty => {
             console.line(format!(
                 "{} with 400 before any rule ({})",
-                console.paint(Mood::Bad, "REFUSED"),
+                console.paint(Colour::Red, "REFUSED"),
                 Code::AmbiguousPath
             ))?;
             console.line(why)?;
@@ -159,8 +156,8 @@ fn refused(args: &ExplainArgs, why: &str, console: &mut Console) -> Result<ExitC
 
 fn print(explanation: &Explanation, path: Option<&str>, console: &mut Console) -> Result<(), CliError> {
     let verdict = match explanation.verdict {
-        Verdict::Allow => console.paint(Mood::Good, "ALLOW"),
-        Verdict::Deny => console.paint(Mood::Bad, "DENY"),
+        Verdict::Allow => console.paint(Colour::Green, "ALLOW"),
+        Verdict::Deny => console.paint(Colour::Red, "DENY"),
     };
     console.line(format!("{verdict} by {}", explanation.rule))?;
     console.line(&explanation.because)?;
@@ -174,7 +171,7 @@ fn print(explanation: &Explanation, path: Option<&str>, console: &mut Console) -
     for rule in &explanation.rules {
         let audit = if rule.mode == Mode::Audit { " (audit)" } else { "" };
         let matched =
-            if rule.matched { console.paint(Mood::Good, "match   ") } else { "no match".to_owned() };
+            if rule.matched { console.paint(Colour::Green, "match   ") } else { "no match".to_owned() };
         let action = format!("{}{audit}", rule.action);
         console.line(format!("  {matched}  {:<width$}  {action:<13}  {}", rule.name, rule.why))?;
     }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use svidecar_process::command::Failure as _;
+
 use crate::control::cli::tests::{execute_line, file};
 
 use super::*;

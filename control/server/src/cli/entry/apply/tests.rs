@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use svidecar_api::spire::api::types::Entry;
+use svidecar_process::testing::captured;
 
 use super::*;
 use crate::cli::entry::tests::{whole, without_each};
@@ -26,9 +27,9 @@ fn problems(text: &str) -> String {
 }
 
 fn printed(plan: &Plan, prune: bool) -> String {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    text::plan(plan, prune, &mut Console::of_buffers(&mut out, &mut err)).unwrap();
-    String::from_utf8(out).unwrap()
+    let (mut console, seen) = captured();
+    text::plan(plan, prune, &mut console).unwrap();
+    seen.out()
 }
 
 #[test]

@@ -1,19 +1,16 @@
 //! A plan as a diff for people.
 
 use svidecar_api::spire::api::types::Entry;
+use svidecar_process::console::{Colour, Console};
 
 use super::{
     carry_out::Refused,
     plan::{self, Plan},
 };
-use crate::cli::{
-    CliError,
-    console::{Colour, Console},
-    values::id_text,
-};
+use crate::cli::{CliError, values::id_text};
 
 /// Prints what is done: `+` created, `~` changed, `-` deleted, and the sum.
-pub(super) fn plan(plan: &Plan, prune: bool, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) fn plan(plan: &Plan, prune: bool, console: &mut Console) -> Result<(), CliError> {
     for entry in &plan.create {
         let head = console.paint(Colour::Green, &format!("+ {}", plan::name(Some(entry))));
         writeln!(console.out(), "{head}  {}", entry.id)?;
@@ -54,7 +51,7 @@ pub(super) fn plan(plan: &Plan, prune: bool, console: &mut Console<'_>) -> Resul
     Ok(())
 }
 
-fn write_identity(entry: &Entry, console: &mut Console<'_>) -> Result<(), CliError> {
+fn write_identity(entry: &Entry, console: &mut Console) -> Result<(), CliError> {
     writeln!(console.out(), "    parent_id: {}", id_text(entry.parent_id.as_ref()))?;
     for selector in &entry.selectors {
         writeln!(console.out(), "    selector: {}:{}", selector.r#type, selector.value)?;
@@ -67,7 +64,7 @@ fn or_nothing(value: &str) -> &str {
 }
 
 /// Prints what the server refused, to stderr.
-pub(super) fn refused(refused: &[Refused], console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) fn refused(refused: &[Refused], console: &mut Console) -> Result<(), CliError> {
     for Refused { doing, what, reason } in refused {
         writeln!(console.err(), "Failed to {doing} {what} ({reason})")?;
     }
