@@ -1,14 +1,9 @@
-//! The `log` setting, and the one place where it takes effect.
-//!
-//! Logs go to standard error: standard output belongs to the access log and to what a command prints.
-
-use std::io::{IsTerminal, stderr};
+//! The `log` setting: what is logged, and how it is written.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use svidecar_code::Code;
 use svidecar_document::{text::InvalidValue, text_value};
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::EnvFilter;
 
 /// What a program says about itself while it runs, on standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +38,11 @@ impl LogLevel {
         &self.0
     }
 
-    fn filter(&self) -> Result<EnvFilter, InvalidValue> {
+    /// What it lets through.
+    ///
+    /// # Errors
+    /// Never for a level that was read, only for one that is none.
+    pub fn filter(&self) -> Result<EnvFilter, InvalidValue> {
         EnvFilter::try_new(&self.0)
             .map_err(|error| InvalidValue(format!("`{}` is not a log level: {error}", self.0)))
     }
@@ -80,46 +79,6 @@ impl std::fmt::Display for LogLevel {
 }
 
 text_value!(LogLevel, "LogLevel", "log-level", ["info", "debug", "info,hyper=debug"]);
-
-/// Logging could not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The level is none.
-    #[error(transparent)]
-    Level(#[from] InvalidValue),
-    /// Someone else in this process logs already.
-    #[error("logging was set up twice in one process: {0}")]
-    Twice(#[from] tracing_subscriber::util::TryInitError),
-}
-
-impl LogError {
-    /// The stable code of the error.
-    #[must_use]
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::Level(_) => Code::InvalidLogLevel,
-            Self::Twice(_) => Code::LoggingSetUpTwice,
-        }
-    }
-}
-
-/// Starts logging to standard error, for the whole process and for good.
-///
-/// # Errors
-/// When logging was started before.
-pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    let coloured =
-        stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(settings.level.filter()?)
-        .with_writer(stderr)
-        .with_ansi(coloured && settings.format == LogFormat::Text);
-    match settings.format {
-        LogFormat::Text => builder.with_target(false).finish().try_init()?,
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).finish().try_init()?,
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 use svidecar_process::{
     Console, WrapperError,
     command::{self, CommandLine, CompletionsArgs},
+    settings::ConfigCommand,
 };
 
 use self::error::CliError;
@@ -53,7 +54,7 @@ enum Command {
     Validate(settings::SettingsArgs),
     /// Prints settings, where they come from, and their schema
     #[command(subcommand)]
-    Config(settings::ConfigCommand),
+    Config(ConfigCommand<settings::SettingsArgs>),
     /// Asks the agent whether it is healthy
     Healthcheck(health::HealthArgs),
     /// Uses the Workload API as a workload would
@@ -82,7 +83,7 @@ impl CommandLine for Cli {
         match self.command {
             Command::Run(args) => return settings::run(args),
             Command::Validate(args) => settings::validate(&args, console)?,
-            Command::Config(command) => settings::config(&command, console)?,
+            Command::Config(command) => command.run::<CliError>(console)?,
             Command::Completions(args) => args.print::<Self>(console)?,
             command => command::runtime()?.block_on(ask(command, console))?,
         }

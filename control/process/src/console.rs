@@ -3,7 +3,7 @@
 //! Owns what may be coloured and in which order the two streams are seen. It never panics because a reader went away:
 //! that is an error like any other, which [`command`](crate::command) turns into an exit code.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -25,6 +25,11 @@ pub struct OutputArgs {
     /// How the result is printed
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// Whether a stream is to have colours: a terminal is, unless `NO_COLOR` is set.
+pub fn shows_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What a word says beyond its letters.
@@ -49,8 +54,7 @@ impl Console {
     /// The process's own streams; colour only on a terminal, and not under `NO_COLOR`.
     #[must_use]
     pub fn of_process() -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let is_coloured = wanted && io::stdout().is_terminal();
+        let is_coloured = shows_colours(&io::stdout());
         Self { is_coloured, ..Self::new(BufWriter::new(io::stdout()), io::stderr()) }
     }
 

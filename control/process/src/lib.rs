@@ -1,5 +1,5 @@
-//! What every program of svidecar is, whatever it does: a command line and its console, signals, and the command after
-//! `--` that it may run.
+//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, signals, and
+//! the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
@@ -8,6 +8,8 @@ pub mod child;
 pub mod command;
 pub mod console;
 pub mod error;
+pub mod log;
+pub mod settings;
 pub mod signals;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand};
 use svidecar_process::{
     Console,
     command::{self, CommandLine, CompletionsArgs},
+    settings::ConfigCommand,
 };
 
 use self::{client::ServerSocket, error::CliError};
@@ -56,7 +57,7 @@ enum Command {
     Validate(server::SettingsArgs),
     /// Prints settings, where they come from, and their schema
     #[command(subcommand)]
-    Config(server::ConfigCommand),
+    Config(ConfigCommand<server::SettingsArgs>),
     /// Asks the server whether it is healthy
     Healthcheck(health::HealthArgs),
     /// Generates join tokens, with which agents attest
@@ -96,7 +97,7 @@ impl CommandLine for Cli {
         match self.command {
             Command::Run(settings) => server::run(&settings)?,
             Command::Validate(settings) => server::validate(&settings, console)?,
-            Command::Config(command) => server::config(&command, console)?,
+            Command::Config(command) => command.run::<CliError>(console)?,
             Command::Completions(args) => args.print::<Self>(console)?,
             command => {
                 let runtime = command::runtime().map_err(CliError::Runtime)?;

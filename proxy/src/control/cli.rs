@@ -15,13 +15,11 @@ use clap::{Parser, Subcommand};
 use svidecar_process::{
     Console, WrapperError,
     command::{self, CommandLine, CompletionsArgs},
+    settings::ConfigCommand,
 };
 
 use self::error::{CliError, EXIT_USAGE};
-use crate::{
-    control::run::{self, ProxyOptions},
-    error::ProxyError,
-};
+use crate::error::ProxyError;
 
 /// What `--help` says after the list of commands.
 const EXAMPLES: &str = "\
@@ -66,7 +64,7 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Prints settings, where they come from, and their schema
     #[command(subcommand)]
-    Config(settings::ConfigCommand),
+    Config(ConfigCommand<settings::SettingsArgs>),
     /// Prints a completion script, for example for `/etc/bash_completion.d`
     Completions(CompletionsArgs),
 }
@@ -87,14 +85,17 @@ impl CommandLine for Cli {
 
     fn execute(self, console: &mut Console) -> Result<ExitCode, CliError> {
         match self.command {
-            Command::Run(args) => Ok(run::run(ProxyOptions::from(args))?),
+            Command::Run(args) => settings::run(args),
             Command::Check(args) => settings::check(&args, console),
             Command::Wait(args) => command::runtime()?.block_on(admin::wait(&args, console)),
             Command::Status(args) => command::runtime()?.block_on(admin::status(&args, console)),
             Command::Policy(command) => policy::execute(&command, console),
-            Command::Config(command) => settings::config(&command, console),
             Command::Completions(args) => {
                 args.print::<Self>(console)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Config(command) => {
+                command.run::<CliError>(console)?;
                 Ok(ExitCode::SUCCESS)
             }
         }

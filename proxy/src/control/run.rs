@@ -4,18 +4,16 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use nix::sys::signal::Signal;
 use rustls_pki_types::UnixTime;
 use svidecar_config::{
-    load::{Loader, process_environment},
-    log,
+    load::Loader,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use svidecar_process::{Child, Received, Signals};
+use svidecar_process::{Child, Received, Signals, log};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -28,38 +26,11 @@ use crate::{
     error::ProxyError,
 };
 
-/// The prefix of our environment variables.
-pub const ENVIRONMENT_PREFIX: &str = "SVIDECAR_PROXY";
-
-/// What the command line says.
-#[derive(Default)]
-pub struct ProxyOptions {
-    /// The file of settings.
-    pub config: Option<PathBuf>,
-    /// Settings by flags: dotted key and value.
-    pub overrides: Vec<(String, serde_json::Value)>,
-    /// The app to start when ready (`run -- CMD`).
-    pub child: Option<Vec<OsString>>,
-}
-
-impl ProxyOptions {
-    /// Reads settings from the file, the environment and the flags.
-    #[must_use]
-    pub fn loader(&self) -> Loader<ProxySettings> {
-        let loader = Loader::new(ENVIRONMENT_PREFIX).env(process_environment()).flags(self.overrides.clone());
-        match &self.config {
-            Some(file) => loader.file(file.clone()),
-            None => loader,
-        }
-    }
-}
-
-/// Runs the proxy until a signal, or the end of the app, ends it.
+/// Runs the proxy, and when it is ready `command`, until a signal or the end of that app ends it.
 ///
 /// # Errors
 /// What keeps it from starting or going on.
-pub fn run(options: ProxyOptions) -> Result<ExitCode, ProxyError> {
-    let loader = options.loader();
+pub fn run(loader: Loader<ProxySettings>, command: Option<Vec<OsString>>) -> Result<ExitCode, ProxyError> {
     let settings = loader.load()?.value;
     log::init(&settings.log).map_err(|error| ProxyError::Log(error.to_string()))?;
     raise_descriptor_limit();
@@ -68,7 +39,7 @@ pub fn run(options: ProxyOptions) -> Result<ExitCode, ProxyError> {
         .max_blocking_threads(4)
         .build()
         .map_err(|source| ProxyError::System { what: "start the control runtime", source })?;
-    let code = runtime.block_on(supervise(loader, settings, options.child));
+    let code = runtime.block_on(supervise(loader, settings, command));
     runtime.shutdown_background();
     code.map(ExitCode::from)
 }

@@ -3,8 +3,8 @@
 use std::{io, path::PathBuf};
 
 use svidecar_api::transport::{ConnectError, EndpointError};
-use svidecar_config::{diagnostic::Diagnostics, log::LogError};
-use svidecar_process::{WrapperError, command::Failure};
+use svidecar_config::diagnostic::Diagnostics;
+use svidecar_process::{WrapperError, command::Failure, log::LogError};
 use svidecar_workload::ClientError;
 use tonic::Status;
 

@@ -1,21 +1,21 @@
 //! `run`, `validate`, `config`: the commands that read the settings.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
-
-use clap::{Args, Subcommand};
-use serde_json::Value;
-use svidecar_config::{
-    agent::AgentSettings,
-    load::{Loaded, Loader, Origin, process_environment},
-    log, show,
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
-use svidecar_process::console::{Console, Format, OutputArgs};
+
+use clap::Args;
+use serde_json::Value;
+use svidecar_config::agent::AgentSettings;
+use svidecar_process::{
+    Console, log,
+    settings::{self, LogArgs, SettingsArgs as _},
+};
 
 use super::error::CliError;
 use crate::run;
-
-/// What begins the names of our environment variables.
-pub const ENV_PREFIX: &str = "SVIDECAR_AGENT";
 
 /// Callers that are attested at the same time; more wait.
 const MAX_ATTESTATIONS: usize = 32;
@@ -65,12 +65,8 @@ pub struct SettingsArgs {
     /// The operator's Unix socket
     #[arg(long, value_name = "PATH")]
     admin_socket_path: Option<String>,
-    /// error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// text or json
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// `run …`
@@ -84,40 +80,18 @@ pub struct RunArgs {
     command: Vec<OsString>,
 }
 
-/// `config …`
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Prints every setting with its value and where it comes from
-    Show {
-        #[command(flatten)]
-        settings: Box<SettingsArgs>,
-        /// Also the settings that nobody set
-        #[arg(long)]
-        effective: bool,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
-    /// Prints the JSON Schema of the file, for editors
-    Schema,
-}
+impl settings::SettingsArgs for SettingsArgs {
+    type Settings = AgentSettings;
 
-impl SettingsArgs {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn load(&self) -> Result<Loaded<AgentSettings>, CliError> {
-        let mut loader = Loader::new(ENV_PREFIX).env(process_environment()).flags(self.flags());
-        if let Some(file) = &self.config {
-            loader = loader.file(file);
-        }
-        Ok(loader.load()?)
+    const PREFIX: &'static str = "SVIDECAR_AGENT";
+
+    fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
-    /// `null` is a flag that was not given.
-    fn flags(&self) -> Vec<(String, Value)> {
+    fn flags(&self) -> Vec<(&'static str, Value)> {
         let switch = |on: bool| if on { Value::Bool(true) } else { Value::Null };
-        let flags: [(&str, Value); 15] = [
+        let mut flags = vec![
             ("data_dir", self.data_dir.clone().into()),
             ("server_address", self.server_address.clone().into()),
             ("server_port", self.server_port.into()),
@@ -131,10 +105,9 @@ impl SettingsArgs {
             ("allow_unauthenticated_verifiers", switch(self.allow_unauthenticated_verifiers)),
             ("socket_path", self.socket_path.clone().into()),
             ("admin_socket_path", self.admin_socket_path.clone().into()),
-            ("log.level", self.log_level.clone().into()),
-            ("log.format", self.log_format.clone().into()),
         ];
-        flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        flags.extend(self.log.flags());
+        flags
     }
 }
 
@@ -175,27 +148,6 @@ pub fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliErr
     run::validate(&loaded.value)?;
     let name = loaded.file().map_or_else(|| "The configuration".into(), |file| file.display().to_string());
     Ok(console.line(format!("{name} is valid."))?)
-}
-
-/// `config …`
-///
-/// # Errors
-/// When the settings are not right.
-pub fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliError> {
-    match command {
-        ConfigCommand::Show { settings, effective, output } => {
-            let mut settings = settings.load()?.effective();
-            if !effective {
-                settings.retain(|setting| setting.origin != Origin::Default);
-            }
-            match output.output {
-                Format::Pretty => show::write_text(&settings, &mut console.out())?,
-                Format::Json => show::write_json(&settings, &mut console.out())?,
-            }
-        }
-        ConfigCommand::Schema => show::write_schema::<AgentSettings>(&mut console.out())?,
-    }
-    Ok(())
 }
 
 /// Which running agent a command is about, by its admin socket.

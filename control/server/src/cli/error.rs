@@ -3,8 +3,8 @@
 use std::{io, path::PathBuf};
 
 use svidecar_api::transport::ConnectError;
-use svidecar_config::{diagnostic::Diagnostics, log::LogError};
-use svidecar_process::command::Failure;
+use svidecar_config::diagnostic::Diagnostics;
+use svidecar_process::{command::Failure, log::LogError};
 use tonic::{Code, Status};
 
 use crate::error::ServerError;

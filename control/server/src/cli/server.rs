@@ -1,41 +1,17 @@
-//! The commands about the settings: `run`, `validate`, `config show`, `config schema`.
+//! The commands about the settings: `run`, `validate`, `config`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::Value;
-use svidecar_config::{
-    load::{Loaded, Loader, Origin, process_environment},
-    log,
-    server::ServerSettings,
-    show,
+use svidecar_config::server::ServerSettings;
+use svidecar_process::{
+    Console, log,
+    settings::{self, LogArgs, SettingsArgs as _},
 };
-use svidecar_process::console::{Format, OutputArgs};
 
-use super::{CliError, Console};
+use super::error::CliError;
 use crate::run;
-
-/// What variables of the environment begin with.
-const PREFIX: &str = "SVIDECAR_SERVER";
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ConfigCommand {
-    /// Prints every setting with its value and where it comes from
-    Show(ShowArgs),
-    /// Prints the JSON Schema of the configuration file, for editors
-    Schema,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct ShowArgs {
-    #[command(flatten)]
-    settings: SettingsArgs,
-    /// Also the settings that nobody set
-    #[arg(long)]
-    effective: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
 
 /// Where settings come from: flags win over variables (`SVIDECAR_SERVER_LOG__LEVEL`), and those over the file.
 #[derive(Args, Debug, Default)]
@@ -58,50 +34,38 @@ pub(super) struct SettingsArgs {
     /// Unix socket for administration
     #[arg(long, value_name = "PATH")]
     socket_path: Option<String>,
-    /// Least important level that is logged
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// How logs are written: text or json
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl settings::SettingsArgs for SettingsArgs {
+    type Settings = ServerSettings;
+
+    const PREFIX: &'static str = "SVIDECAR_SERVER";
+
+    fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    fn flags(&self) -> Vec<(&'static str, Value)> {
+        let mut flags = vec![
+            ("trust_domain", self.trust_domain.clone().into()),
+            ("data_dir", self.data_dir.clone().into()),
+            ("bind_address", self.bind_address.clone().into()),
+            ("bind_port", self.server_port.into()),
+            ("socket_path", self.socket_path.clone().into()),
+        ];
+        flags.extend(self.log.flags());
+        flags
+    }
 }
 
 impl SettingsArgs {
-    fn loader(&self) -> Loader<ServerSettings> {
-        let loader = Loader::new(PREFIX).env(process_environment()).flags(self.flags());
-        match &self.config {
-            Some(file) => loader.file(file),
-            None => loader,
-        }
-    }
-
-    fn load(&self) -> Result<Loaded<ServerSettings>, CliError> {
-        Ok(self.loader().load()?)
-    }
-
-    /// As [`Self::load`], with what only the running parts know checked as well.
+    /// Reads the settings, with what only the running parts know checked as well.
     fn load_checked(&self) -> Result<ServerSettings, CliError> {
         let loaded = self.load()?;
         loaded.check(run::check)?;
         Ok(loaded.value)
-    }
-
-    fn flags(&self) -> Vec<(String, Value)> {
-        let given = |value: &Option<String>| value.clone().map_or(Value::Null, Value::String);
-        // SPIRE's levels are in capitals.
-        let lower =
-            |value: &Option<String>| value.as_ref().map_or(Value::Null, |value| value.to_lowercase().into());
-        [
-            ("trust_domain", given(&self.trust_domain)),
-            ("data_dir", given(&self.data_dir)),
-            ("bind_address", given(&self.bind_address)),
-            ("bind_port", self.server_port.map_or(Value::Null, Value::from)),
-            ("socket_path", given(&self.socket_path)),
-            ("log.level", lower(&self.log_level)),
-            ("log.format", lower(&self.log_format)),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .to_vec()
     }
 }
 
@@ -117,40 +81,25 @@ pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
 /// Does what `run` does before it starts anything.
 pub(super) fn validate(args: &SettingsArgs, console: &mut Console) -> Result<(), CliError> {
     args.load_checked()?;
-    Ok(writeln!(console.out(), "The configuration of svidecar-server is valid.")?)
-}
-
-pub(super) fn config(command: &ConfigCommand, console: &mut Console) -> Result<(), CliError> {
-    match command {
-        ConfigCommand::Schema => Ok(show::write_schema::<ServerSettings>(&mut console.out())?),
-        ConfigCommand::Show(args) => {
-            let mut settings = args.settings.load()?.effective();
-            if !args.effective {
-                settings.retain(|setting| setting.origin != Origin::Default);
-            }
-            match args.output.output {
-                Format::Pretty => show::write_text(&settings, &mut console.out())?,
-                Format::Json => show::write_json(&settings, &mut console.out())?,
-            }
-            Ok(())
-        }
-    }
+    Ok(console.line("The configuration of svidecar-server is valid.")?)
 }
 
 #[cfg(test)]
 mod tests {
+    use svidecar_config::load::Origin;
+
     use super::*;
 
     #[test]
     fn flags_are_settings_under_their_keys() {
         let args = SettingsArgs {
             server_port: Some(9999),
-            log_level: Some("DEBUG".to_owned()),
+            log: LogArgs { log_level: Some("DEBUG".to_owned()), ..LogArgs::default() },
             trust_domain: Some("demo.org".to_owned()),
             data_dir: Some("/var/lib/x".to_owned()),
             ..SettingsArgs::default()
         };
-        let loaded = Loader::<ServerSettings>::new(PREFIX).flags(args.flags()).load().unwrap();
+        let loaded = args.load().unwrap();
         assert_eq!(loaded.value.bind_port, 9999);
         assert_eq!(loaded.value.log.level.as_str(), "debug");
         assert_eq!(loaded.origin("trust_domain"), Origin::CommandLine);

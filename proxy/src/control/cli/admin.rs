@@ -8,11 +8,14 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use svidecar_config::{HumanDuration, address::ListenAddress};
-use svidecar_process::console::{Colour, Format, OutputArgs};
+use svidecar_process::{
+    console::{Colour, Console, Format, OutputArgs},
+    settings::SettingsArgs as _,
+};
 use tokio::time::Instant;
 
 use self::client::AdminClient;
-use super::{CliError, Console, settings::SettingsArgs};
+use super::{error::CliError, settings::SettingsArgs};
 
 /// How often a proxy that is not ready is asked again.
 const POLL: Duration = Duration::from_millis(100);

@@ -1,19 +1,17 @@
 //! The commands about policies: `policy test` and `policy explain`.
 
 mod explain;
+mod source;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use svidecar_config::{load::read_text, proxy::InboundSettings};
-use svidecar_policy::{Policy, Protocol, TestOutcome};
-use svidecar_process::console::{Colour, Format, OutputArgs};
+use svidecar_policy::TestOutcome;
+use svidecar_process::console::{Colour, Console, Format, OutputArgs};
 
-use super::{CliError, Console, settings::SettingsArgs};
+use self::source::{inbound, protocol, read};
+use super::{error::CliError, settings::SettingsArgs};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -94,27 +92,6 @@ fn print(outcome: &FileOutcome, console: &mut Console) -> Result<(), CliError> {
     }
     let failed = outcome.tests.iter().filter(|test| !test.passed).count();
     Ok(console.line(format!("{file}: {} passed, {failed} failed", outcome.tests.len() - failed))?)
-}
-
-const fn protocol(tcp: bool) -> Protocol {
-    if tcp { Protocol::Tcp } else { Protocol::Http }
-}
-
-/// The inbound listeners of the settings; an error when there are none.
-fn inbound(settings: &SettingsArgs) -> Result<Vec<InboundSettings>, CliError> {
-    let loaded = settings.load()?;
-    match loaded.file() {
-        None => Err(CliError::WhichPolicy(
-            "name a policy file, or the proxy's settings with --config FILE".into(),
-        )),
-        Some(file) if loaded.value.inbound.is_empty() => Err(CliError::NoPolicy(file.to_owned())),
-        Some(_) => Ok(loaded.value.inbound),
-    }
-}
-
-/// Reads a policy without demanding that its tests pass.
-fn read(file: &Path, protocol: Protocol) -> Result<Policy, CliError> {
-    Ok(Policy::parse_untested(&read_text(file)?, file, protocol)?)
 }
 
 #[cfg(test)]

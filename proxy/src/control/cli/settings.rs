@@ -1,25 +1,24 @@
-//! The commands about the settings: `run`, `check`, `config show`, `config schema`.
+//! The commands about the settings: `run`, `check`, `config`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
-use svidecar_config::{
-    load::{Loaded, Origin},
-    proxy::ProxySettings,
-    show,
-};
+use svidecar_config::proxy::ProxySettings;
 use svidecar_process::{
     command::Failure as _,
-    console::{Format, OutputArgs},
+    console::{Console, Format, OutputArgs},
+    settings::{self, LogArgs, SettingsArgs as _},
 };
 
-use super::{CliError, Console};
-use crate::{
-    control::run::ProxyOptions,
-    plan::{Inbound, Plan, tls::TlsSource},
-};
+use super::error::CliError;
+use crate::plan::{Inbound, Plan, tls::TlsSource};
 
 /// Where settings come from: flags win over variables (`SVIDECAR_PROXY_LOG__LEVEL`), and those over the file.
 #[derive(Args, Debug, Default)]
@@ -39,21 +38,17 @@ pub(super) struct SettingsArgs {
     /// Where health, metrics and status are served, or off
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
-    /// Least important level that is logged
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// How logs are written: text or json
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    settings: SettingsArgs,
+    pub(super) settings: SettingsArgs,
     /// The app: started when the proxy is ready, told to stop when the proxy is, and its exit code is ours
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -64,52 +59,31 @@ pub(super) struct CheckArgs {
     output: OutputArgs,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum ConfigCommand {
-    /// Prints the settings with their values and where each comes from
-    Show(ShowArgs),
-    /// Prints the JSON Schema of the configuration file, for editors
-    Schema,
-}
+impl settings::SettingsArgs for SettingsArgs {
+    type Settings = ProxySettings;
 
-#[derive(Args, Debug)]
-pub(super) struct ShowArgs {
-    #[command(flatten)]
-    settings: SettingsArgs,
-    /// Also the settings that nobody set
-    #[arg(long)]
-    effective: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
+    const PREFIX: &'static str = "SVIDECAR_PROXY";
 
-impl SettingsArgs {
-    /// The options of a proxy with these settings.
-    fn options(&self) -> ProxyOptions {
-        let given = |value: &Option<String>| value.clone().map_or(Value::Null, Value::String);
-        let overrides = [
-            ("workload_api", given(&self.workload_api)),
-            ("trust_domain", given(&self.trust_domain)),
-            ("workers", given(&self.workers)),
-            ("admin.listen", given(&self.admin_listen)),
-            ("log.level", given(&self.log_level)),
-            ("log.format", given(&self.log_format)),
+    fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    fn flags(&self) -> Vec<(&'static str, Value)> {
+        let mut flags = vec![
+            ("workload_api", self.workload_api.clone().into()),
+            ("trust_domain", self.trust_domain.clone().into()),
+            ("workers", self.workers.clone().into()),
+            ("admin.listen", self.admin_listen.clone().into()),
         ];
-        let overrides = overrides.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        ProxyOptions { config: self.config.clone(), overrides, child: None }
-    }
-
-    /// Reads the settings as `run` does.
-    pub(super) fn load(&self) -> Result<Loaded<ProxySettings>, CliError> {
-        Ok(self.options().loader().load()?)
+        flags.extend(self.log.flags());
+        flags
     }
 }
 
-impl From<RunArgs> for ProxyOptions {
-    fn from(args: RunArgs) -> Self {
-        let child = Some(args.command).filter(|command| !command.is_empty());
-        Self { child, ..args.settings.options() }
-    }
+/// Runs the proxy, and the command beside it.
+pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let command = Some(args.command).filter(|command| !command.is_empty());
+    Ok(crate::control::run::run(args.settings.loader(), command)?)
 }
 
 /// One policy of a valid configuration.
@@ -122,7 +96,7 @@ struct CheckedPolicy {
 
 /// Compiles everything that `run` compiles.
 pub(super) fn check(args: &CheckArgs, console: &mut Console) -> Result<ExitCode, CliError> {
-    let checked = args.settings.load().and_then(|loaded| compile(loaded.value));
+    let checked = args.settings.load().map_err(CliError::from).and_then(|loaded| compile(loaded.value));
     match (args.output.output, checked) {
         (Format::Pretty, checked) => {
             for CheckedPolicy { file, rules, tests } in checked? {
@@ -153,21 +127,4 @@ fn compile(settings: ProxySettings) -> Result<Vec<CheckedPolicy>, CliError> {
         tests: inbound.policy.run_tests().len(),
     };
     Ok(plan.inbound.iter().map(checked).collect())
-}
-
-pub(super) fn config(command: &ConfigCommand, console: &mut Console) -> Result<ExitCode, CliError> {
-    match command {
-        ConfigCommand::Schema => show::write_schema::<ProxySettings>(&mut console.out())?,
-        ConfigCommand::Show(args) => {
-            let mut settings = args.settings.load()?.effective();
-            if !args.effective {
-                settings.retain(|setting| setting.origin != Origin::Default);
-            }
-            match args.output.output {
-                Format::Pretty => show::write_text(&settings, &mut console.out())?,
-                Format::Json => show::write_json(&settings, &mut console.out())?,
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use svidecar_process::{
     args,
     command::Failure as _,
+    settings::SettingsArgs as _,
     testing::{captured, closed},
 };
 
@@ -42,12 +43,11 @@ fn the_definition_is_sound() {
 fn what_comes_after_two_dashes_is_the_apps() {
     let cli = parse("svidecar run -config p.yaml --log-level debug -- ./app -spiffeID --help").unwrap();
     let Command::Run(args) = cli.command else { panic!("not run") };
-    let options = ProxyOptions::from(args);
-    assert_eq!(options.config, Some("p.yaml".into()));
-    assert_eq!(options.child.unwrap(), ["./app", "-spiffeID", "--help"]);
-    assert!(options.overrides.contains(&("log.level".into(), "debug".into())));
+    assert_eq!(args.settings.config, Some("p.yaml".into()));
+    assert_eq!(args.command, ["./app", "-spiffeID", "--help"]);
+    assert!(args.settings.flags().contains(&("log.level", "debug".into())));
     let Command::Run(args) = parse("svidecar run").unwrap().command else { panic!("not run") };
-    assert!(ProxyOptions::from(args).child.is_none());
+    assert!(args.command.is_empty());
 }
 
 #[test]

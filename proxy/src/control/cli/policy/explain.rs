@@ -9,10 +9,10 @@ use svidecar_code::Code;
 use svidecar_config::proxy::InboundSettings;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Explanation, Mode, Policy, Protocol, Request, Verdict, normalize::normalize_path};
-use svidecar_process::console::{Colour, Format, OutputArgs};
+use svidecar_process::console::{Colour, Console, Format, OutputArgs};
 
-use super::{inbound, protocol, read};
-use crate::control::cli::{CliError, Console, settings::SettingsArgs};
+use super::source::{inbound, protocol, read};
+use crate::control::cli::{error::CliError, settings::SettingsArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ being explained.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(in crate::control::cli) struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// The peer's SPIFFE ID, or `none` for a peer without one
     #[arg(long, value_name = "ID")]
     peer: String,
