@@ -19,6 +19,7 @@ use svidecar_config::{
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
+use svidecar_process::{Termination, WrapperError};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -58,6 +59,18 @@ pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
     }
     let token = TokenSource::of(settings).read()?.ok_or(AgentError::NoJoinToken)?;
     Source::choose(settings, &token)?.check(&settings.trust_domain)
+}
+
+/// Runs until SIGTERM or SIGINT, or until the agent cannot go on.
+///
+/// # Errors
+/// As [`run`].
+pub async fn until_stopped(settings: AgentSettings) -> Result<(), AgentError> {
+    let mut termination = Termination::new().map_err(|source| WrapperError::Signals { source })?;
+    let stop = async {
+        termination.next().await;
+    };
+    run(settings, || (), stop).await
 }
 
 /// Runs until `stop` resolves, or until the agent cannot go on. `serving` is called once the sockets are there.
@@ -289,20 +302,5 @@ fn key_type(configured: ConfiguredKeyType) -> KeyType {
         ConfiguredKeyType::EcP384 => KeyType::EcP384,
         ConfiguredKeyType::Rsa2048 => KeyType::Rsa2048,
         ConfiguredKeyType::Rsa4096 => KeyType::Rsa4096,
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be received; stop the agent by SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

@@ -17,4 +17,4 @@ pub mod testing;
 pub use child::Child;
 pub use console::Console;
 pub use error::WrapperError;
-pub use signals::{Received, Signals, is_termination};
+pub use signals::{Received, Signals, Termination, is_termination};

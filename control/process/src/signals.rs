@@ -2,6 +2,8 @@
 
 mod keyboard;
 
+use std::io;
+
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
@@ -65,6 +67,30 @@ impl Signals {
     }
 }
 
+/// Those that ask a process without a command to end. All others do what the system has them do.
+pub struct Termination {
+    terminate: Stream,
+    interrupt: Stream,
+}
+
+impl Termination {
+    /// Listens from now on: neither ends the process by itself any more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one. Cancel safe.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::SIGTERM,
+            _ = self.interrupt.recv() => Signal::SIGINT,
+        }
+    }
+}
+
 /// Whether a signal asks a process to end.
 #[must_use]
 pub const fn is_termination(signal: Signal) -> bool {
@@ -83,6 +109,15 @@ mod tests {
     use super::*;
 
     const IN_TERMINAL: &str = "SVIDECAR_TEST_IN_TERMINAL";
+
+    #[tokio::test]
+    async fn a_process_is_asked_to_end_more_than_once() {
+        let mut termination = Termination::new().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::this(), Signal::SIGTERM).unwrap();
+        assert_eq!(termination.next().await, Signal::SIGTERM);
+        nix::sys::signal::kill(nix::unistd::Pid::this(), Signal::SIGTERM).unwrap();
+        assert_eq!(termination.next().await, Signal::SIGTERM);
+    }
 
     /// The test runs itself once more in a terminal, where it gets the same signal from a key and from a process.
     #[tokio::test]

@@ -9,12 +9,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use svidecar_api::transport::{http, uds};
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinHandle,
-    time,
-};
+use svidecar_process::Termination;
+use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
     pb::health_server::HealthServer,
@@ -88,8 +84,7 @@ pub fn validate(settings: &ServerSettings) -> Result<(), ServerError> {
 /// # Errors
 /// [`ServerError`] when it cannot start, or has to stop.
 pub async fn run(settings: ServerSettings) -> Result<(), ServerError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    let mut termination = Termination::new().map_err(ServerError::Signals)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     // A second recorder in one process would only lose numbers, never break the server.
@@ -101,14 +96,12 @@ pub async fn run(settings: ServerSettings) -> Result<(), ServerError> {
     let mut ended = std::pin::pin!(server.wait());
     tokio::select! {
         ended = &mut ended => return ended,
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT; once more to stop at once"),
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM; once more to stop at once"),
+        signal = termination.next() => tracing::info!("stopping on {signal}; once more to stop at once"),
     }
     shutdown.cancel();
     tokio::select! {
         ended = &mut ended => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        _ = termination.next() => Ok(()),
     }
 }
 

@@ -126,7 +126,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         .build()?;
     let outcome = runtime.block_on(async {
         if args.command.is_empty() {
-            run::run(settings, || (), run::stop_signal()).await.map(|()| 0)
+            run::until_stopped(settings).await.map(|()| 0)
         } else {
             run::wrapper::run(settings, &args.command).await
         }
