@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod child;
+pub mod clock;
 pub mod command;
 pub mod console;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod signals;
 pub mod testing;
 
 pub use child::Child;
+pub use clock::Clock;
 pub use console::Console;
 pub use error::WrapperError;
 pub use signals::{Received, Signals, Termination, is_termination};

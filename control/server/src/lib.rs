@@ -6,7 +6,6 @@ pub mod attest;
 mod bundles;
 pub mod ca;
 pub mod cli;
-pub mod clock;
 pub mod entries;
 pub mod error;
 mod health;

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use svidecar_api::transport::{http, uds};
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use svidecar_process::Termination;
+use svidecar_process::{Clock, Termination};
 use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
@@ -19,7 +19,6 @@ use tonic_health::{
 
 use crate::{
     ca::{self, CaManager},
-    clock::Clock,
     entries::AuthorizedEntries,
     error::ServerError,
     health,

@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
+use svidecar_process::Clock;
 
-use crate::{ca::CaManager, clock::Clock, entries::AuthorizedEntries, limits::Limits, store::Store};
+use crate::{ca::CaManager, entries::AuthorizedEntries, limits::Limits, store::Store};
 
 /// What every part that answers calls shares.
 pub struct State {

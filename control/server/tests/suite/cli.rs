@@ -13,7 +13,8 @@ use std::{
 use serde_json::Value;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
-use svidecar_server::{clock::Clock, run::Server};
+use svidecar_process::Clock;
+use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

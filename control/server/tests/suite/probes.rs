@@ -3,8 +3,8 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
+use svidecar_process::Clock;
 use svidecar_server::{
-    clock::Clock,
     error::ServerError,
     run::{self, Server},
 };

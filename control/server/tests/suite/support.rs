@@ -37,7 +37,8 @@ use svidecar_authority::{
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_server::{clock::Clock, run::Server};
+use svidecar_process::Clock;
+use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
