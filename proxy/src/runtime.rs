@@ -12,6 +12,5 @@ pub mod listeners;
 pub mod peer;
 pub mod shared;
 pub mod sockets;
-pub mod throttle;
 pub mod worker;
 pub mod workers;

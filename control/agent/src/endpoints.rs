@@ -6,7 +6,6 @@ pub mod admin;
 pub mod callers;
 mod connection;
 pub mod http;
-mod quiet;
 mod stream;
 pub mod workload_api;
 

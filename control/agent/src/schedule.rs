@@ -1,7 +1,7 @@
-//! When to renew and when to try again: pure arithmetic over given times.
+//! When to renew: pure arithmetic over given times.
 //!
-//! Owns the two rules that keep a fleet from acting in step: renewal at half life with a jitter that
-//! belongs to the SVID, and retries that back off. It must never read a clock.
+//! Owns the rule that keeps a fleet from acting in step: renewal at half life with a jitter that belongs to the SVID. It
+//! must never read a clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,40 +28,6 @@ fn fraction(seed: &[u8]) -> f64 {
     let digest = Sha256::digest(seed);
     let head = digest.iter().take(4).fold(0_u32, |value, byte| (value << 8) | u32::from(*byte));
     f64::from(head) / f64::from(u32::MAX)
-}
-
-/// Growing waits between tries.
-#[derive(Debug, Clone)]
-pub struct Backoff {
-    first: Duration,
-    longest: Duration,
-    tries: u32,
-}
-
-impl Backoff {
-    /// Waits that begin at `first` and double up to `longest`.
-    #[must_use]
-    pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, tries: 0 }
-    }
-
-    /// The next wait. `random`, from 0 to 1, takes away up to half of it.
-    pub fn next_wait(&mut self, random: f64) -> Duration {
-        let whole = self.first.saturating_mul(1 << self.tries.min(16)).min(self.longest);
-        self.tries = self.tries.saturating_add(1);
-        whole.mul_f64(1.0 - 0.5 * random.clamp(0.0, 1.0))
-    }
-
-    /// How many waits there were since the last success.
-    #[must_use]
-    pub fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// Starts over after a success.
-    pub fn reset(&mut self) {
-        self.tries = 0;
-    }
 }
 
 #[cfg(test)]
@@ -96,16 +62,5 @@ mod tests {
     fn an_expired_or_tiny_lifetime_still_waits() {
         let now = SystemTime::UNIX_EPOCH + HOUR;
         assert_eq!(renew_at(now, now - HOUR, b"x"), now + MIN_RENEWAL_WAIT);
-    }
-
-    #[test]
-    fn waits_double_up_to_the_longest() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-        let waits: Vec<_> = (0..4).map(|_| backoff.next_wait(0.0).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 5]);
-        assert_eq!(backoff.next_wait(1.0), Duration::from_millis(2500));
-        assert_eq!(backoff.tries(), 5);
-        backoff.reset();
-        assert_eq!(backoff.next_wait(0.0), Duration::from_secs(1));
     }
 }

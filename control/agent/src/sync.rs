@@ -10,6 +10,7 @@ mod follow;
 use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::bundle::Bundle;
+use svidecar_process::Backoff;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,6 @@ use crate::{
     error::AgentError,
     join::{Rejoin, Rejoined},
     manager::{Fatal, Lookups, Manager},
-    schedule::Backoff,
     status::SyncMode,
 };
 

@@ -1,9 +1,10 @@
-//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, signals, and
-//! the command after `--` that it may run.
+//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, a clock, signals,
+//! and the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
 pub mod args;
+pub mod backoff;
 pub mod child;
 pub mod clock;
 pub mod command;
@@ -14,9 +15,12 @@ pub mod settings;
 pub mod signals;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod throttle;
 
+pub use backoff::Backoff;
 pub use child::Child;
 pub use clock::Clock;
 pub use console::Console;
 pub use error::WrapperError;
 pub use signals::{Received, Signals, Termination, is_termination};
+pub use throttle::Throttle;

@@ -4,7 +4,6 @@
 //! runs, and tells its user what happened, [`Event`] by event; what to log, to count and to do is the user's. It knows
 //! none of them: no proxy, no server, no agent.
 
-mod backoff;
 mod client;
 mod expiry;
 mod identity;

@@ -8,11 +8,11 @@ use svidecar_api::{
     workload::{X509BundlesResponse, X509svidResponse},
 };
 use svidecar_authority::bundle::BundleSet;
+use svidecar_process::Backoff;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    backoff::Backoff,
     client::{Client, ClientError},
     identity::IdentityState,
     material::{self, MaterialError},
@@ -20,6 +20,10 @@ use crate::{
 
 /// What agents, SPIRE's too, begin an answer with when they cannot find out which process asks.
 const NOT_ATTESTED: &str = "could not resolve caller information";
+
+/// Waits between tries that get no answer.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What was heard of the agent.
 pub(crate) enum Heard {
@@ -43,7 +47,7 @@ pub(crate) struct Ended {
 
 /// Keeps the streams open for as long as somebody listens.
 pub(crate) async fn keep_open(endpoint: &Endpoint, heard: mpsc::Sender<Heard>) {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
         let mut session = Session { endpoint, heard: &heard, delivered: false };
         let Ok(ended) = session.run().await else { return };
@@ -58,7 +62,7 @@ pub(crate) async fn keep_open(endpoint: &Endpoint, heard: mpsc::Sender<Heard>) {
             // A stream that worked and ended is opened again at once (I8).
             backoff.reset();
         }
-        let wait = if delivered { Duration::ZERO } else { backoff.wait(rand::random()) };
+        let wait = if delivered { Duration::ZERO } else { backoff.next_wait(rand::random()) };
         tokio::time::sleep(wait).await;
     }
 }

@@ -4,6 +4,7 @@
 use std::{rc::Rc, time::Instant};
 
 use http::StatusCode;
+use svidecar_process::throttle::Leave;
 use tracing::{field::display, info, warn};
 
 use super::{
@@ -22,7 +23,6 @@ use crate::{
         connections::{Ending, Fate, LOSER_GRACE, Over},
         drain::Direction,
         life::Life,
-        throttle::Leave,
     },
     upstream::facts::ConnectionFacts,
 };

@@ -3,21 +3,24 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rustls_pki_types::UnixTime;
 use svidecar_id::SpiffeId;
+use svidecar_process::Throttle;
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::{
     plan::{snapshot::Current, status::ReloadStatus},
     record::Telemetry,
-    runtime::{
-        drain::{Direction, Drain},
-        throttle::Throttle,
-    },
+    runtime::drain::{Direction, Drain},
 };
+
+/// Lines about misfortunes that peers can provoke, in each of these windows of time.
+const LINES: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// Pairs of listener and ID that were announced; past this number the rest is logged at debug only.
 const MAX_ANNOUNCED: usize = 4096;
@@ -49,7 +52,7 @@ impl Shared {
             drain: Drain::new(),
             telemetry,
             reload,
-            throttle: Throttle::default(),
+            throttle: Throttle::new(LINES, WINDOW),
             announced: Mutex::default(),
         })
     }

@@ -10,6 +10,7 @@ use rustls_pki_types::UnixTime;
 use svidecar_code::Code;
 use svidecar_config::address::Address;
 use svidecar_id::SpiffeId;
+use svidecar_process::throttle::Leave;
 use tokio::{
     net::{TcpStream, UnixStream},
     time::Instant,
@@ -28,7 +29,6 @@ use crate::{
         handshake::{self, HandshakeFailure, Remedy},
         peer::Peer,
         shared::Shared,
-        throttle::Leave,
     },
 };
 

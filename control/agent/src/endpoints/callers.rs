@@ -11,11 +11,12 @@ use std::{
 use http::Extensions;
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
+use svidecar_process::Throttle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{CallerInfo, quiet::OncePer, stream::End};
+use super::{CallerInfo, stream::End};
 use crate::{
     attest::{Attestation, Caller, WorkloadAttestor},
     entry::Entry,
@@ -42,7 +43,7 @@ pub struct Callers {
     status: watch::Receiver<AgentStatus>,
     attestor: WorkloadAttestor,
     /// Which refusals the log has just told.
-    told: OncePer<(SelectorSet, &'static str)>,
+    told: Arc<Throttle<(SelectorSet, &'static str)>>,
     shutdown: CancellationToken,
 }
 
@@ -53,7 +54,7 @@ pub struct Known {
     /// What attestation found.
     pub found: Attestation,
     caller: Arc<Caller>,
-    told: OncePer<(SelectorSet, &'static str)>,
+    told: Arc<Throttle<(SelectorSet, &'static str)>>,
 }
 
 impl Callers {
@@ -65,7 +66,7 @@ impl Callers {
         attestor: WorkloadAttestor,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { manager, status, attestor, told: OncePer::new(SAY_AGAIN), shutdown }
+        Self { manager, status, attestor, told: Arc::new(Throttle::new(1, SAY_AGAIN)), shutdown }
     }
 
     /// Finds out who calls, by what the connection left in the request's `extensions`.
@@ -118,7 +119,7 @@ impl Known {
             return status;
         }
         metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
-        if !self.told.allows((self.found.selectors.clone(), method), Instant::now()) {
+        if self.told.leave_for((self.found.selectors.clone(), method), Instant::now()).is_none() {
             return Status::permission_denied(NO_IDENTITY);
         }
         let explanation = self.manager.explain(&self.found.selectors);

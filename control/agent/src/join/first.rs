@@ -9,6 +9,7 @@ use std::{
 
 use svidecar_authority::key::{KeyType, PrivateKey};
 use svidecar_config::agent::AgentSettings;
+use svidecar_process::Backoff;
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     error::AgentError,
-    schedule::Backoff,
     server::Address,
     state::{AgentState, Joined, Store},
     status::Status,

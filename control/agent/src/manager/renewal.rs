@@ -12,12 +12,12 @@ use svidecar_authority::{
     csr,
     key::{KeyType, PrivateKey},
 };
+use svidecar_process::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fatal, Manager, sleep_until};
 use crate::{
     error::AgentError,
-    schedule::Backoff,
     server::{self, Trust},
     svid::HeldSvid,
 };

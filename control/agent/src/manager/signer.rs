@@ -18,10 +18,11 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
 };
 use svidecar_code::Code;
+use svidecar_process::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
-use crate::{entry::Entry, error::AgentError, schedule::Backoff, svid::HeldSvid};
+use crate::{entry::Entry, error::AgentError, svid::HeldSvid};
 
 /// SVIDs per request; SPIRE's server takes up to 500.
 const BATCH: usize = 100;
