@@ -12,14 +12,13 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use svidecar_api::transport::http::serve_small;
 use svidecar_authority::{key::KeyType, x509::verify_peer};
 use svidecar_config::{
     address::ListenAddress,
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Termination, WrapperError};
+use svidecar_process::{Termination, WrapperError, http::serve_pages};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -175,7 +174,7 @@ impl Sockets {
             let probes =
                 Probes { status: status.subscribe(), manager: manager.subscribe(), metrics: recorder() };
             let answer = move |path: String| std::future::ready(probes.answer(&path));
-            tasks.spawn(serve_small(listener, answer, shutdown.clone()));
+            tasks.spawn(serve_pages(listener, answer, shutdown.clone()));
         }
         Ok(Self { status, manager, health })
     }

@@ -1,5 +1,5 @@
-//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, a clock, signals,
-//! and the command after `--` that it may run.
+//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, a clock, pages
+//! for probes, signals, and the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod command;
 pub mod console;
 pub mod error;
+pub mod http;
 pub mod log;
 pub mod settings;
 pub mod signals;

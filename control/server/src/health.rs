@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
-use svidecar_api::transport::http::Reply;
 use svidecar_authority::time::rfc3339;
+use svidecar_process::http::Reply;
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -65,10 +65,7 @@ pub async fn answer(state: Arc<State>, metrics: Option<PrometheusHandle>, path: 
         "/metrics" => match metrics {
             Some(metrics) => {
                 telemetry::measure(&state);
-                Reply {
-                    content_type: "text/plain; version=0.0.4",
-                    ..Reply::text(StatusCode::OK, metrics.render())
-                }
+                Reply::of_type("text/plain; version=0.0.4", metrics.render())
             }
             None => Reply::not_found(),
         },

@@ -6,10 +6,10 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use svidecar_api::transport::{http, uds};
+use svidecar_api::transport::uds;
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use svidecar_process::{Clock, Termination};
+use svidecar_process::{Clock, Termination, http};
 use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
@@ -155,7 +155,7 @@ impl Server {
         if let Some(listener) = health_listener {
             let state = Arc::clone(&state);
             let answer = move |path| health::answer(Arc::clone(&state), metrics.clone(), path);
-            tasks.spawn(http::serve_small(listener, answer, shutdown.clone()));
+            tasks.spawn(http::serve_pages(listener, answer, shutdown.clone()));
         }
         let serving = tasks.spawn(services.serve(Endpoints { tcp, local }, shutdown.clone()));
 

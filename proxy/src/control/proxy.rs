@@ -95,12 +95,7 @@ impl Proxy {
         let admin = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         match admin_socket {
             Some(socket) => {
-                let admin = Admin {
-                    shared: Arc::clone(&shared),
-                    workers: Arc::clone(&workers),
-                    endpoint,
-                    tasks: tasks.clone(),
-                };
+                let admin = Admin { shared: Arc::clone(&shared), workers: Arc::clone(&workers), endpoint };
                 tasks.spawn(admin.run(socket, stop.clone()));
             }
             None => info!("The admin listener is off"),

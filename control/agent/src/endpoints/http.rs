@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
-use svidecar_api::transport::http::Reply;
+use svidecar_process::http::Reply;
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -29,11 +29,7 @@ impl Probes {
             "/ready" => self.ready(),
             "/metrics" => {
                 self.gauges();
-                Reply {
-                    status: StatusCode::OK,
-                    content_type: "text/plain; version=0.0.4; charset=utf-8",
-                    body: self.metrics.render().into(),
-                }
+                Reply::of_type("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
             _ => Reply::not_found(),
         }

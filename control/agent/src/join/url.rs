@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{StatusCode, Uri};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use svidecar_authority::{bundle::Bundle, pem::MAX_PEM_BYTES, tls::provider};
 use svidecar_config::agent::BundleFormat;
 use svidecar_id::TrustDomain;
+use svidecar_process::http::{Get, GetError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -30,39 +30,32 @@ pub async fn fetch(
 ) -> Result<Bundle, AgentError> {
     let failed = |reason: String| AgentError::Bootstrap { from: url.to_owned(), reason };
     let roots = system_roots().map_err(|error| failed(error.to_string()))?;
-    let bytes = match tokio::time::timeout(TIMEOUT, get(url, roots)).await {
-        Ok(bytes) => bytes.map_err(|error| failed(error.to_string()))?,
-        Err(_) => return Err(failed(format!("no answer within {} s", TIMEOUT.as_secs()))),
-    };
+    let bytes = get(url, roots).await.map_err(|error| failed(error.to_string()))?;
     document::parse(&bytes, format, trust_domain).map_err(failed)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get(url: &str, roots: RootCertStore) -> Result<Vec<u8>, BoxError> {
+async fn get(url: &str, roots: RootCertStore) -> Result<Bytes, BoxError> {
     let uri: Uri = url.parse()?;
     let host = match (uri.scheme_str(), uri.host()) {
         (Some("https"), Some(host)) => host.trim_matches(['[', ']']).to_owned(),
         _ => return Err("expected https://HOST/PATH".into()),
     };
-    let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
-    let tls = TlsConnector::from(Arc::new(web_config(roots)?))
-        .connect(ServerName::try_from(host.clone())?, tcp)
-        .await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path).header(header::HOST, host).body(Empty::<bytes::Bytes>::new())?;
-    // The connection ends when the sender is dropped, at the end of the exchange.
-    let exchange = async move {
-        let response: http::Response<hyper::body::Incoming> = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("the answer is {}", response.status()).into());
-        }
-        let body = Limited::new(response.into_body(), MAX_PEM_BYTES).collect().await?;
-        Ok(body.to_bytes().to_vec())
+    let connector = TlsConnector::from(Arc::new(web_config(roots)?));
+    let connecting = async {
+        let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+        let tls = connector.connect(ServerName::try_from(host.clone())?, tcp).await?;
+        Ok::<_, BoxError>(tls)
     };
-    let (answer, _) = tokio::join!(exchange, connection);
-    answer
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let get = Get { host: &host, path, time: TIMEOUT, body: MAX_PEM_BYTES };
+    match get.on(connecting).await {
+        Ok((StatusCode::OK, body)) => Ok(body),
+        Ok((status, _)) => Err(format!("the answer is {status}").into()),
+        Err(GetError::Late(limit)) => Err(format!("no answer within {} s", limit.as_secs()).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn system_roots() -> Result<RootCertStore, BoxError> {
@@ -143,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn the_body_of_a_good_answer_is_the_bundle() {
         let (url, roots, web) = web("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nbundle").await;
-        assert_eq!(get(&url, roots).await.unwrap(), b"bundle");
+        assert_eq!(get(&url, roots).await.unwrap(), "bundle");
         web.await.unwrap();
     }
 

@@ -6,9 +6,10 @@ use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
+use svidecar_process::http::Reply;
 use svidecar_workload::IdentityState;
 
-use super::{answer::Answer, view::Admin};
+use super::view::Admin;
 use crate::{
     control::ready::Readiness,
     record,
@@ -18,7 +19,7 @@ use crate::{
 /// What a worker has to answer a probe: less than the second that probes usually wait.
 const PULSE: Duration = Duration::from_millis(500);
 
-pub(super) fn index() -> Answer {
+pub(super) fn index() -> Reply {
     let pages = "svidecar admin\n\n\
         /live                                the process runs\n\
         /ready                               identity, bundle, policy, workers: each with its reason\n\
@@ -35,19 +36,19 @@ pub(super) fn index() -> Answer {
         /spiffe/trust-bundle                 all bundles as PEM\n\
         POST /spiffe/validate/jwt            {\"token\": T, \"audience\": A}\n\
         POST /spiffe/validate/x509           {\"certificate\": PEM chain}\n";
-    Answer::text(StatusCode::OK, pages)
+    Reply::text(StatusCode::OK, pages)
 }
 
-pub(super) async fn ready(admin: &Admin) -> Answer {
+pub(super) async fn ready(admin: &Admin) -> Reply {
     let silent = admin.workers.silent(PULSE).await;
     let readiness =
         Readiness::of(&admin.shared, UnixTime::now()).with_workers(admin.workers.count(), &silent);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Answer::json(status, &readiness)
+    Reply::json_indented(status, &readiness)
 }
 
 /// Gauges of the proxy's state are brought up to date when somebody looks, so that nothing runs while nobody does.
-pub(super) fn metrics(shared: &Shared) -> Answer {
+pub(super) fn metrics(shared: &Shared) -> Reply {
     let snapshot = shared.current.load();
     let identity = &snapshot.identity;
     let state = shared.telemetry.state();
@@ -57,13 +58,13 @@ pub(super) fn metrics(shared: &Shared) -> Answer {
     state.ready.set(i64::from(Readiness::of(shared, UnixTime::now()).ready));
     let bundles = identity.bundles.iter();
     state.set_bundles(bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.x509_authorities.len())));
-    Answer::of_type(record::CONTENT_TYPE, shared.telemetry.render())
+    Reply::of_type(record::CONTENT_TYPE, shared.telemetry.render())
 }
 
-pub(super) fn config(shared: &Shared) -> Answer {
+pub(super) fn config(shared: &Shared) -> Reply {
     let snapshot = shared.current.load();
     let reload = shared.reload.borrow().clone();
-    Answer::json(
+    Reply::json_indented(
         StatusCode::OK,
         &json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -79,7 +80,7 @@ pub(super) fn config(shared: &Shared) -> Answer {
     )
 }
 
-pub(super) fn certs(shared: &Shared) -> Answer {
+pub(super) fn certs(shared: &Shared) -> Reply {
     let snapshot = shared.current.load();
     let now = UnixTime::now();
     let identity = &snapshot.identity;
@@ -116,10 +117,10 @@ pub(super) fn certs(shared: &Shared) -> Answer {
         "bundles": bundles,
         "bundles_since": rfc3339(identity.bundles_since),
     });
-    Answer::json(StatusCode::OK, &body)
+    Reply::json_indented(StatusCode::OK, &body)
 }
 
-pub(super) fn policy(shared: &Shared) -> Answer {
+pub(super) fn policy(shared: &Shared) -> Reply {
     let snapshot = shared.current.load();
     let policies: Vec<Value> = snapshot
         .plan
@@ -148,7 +149,7 @@ pub(super) fn policy(shared: &Shared) -> Answer {
             })
         })
         .collect();
-    Answer::json(StatusCode::OK, &policies)
+    Reply::json_indented(StatusCode::OK, &policies)
 }
 
 /// What a certificate says, in the fields that people look for.

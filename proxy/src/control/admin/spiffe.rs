@@ -10,15 +10,16 @@ use svidecar_authority::{
     time::rfc3339,
     x509::{inspect::CertInfo, verify::verify_peer},
 };
+use svidecar_process::http::Reply;
 use svidecar_workload::{Client, ClientError, Svid};
 
-use super::{answer::Answer, pages::certificate, view::Admin};
+use super::{pages::certificate, view::Admin};
 
 /// Audiences of one token.
 const MAX_AUDIENCES: usize = 16;
 
 /// What there is when the Workload API has given nothing (yet): the same shape on every page.
-fn not_enabled(admin: &Admin) -> Answer {
+fn not_enabled(admin: &Admin) -> Reply {
     let snapshot = admin.shared.current.load();
     let status = &snapshot.identity.status;
     let body = json!({
@@ -27,10 +28,10 @@ fn not_enabled(admin: &Admin) -> Answer {
         "message": status.detail,
         "workload_api": admin.endpoint.to_string(),
     });
-    Answer::json(StatusCode::SERVICE_UNAVAILABLE, &body)
+    Reply::json_indented(StatusCode::SERVICE_UNAVAILABLE, &body)
 }
 
-fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Answer) -> Answer {
+fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Reply) -> Reply {
     let snapshot = admin.shared.current.load();
     let now = UnixTime::now();
     match snapshot.identity.valid_svid(now) {
@@ -39,7 +40,7 @@ fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Answer) -> Ans
     }
 }
 
-pub(super) fn status(admin: &Admin) -> Answer {
+pub(super) fn status(admin: &Admin) -> Reply {
     let snapshot = admin.shared.current.load();
     let identity = &snapshot.identity;
     let now = UnixTime::now();
@@ -57,10 +58,10 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "seconds_left": svid.map(|svid| svid.seconds_left(now)),
         "trusted_domains": trusted,
     });
-    Answer::json(StatusCode::OK, &body)
+    Reply::json_indented(StatusCode::OK, &body)
 }
 
-pub(super) fn workload(admin: &Admin) -> Answer {
+pub(super) fn workload(admin: &Admin) -> Reply {
     let snapshot = admin.shared.current.load();
     let identities: Vec<Value> = snapshot
         .identity
@@ -76,10 +77,10 @@ pub(super) fn workload(admin: &Admin) -> Answer {
         "gid": nix::unistd::getgid().as_raw(),
         "identities": identities,
     });
-    Answer::json(StatusCode::OK, &body)
+    Reply::json_indented(StatusCode::OK, &body)
 }
 
-pub(super) fn svid(admin: &Admin) -> Answer {
+pub(super) fn svid(admin: &Admin) -> Reply {
     with_svid(admin, |svid, now| {
         let mut body = json!({
             "enabled": true,
@@ -91,17 +92,17 @@ pub(super) fn svid(admin: &Admin) -> Answer {
         if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), certificate(&svid.leaf)) {
             body.extend(fields);
         }
-        Answer::json(StatusCode::OK, &body)
+        Reply::json_indented(StatusCode::OK, &body)
     })
 }
 
-pub(super) fn chain(admin: &Admin) -> Answer {
+pub(super) fn chain(admin: &Admin) -> Reply {
     with_svid(admin, |svid, _| {
-        Answer::of_type("application/pem-certificate-chain", pem::encode_certificates(&svid.chain))
+        Reply::of_type("application/pem-certificate-chain", pem::encode_certificates(&svid.chain))
     })
 }
 
-pub(super) fn trust_bundle(admin: &Admin) -> Answer {
+pub(super) fn trust_bundle(admin: &Admin) -> Reply {
     let snapshot = admin.shared.current.load();
     if snapshot.identity.bundles.is_empty() {
         return not_enabled(admin);
@@ -112,11 +113,11 @@ pub(super) fn trust_bundle(admin: &Admin) -> Answer {
         .iter()
         .map(|bundle| (bundle.trust_domain.to_string(), Value::String(bundle.to_pem())))
         .collect();
-    Answer::json(StatusCode::OK, &json!({ "enabled": true, "trust_domains": domains }))
+    Reply::json_indented(StatusCode::OK, &json!({ "enabled": true, "trust_domains": domains }))
 }
 
 /// The document of our own trust domain (SPIFFE Trust Domain and Bundle §4), with the token keys that the agent knows.
-pub(super) async fn bundle(admin: &Admin) -> Answer {
+pub(super) async fn bundle(admin: &Admin) -> Reply {
     let own = {
         let snapshot = admin.shared.current.load();
         let svid = snapshot.identity.valid_svid(UnixTime::now());
@@ -131,14 +132,14 @@ pub(super) async fn bundle(admin: &Admin) -> Answer {
         document.jwt_authorities = Bundle::jwt_keys_from_jwks(&keys).unwrap_or_default();
     }
     match document.to_spiffe_json() {
-        Ok(text) => Answer::of_type("application/json", text),
+        Ok(text) => Reply::of_type("application/json", text),
         Err(error) => {
-            Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error.code().name(), &error.to_string())
+            Reply::error(StatusCode::INTERNAL_SERVER_ERROR, error.code().name(), &error.to_string())
         }
     }
 }
 
-pub(super) async fn jwt(admin: &Admin, query: &str) -> Answer {
+pub(super) async fn jwt(admin: &Admin, query: &str) -> Reply {
     let audience: Vec<String> = parameters(query)
         .filter(|(name, value)| name == "audience" && !value.is_empty())
         .map(|(_, value)| value)
@@ -146,7 +147,7 @@ pub(super) async fn jwt(admin: &Admin, query: &str) -> Answer {
         .collect();
     if audience.is_empty() {
         let message = "name whom the token is for: /spiffe/svid/jwt?audience=NAME";
-        return Answer::error(StatusCode::BAD_REQUEST, "no_audience", message);
+        return Reply::error(StatusCode::BAD_REQUEST, "no_audience", message);
     }
     let Some(id) = own_id(admin) else { return not_enabled(admin) };
     let svids = async { Client::connect(&admin.endpoint).await?.fetch_jwt_svids(audience, Some(id)).await };
@@ -156,38 +157,38 @@ pub(super) async fn jwt(admin: &Admin, query: &str) -> Answer {
                 .into_iter()
                 .map(|svid| json!({ "spiffe_id": svid.spiffe_id, "hint": svid.hint, "token": svid.svid }))
                 .collect();
-            Answer::json(StatusCode::OK, &json!({ "enabled": true, "svids": tokens }))
+            Reply::json_indented(StatusCode::OK, &json!({ "enabled": true, "svids": tokens }))
         }
-        Err(error) => Answer::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
+        Err(error) => Reply::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
     }
 }
 
-pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Answer {
+pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Reply {
     let field = |name: &str| body.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     let (Some(token), Some(audience)) = (field("token"), field("audience")) else {
         let message = "expected {\"token\": \"…\", \"audience\": \"…\"}";
-        return Answer::error(StatusCode::BAD_REQUEST, "bad_body", message);
+        return Reply::error(StatusCode::BAD_REQUEST, "bad_body", message);
     };
     let valid = async { Client::connect(&admin.endpoint).await?.validate_jwt_svid(audience, token).await };
     match valid.await {
         Ok(answer) => {
             let claims = answer.claims.map(claims::from_struct);
             let body = json!({ "valid": true, "spiffe_id": answer.spiffe_id, "claims": claims });
-            Answer::json(StatusCode::OK, &body)
+            Reply::json_indented(StatusCode::OK, &body)
         }
         Err(ClientError::Status(status)) if status.code() == tonic::Code::InvalidArgument => {
-            Answer::json(StatusCode::OK, &json!({ "valid": false, "message": status.message() }))
+            Reply::json_indented(StatusCode::OK, &json!({ "valid": false, "message": status.message() }))
         }
-        Err(error) => Answer::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
+        Err(error) => Reply::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
     }
 }
 
-pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Answer {
+pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Reply {
     let chain =
         body.get("certificate").and_then(Value::as_str).map(|text| pem::certificates(text.as_bytes()));
     let Some(Ok(chain)) = chain else {
         let message = "expected {\"certificate\": \"PEM of the leaf and its intermediates\"}";
-        return Answer::error(StatusCode::BAD_REQUEST, "bad_body", message);
+        return Reply::error(StatusCode::BAD_REQUEST, "bad_body", message);
     };
     let snapshot = admin.shared.current.load();
     let leaf = chain.first().and_then(|leaf| CertInfo::parse(leaf).ok()).map(|leaf| certificate(&leaf));
@@ -200,7 +201,7 @@ pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Answer {
             "certificate": leaf,
         }),
     };
-    Answer::json(StatusCode::OK, &body)
+    Reply::json_indented(StatusCode::OK, &body)
 }
 
 fn own_id(admin: &Admin) -> Option<String> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use svidecar_api::transport::Endpoint;
-use tokio_util::task::TaskTracker;
 
 use crate::runtime::{shared::Shared, workers::Workers};
 
@@ -15,6 +14,4 @@ pub struct Admin {
     pub workers: Arc<Workers>,
     /// Where tokens come from.
     pub endpoint: Endpoint,
-    /// Owns the connections.
-    pub tasks: TaskTracker,
 }

@@ -15,11 +15,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use svidecar_code::Code;
+use svidecar_process::http::{Get, GetError};
 use tokio::{
     net::UnixStream,
     sync::{OnceCell, Semaphore},
@@ -331,36 +329,21 @@ impl Engine {
     }
 
     async fn try_once(&self, path: &str, patience: Duration) -> Result<(StatusCode, Bytes), EngineError> {
-        tokio::time::timeout(patience, self.get(path)).await.unwrap_or(Err(EngineError::Late(patience)))
+        let get = Get { host: "localhost", path, time: patience, body: MAX_ANSWER };
+        get.on(self.connect()).await.map_err(|error| match error {
+            GetError::Connect(error) => error,
+            GetError::Broken(problem) => EngineError::Broken(problem),
+            GetError::TooLong(limit) => EngineError::Unusable(format!("it is longer than {limit} bytes")),
+            GetError::Late(limit) => EngineError::Late(limit),
+        })
     }
 
-    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), EngineError> {
-        let broken = |error: hyper::Error| EngineError::Broken(error.to_string());
+    async fn connect(&self) -> Result<UnixStream, EngineError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| EngineError::of_connect(&self.socket, &error))?;
         self.check_owner(&stream)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let request = Request::get(path)
-            .header(header::HOST, "localhost")
-            .header(header::USER_AGENT, "svidecar-agent")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| EngineError::Broken(error.to_string()))?;
-        // The connection ends when the sender is dropped, at the end of the exchange.
-        let exchange = async move {
-            let response: http::Response<Incoming> = sender.send_request(request).await.map_err(broken)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    EngineError::Unusable(format!("it is longer than {MAX_ANSWER} bytes"))
-                } else {
-                    EngineError::Broken(error.to_string())
-                }
-            })?;
-            Ok((status, body.to_bytes()))
-        };
-        let (answer, _) = tokio::join!(exchange, connection);
-        answer
+        Ok(stream)
     }
 
     /// A user can put a link to another engine's socket in the place of its own.

@@ -1,0 +1,308 @@
+//! The server's side.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::reply::Reply;
+
+/// The largest head.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long a full descriptor table is waited out before the next accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection may live. A client that does not read its answer has no connection for longer than this and
+/// [`Limits::answer`]; the others come again.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// What a server spends on those who ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections that are served at the same time; a further one waits in the kernel's queue.
+    pub connections: usize,
+    /// How long a client may take to send a head, the first or a later one on the same connection.
+    pub head: Duration,
+    /// How long an answer may take, and at the end the writing of it.
+    pub answer: Duration,
+    /// The largest body of a request, in bytes.
+    pub body: usize,
+}
+
+/// A request.
+pub struct Asked {
+    request: Request<Incoming>,
+    local: Option<SocketAddr>,
+    max_body: usize,
+}
+
+impl Asked {
+    /// What is to be done.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// Whether only something is to be read: `GET`, or its head.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(*self.method(), Method::GET | Method::HEAD)
+    }
+
+    /// Where.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// What comes after the path's `?`.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.request.uri().query().unwrap_or_default()
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Our address, as the client has it.
+    #[must_use]
+    pub const fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// The body; none when it is larger than it may be, or does not come.
+    pub async fn body(self) -> Option<Bytes> {
+        let body = Limited::new(self.request.into_body(), self.max_body);
+        Some(body.collect().await.ok()?.to_bytes())
+    }
+}
+
+/// Serves on `listener` until `shutdown`. Requests in flight are answered before it returns.
+pub async fn serve<H, F>(listener: TcpListener, limits: Limits, handler: H, shutdown: CancellationToken)
+where
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
+        connections.spawn(async move {
+            serve_connection(stream, limits, handler, shutdown).await;
+            drop(slot);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            tracing::debug!(%error, "cannot accept a connection for health and metrics");
+            None
+        }
+    }
+}
+
+async fn serve_connection<H, F>(
+    stream: TcpStream,
+    limits: Limits,
+    handler: Arc<H>,
+    shutdown: CancellationToken,
+) where
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let local = stream.local_addr().ok();
+    let service = service_fn(|request| {
+        let answer = handler(Asked { request, local, max_body: limits.body });
+        async move { Ok::<_, Infallible>(in_time(answer, limits.answer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // What goes wrong on such a connection is the client's to report.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => {}
+        () = tokio::time::sleep(LIFE) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(limits.answer, connection).await.ok();
+}
+
+async fn in_time(answer: impl Future<Output = Reply>, limit: Duration) -> Response<Full<Bytes>> {
+    let late = |_| Reply::error(StatusCode::GATEWAY_TIMEOUT, "timeout", "the answer took too long");
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(late).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { connections: 2, head: Duration::from_secs(10), answer: Duration::from_secs(10), body: 5 };
+
+    struct Served {
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        server: JoinHandle<()>,
+    }
+
+    impl Served {
+        async fn start(limits: Limits) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let shutdown = CancellationToken::new();
+            let server = tokio::spawn(serve(listener, limits, answer, shutdown.clone()));
+            Self { address, shutdown, server }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        async fn stop(self) {
+            self.shutdown.cancel();
+            self.server.await.unwrap();
+        }
+    }
+
+    async fn answer(asked: Asked) -> Reply {
+        match (asked.method(), asked.path()) {
+            (&Method::POST, "/echo") => match asked.body().await {
+                Some(body) => Reply::of_type("application/octet-stream", body),
+                None => Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n"),
+            },
+            (_, "/late") => pending().await,
+            _ if !asked.is_read() => Reply::text(StatusCode::OK, "only GET\n").allowing("GET, HEAD"),
+            (_, "/query") => Reply::text(StatusCode::OK, asked.query().to_owned()),
+            (_, "/local") => Reply::text(StatusCode::OK, asked.local().unwrap().to_string()),
+            _ => Reply::text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    async fn ask(served: &Served, request: &str) -> String {
+        let mut client = served.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// One request on a connection that stays open.
+    async fn exchange(client: &mut TcpStream) {
+        client.write_all(b"GET /query?end HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"end") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_with_all_that_it_says() {
+        let served = Served::start(LIMITS).await;
+        let answer = ask(&served, "GET /query?a=b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("cache-control: no-store\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\na=b"), "{answer}");
+        let answer = ask(&served, "GET /local HTTP/1.0\r\n\r\n").await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{}", served.address)), "{answer}");
+        let answer = ask(&served, "HEAD /query?a=b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.contains("content-length: 3\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_method_that_does_not_go_is_told_which_do() {
+        let served = Served::start(LIMITS).await;
+        let answer = ask(&served, "PUT / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_bound() {
+        let served = Served::start(LIMITS).await;
+        let post = |body: &str| {
+            let length = body.len();
+            format!(
+                "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            )
+        };
+        assert!(ask(&served, &post("12345")).await.ends_with("\r\n\r\n12345"));
+        assert!(ask(&served, &post("123456")).await.starts_with("HTTP/1.1 413 "));
+        served.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_too_long_is_given_up() {
+        let served = Served::start(LIMITS).await;
+        let answer = ask(&served, "GET /late HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        assert!(answer.contains("\"error\": \"timeout\""), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_wait_for_those_before() {
+        let served = Served::start(LIMITS).await;
+        let (mut first, mut second) = (served.connect().await, served.connect().await);
+        for client in [&mut first, &mut second] {
+            exchange(client).await;
+        }
+        let mut third = served.connect().await;
+        third.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        exchange(&mut first).await;
+        assert_eq!(third.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        drop(first);
+        third.read_exact(&mut [0; 12]).await.unwrap();
+        drop((second, third));
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_idle_connections() {
+        let served = Served::start(LIMITS).await;
+        let mut idle = served.connect().await;
+        exchange(&mut idle).await;
+        served.stop().await;
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"");
+    }
+}
