@@ -26,12 +26,13 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use svidecar_config::proxy::{AccessLogFormat, AccessLogSettings};
+use tokio_util::sync::CancellationToken;
 
+use self::metrics::{Counters, Metrics};
+pub use self::metrics::{OpenConnections, State};
 use clock::WallClock;
 pub use exchange::{Decided, Origin, Recording};
 pub use facts::{Direction, HttpFacts, Record, Ruling};
-pub use metrics::{CONTENT_TYPE, State};
-use metrics::{Counters, Metrics};
 use writer::{Batch, Writer};
 
 /// How long a line waits for others at most.
@@ -81,10 +82,15 @@ impl Telemetry {
         self.metrics.state()
     }
 
-    /// All metrics in the text format of OpenMetrics 1.0, to be served as [`CONTENT_TYPE`].
+    /// All metrics, to be served as [`Page::CONTENT_TYPE`](svidecar_process::metrics::Page::CONTENT_TYPE).
     #[must_use]
     pub fn render(&self) -> String {
         self.metrics.render()
+    }
+
+    /// Keeps the metrics from growing while nobody looks, until `stop`.
+    pub fn keep_up(&self, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        self.metrics.keep_up(stop)
     }
 
     /// Opens the file of the access log again, after it was rotated away. What was recorded before goes to the old file.

@@ -11,14 +11,13 @@ use std::{
     time::Duration,
 };
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use svidecar_authority::{key::KeyType, x509::verify_peer};
 use svidecar_config::{
     address::ListenAddress,
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Termination, WrapperError, http::serve_pages};
+use svidecar_process::{Metrics, Termination, WrapperError, http::serve_pages};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -171,8 +170,10 @@ impl Sockets {
                 reason: error.to_string(),
             })?;
             log_address("health and metrics listen", &listener);
-            let probes =
-                Probes { status: status.subscribe(), manager: manager.subscribe(), metrics: recorder() };
+            let metrics = Metrics::new();
+            metrics.take_all();
+            tasks.spawn(metrics.clone().keep_up(shutdown.clone()));
+            let probes = Probes { status: status.subscribe(), manager: manager.subscribe(), metrics };
             let answer = move |path: String| std::future::ready(probes.answer(&path));
             tasks.spawn(serve_pages(listener, answer, shutdown.clone()));
         }
@@ -214,16 +215,6 @@ async fn served(what: &'static str, serve: impl Future<Output = Result<(), tonic
     if let Err(error) = serve.await {
         tracing::error!(%error, "the {what} ended");
     }
-}
-
-/// Makes metrics go somewhere. In a process that has a recorder already (a test), to nowhere.
-fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        tracing::debug!("metrics are recorded elsewhere");
-    }
-    handle
 }
 
 /// What the tasks run under.

@@ -1,5 +1,5 @@
-//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log, a clock, pages
-//! for probes, signals, and the command after `--` that it may run.
+//! What every program of svidecar is, whatever it does: a command line with its console and settings, a log and metrics, a clock,
+//! pages for probes, signals, and the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
@@ -12,6 +12,7 @@ pub mod console;
 pub mod error;
 pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod settings;
 pub mod signals;
 #[cfg(any(test, feature = "testing"))]
@@ -23,5 +24,6 @@ pub use child::Child;
 pub use clock::Clock;
 pub use console::Console;
 pub use error::WrapperError;
+pub use metrics::Metrics;
 pub use signals::{Received, Signals, Termination, is_termination};
 pub use throttle::Throttle;

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use svidecar_authority::time::rfc3339;
-use svidecar_process::http::Reply;
+use svidecar_process::{Metrics, http::Reply, metrics::Page};
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -58,14 +57,14 @@ pub async fn report(state: Arc<State>, reporter: HealthReporter, shutdown: Cance
 }
 
 /// Answers one HTTP probe.
-pub async fn answer(state: Arc<State>, metrics: Option<PrometheusHandle>, path: String) -> Reply {
+pub async fn answer(state: Arc<State>, metrics: Option<Metrics>, path: String) -> Reply {
     match path.as_str() {
         "/live" => Reply::text(StatusCode::OK, "live\n"),
         "/ready" => ready(&state).await,
         "/metrics" => match metrics {
             Some(metrics) => {
                 telemetry::measure(&state);
-                Reply::of_type("text/plain; version=0.0.4", metrics.render())
+                Reply::of_type(Page::CONTENT_TYPE, metrics.page().into_text())
             }
             None => Reply::not_found(),
         },

@@ -5,11 +5,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use svidecar_api::transport::uds;
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use svidecar_process::{Clock, Termination, http};
+use svidecar_process::{Clock, Metrics, Termination, http};
 use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
@@ -84,10 +83,8 @@ pub fn validate(settings: &ServerSettings) -> Result<(), ServerError> {
 /// [`ServerError`] when it cannot start, or has to stop.
 pub async fn run(settings: ServerSettings) -> Result<(), ServerError> {
     let mut termination = Termination::new().map_err(ServerError::Signals)?;
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    // A second recorder in one process would only lose numbers, never break the server.
-    let metrics = metrics::set_global_recorder(recorder).is_ok().then_some(metrics);
+    let metrics = Metrics::new();
+    let metrics = metrics.take_all().then_some(metrics);
     telemetry::describe();
 
     let shutdown = CancellationToken::new();
@@ -125,7 +122,7 @@ impl Server {
     pub async fn start(
         settings: ServerSettings,
         clock: Clock,
-        metrics: Option<PrometheusHandle>,
+        metrics: Option<Metrics>,
         shutdown: CancellationToken,
     ) -> Result<Self, ServerError> {
         validate(&settings)?;
@@ -152,6 +149,9 @@ impl Server {
         let services = Services::new(Arc::clone(&state), watch, health_service, settings.admin_ids.clone())?;
         spawn_upkeep(&state, &tasks, &shutdown);
         tasks.spawn(health::report(Arc::clone(&state), reporter, shutdown.clone()));
+        if let Some(metrics) = metrics.clone() {
+            tasks.spawn(metrics.keep_up(shutdown.clone()));
+        }
         if let Some(listener) = health_listener {
             let state = Arc::clone(&state);
             let answer = move |path| health::answer(Arc::clone(&state), metrics.clone(), path);

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus_client::metrics::counter::Counter;
+use metrics::Counter;
 use rustls_pki_types::UnixTime;
 use svidecar_api::transport::Endpoint;
 use svidecar_authority::time;
@@ -22,7 +22,7 @@ pub async fn keep_current(endpoint: Endpoint, choice: Choice, current: Arc<Curre
     let take = move |identity: &Arc<Identity>, event: Event| {
         tell(identity, &event);
         if matches!(event, Event::Obtained | Event::Replaced { .. } | Event::Rotated) {
-            updates.inc();
+            updates.increment(1);
         }
         if event.is_change() {
             current.replace_identity(Arc::clone(identity));

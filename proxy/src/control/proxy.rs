@@ -83,6 +83,7 @@ impl Proxy {
         let updates = shared.telemetry.state().svid_updates.clone();
         let identity = identity::keep_current(endpoint.clone(), choice, current, updates);
         tasks.spawn(stop.clone().run_until_cancelled_owned(identity));
+        tasks.spawn(shared.telemetry.keep_up(stop.clone()));
         tasks.spawn(ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {
             loader,

@@ -9,25 +9,26 @@ mod labels;
 mod state;
 mod sums;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use prometheus_client::{encoding::text::encode, metrics::counter::Counter, registry::Registry};
+use metrics::{Counter, counter, describe_counter};
+use svidecar_process::metrics::Metrics as Recorded;
+use tokio_util::sync::CancellationToken;
 
-pub use self::state::State;
+pub use self::state::{OpenConnections, State};
 use self::{
     cells::{AuditCells, ListenerCells, Series},
     labels::{AuditKey, AuditLabels, Key, Labels, ListenerLabels},
-    sums::{Scrape, Sums},
+    sums::Sums,
 };
 use super::Record;
 
-/// The content type of what [`Telemetry::render`](super::Telemetry::render) gives.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const DROPPED_LINES: &str = "svidecar_access_log_dropped_lines_total";
 
 /// Everything that is counted.
 pub(super) struct Metrics {
-    registry: Registry,
+    recorded: Recorded,
     sums: Arc<Sums>,
     dropped_lines: Counter,
     state: State,
@@ -35,14 +36,13 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        let mut registry = Registry::with_prefix("svidecar");
-        let state = State::register(&mut registry);
-        let dropped_lines = Counter::default();
-        let help = "Lines of the access log that were lost";
-        registry.register("access_log_dropped_lines", help, dropped_lines.clone());
-        let sums = Arc::<Sums>::default();
-        registry.register_collector(Box::new(Scrape(Arc::clone(&sums))));
-        Self { registry, sums, dropped_lines, state }
+        let recorded = Recorded::new();
+        let state = State::new(&recorded);
+        let dropped_lines = recorded.take(|| {
+            describe_counter!(DROPPED_LINES, "Lines of the access log that were lost.");
+            counter!(DROPPED_LINES)
+        });
+        Self { recorded, sums: Arc::default(), dropped_lines, state }
     }
 
     /// The counters of one more worker.
@@ -64,14 +64,15 @@ impl Metrics {
         &self.state
     }
 
+    pub(super) fn keep_up(&self, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        self.recorded.clone().keep_up(stop)
+    }
+
     pub(super) fn render(&self) -> String {
-        let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            // Writing to memory cannot fail; a scraper sees the end of an empty document.
-            text.clear();
-            let _ = text.write_str("# EOF\n");
-        }
-        text
+        let mut page = self.recorded.page();
+        self.state.write(&mut page);
+        self.sums.write(&mut page);
+        page.into_text()
     }
 }
 

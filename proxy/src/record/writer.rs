@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::counter::Counter;
+use metrics::Counter;
 use svidecar_config::proxy::AccessLogPath;
 
 use self::sink::Sink;
@@ -124,7 +124,7 @@ impl Writer {
     pub(super) fn write(&self, batch: Batch) {
         let lines = batch.lines;
         if lines > 0 && self.queue.try_send(Message::Batch(batch)).is_err() {
-            self.dropped.inc_by(lines);
+            self.dropped.increment(lines);
         }
     }
 
@@ -150,7 +150,7 @@ fn write_all(messages: &Receiver<Message>, mut sink: Sink, lost: &Counter, spare
         match message {
             Message::Batch(batch) => {
                 if let Err(error) = sink.write(&batch.text) {
-                    lost.inc_by(batch.lines);
+                    lost.increment(batch.lines);
                     // Said once, not for every line of a full disk.
                     if mem::replace(&mut healthy, false) {
                         tracing::warn!(%error, "The access log cannot be written; lines are lost");

@@ -4,11 +4,11 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     io::{Socket, address::PeerAddress},
+    record::OpenConnections,
     runtime::{
         drain::{Counted, Direction},
         worker::Worker,
@@ -38,7 +38,7 @@ pub struct Gate {
     worker: Rc<Worker>,
     direction: Direction,
     limit: Arc<Semaphore>,
-    open: Gauge,
+    open: OpenConnections,
 }
 
 impl Gate {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use metrics_exporter_prometheus::PrometheusHandle;
-use svidecar_process::http::Reply;
+use svidecar_process::{Metrics, http::Reply, metrics::Page};
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -17,7 +16,7 @@ pub struct Probes {
     /// None until the agent is attested.
     pub manager: watch::Receiver<Option<Arc<Manager>>>,
     /// The metrics so far.
-    pub metrics: PrometheusHandle,
+    pub metrics: Metrics,
 }
 
 impl Probes {
@@ -29,7 +28,7 @@ impl Probes {
             "/ready" => self.ready(),
             "/metrics" => {
                 self.gauges();
-                Reply::of_type("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+                Reply::of_type(Page::CONTENT_TYPE, self.metrics.page().into_text())
             }
             _ => Reply::not_found(),
         }

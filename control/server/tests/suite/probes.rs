@@ -1,9 +1,8 @@
 //! What probes see: HTTP on its own listener, and `grpc.health.v1` on the administrators' socket.
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
-use svidecar_process::Clock;
+use svidecar_process::{Clock, Metrics};
 use svidecar_server::{
     error::ServerError,
     run::{self, Server},
@@ -30,16 +29,15 @@ async fn get(address: std::net::SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn http_tells_readiness_and_metrics() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).unwrap();
+    let metrics = Metrics::new();
+    assert!(metrics.take_all());
     let dir = tempfile::tempdir().unwrap();
     let mut settings = ServerSettings::new(TrustDomain::parse("demo.org").unwrap(), dir.path().join("data"));
     settings.bind_port = 0;
     settings.socket_path = dir.path().join("api.sock");
     settings.health.listen = "127.0.0.1:0".parse().unwrap();
     let shutdown = CancellationToken::new();
-    let server = Server::start(settings, Clock::system(), Some(handle), shutdown.clone()).await.unwrap();
+    let server = Server::start(settings, Clock::system(), Some(metrics), shutdown.clone()).await.unwrap();
     let address = server.health_address.unwrap();
     assert!(get(address, "/live").await.starts_with("HTTP/1.1 200 "));
     let ready = get(address, "/ready").await;

@@ -6,13 +6,12 @@ use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
-use svidecar_process::http::Reply;
+use svidecar_process::{http::Reply, metrics::Page};
 use svidecar_workload::IdentityState;
 
 use super::view::Admin;
 use crate::{
     control::ready::Readiness,
-    record,
     runtime::{drain::Direction, shared::Shared},
 };
 
@@ -53,12 +52,12 @@ pub(super) fn metrics(shared: &Shared) -> Reply {
     let identity = &snapshot.identity;
     let state = shared.telemetry.state();
     let end = identity.svid.as_ref().map_or(0, |svid| svid.leaf.not_after.as_secs());
-    state.svid_not_after.set(i64::try_from(end).unwrap_or(i64::MAX));
-    state.workload_api_connected.set(i64::from(identity.status.state == IdentityState::Current));
-    state.ready.set(i64::from(Readiness::of(shared, UnixTime::now()).ready));
+    state.set_svid_not_after(end);
+    state.workload_api_connected.set(u8::from(identity.status.state == IdentityState::Current));
+    state.ready.set(u8::from(Readiness::of(shared, UnixTime::now()).ready));
     let bundles = identity.bundles.iter();
     state.set_bundles(bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.x509_authorities.len())));
-    Reply::of_type(record::CONTENT_TYPE, shared.telemetry.render())
+    Reply::of_type(Page::CONTENT_TYPE, shared.telemetry.render())
 }
 
 pub(super) fn config(shared: &Shared) -> Reply {

@@ -1,9 +1,6 @@
 //! The labels of the series, and how a series is found without copying them.
 
-use std::fmt;
-
 use indexmap::Equivalent;
-use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use svidecar_code::Code;
 use svidecar_policy::RuleName;
 
@@ -11,6 +8,9 @@ use crate::record::{Direction, Record};
 
 /// What rule and trust domain are when there are too many of them.
 const OTHER: &str = "other";
+
+/// A label and its value.
+pub(super) type Pair<'l> = (&'static str, &'l str);
 
 /// The labels of a request or connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -115,6 +115,18 @@ impl Labels {
         self.peer_trust_domain = OTHER.into();
     }
 
+    pub(super) fn pairs(&self) -> [Pair<'_>; 7] {
+        [
+            ("direction", self.direction.as_str()),
+            ("listener", &self.listener),
+            ("service", &self.service),
+            ("rule", &self.rule),
+            ("peer_trust_domain", &self.peer_trust_domain),
+            ("status", self.status),
+            ("code", self.code.map_or("", Code::name)),
+        ]
+    }
+
     pub(super) fn listener_labels(&self) -> ListenerLabels {
         ListenerLabels { direction: self.direction, listener: self.listener.clone() }
     }
@@ -132,23 +144,6 @@ fn class(status: Option<u16>) -> &'static str {
     }
 }
 
-impl EncodeLabelSet for Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        encode_all(
-            encoder,
-            &[
-                ("direction", self.direction.as_str()),
-                ("listener", &self.listener),
-                ("service", &self.service),
-                ("rule", &self.rule),
-                ("peer_trust_domain", &self.peer_trust_domain),
-                ("status", self.status),
-                ("code", self.code.map_or("", Code::name)),
-            ],
-        )
-    }
-}
-
 /// The labels of what is counted per listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::record) struct ListenerLabels {
@@ -160,11 +155,9 @@ impl ListenerLabels {
     pub(super) fn new(direction: Direction, listener: &str) -> Self {
         Self { direction, listener: listener.into() }
     }
-}
 
-impl EncodeLabelSet for ListenerLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        encode_all(encoder, &[("direction", self.direction.as_str()), ("listener", &self.listener)])
+    pub(super) fn pairs(&self) -> [Pair<'_>; 2] {
+        [("direction", self.direction.as_str()), ("listener", &self.listener)]
     }
 }
 
@@ -194,12 +187,8 @@ impl Equivalent<AuditLabels> for AuditKey<'_> {
     }
 }
 
-impl EncodeLabelSet for AuditLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        encode_all(encoder, &[("service", &self.service), ("rule", self.rule.as_str())])
+impl AuditLabels {
+    pub(super) fn pairs(&self) -> [Pair<'_>; 2] {
+        [("service", &self.service), ("rule", self.rule.as_str())]
     }
-}
-
-fn encode_all(encoder: &mut LabelSetEncoder<'_>, labels: &[(&str, &str)]) -> fmt::Result {
-    labels.iter().try_for_each(|label| label.encode(encoder.encode_label()))
 }

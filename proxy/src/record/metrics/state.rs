@@ -1,21 +1,26 @@
 //! Metrics of the proxy's own state, which other modules know.
 
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
-    registry::Registry,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
 };
+
+use indexmap::IndexMap;
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use svidecar_id::TrustDomain;
+use svidecar_process::metrics::{Kind, Metrics, Page};
 
 use super::labels::ListenerLabels;
 use crate::record::Direction;
 
+const RELOADS: &str = "svidecar_config_reloads_total";
+
 /// Gauges and counters that the parts of the proxy keep current.
 pub struct State {
-    open_connections: Family<ListenerLabels, Gauge>,
-    bundle_authorities: Family<[(&'static str, String); 1], Gauge>,
-    reloads: Family<[(&'static str, &'static str); 1], Counter>,
-    /// End of our SVID, in seconds since 1970; 0 while there is none.
-    pub svid_not_after: Gauge,
+    recorded: Metrics,
+    open: Mutex<IndexMap<ListenerLabels, OpenConnections>>,
+    bundles: Mutex<Vec<(TrustDomain, usize)>>,
+    svid_not_after: Gauge,
     /// SVIDs that were taken into use.
     pub svid_updates: Counter,
     /// 1 while the Workload API's stream is open, else 0.
@@ -27,75 +32,94 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        let state = Self {
-            open_connections: Family::default(),
-            bundle_authorities: Family::default(),
-            reloads: Family::default(),
-            svid_not_after: Gauge::default(),
-            svid_updates: Counter::default(),
-            workload_api_connected: Gauge::default(),
-            ready: Gauge::default(),
-            config_current: Gauge::default(),
-        };
-        registry.register(
-            "build",
-            "The version of the proxy",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        let open = state.open_connections.clone();
-        registry.register("open_connections", "Connections that are open now", open);
-        let authorities = state.bundle_authorities.clone();
-        registry.register(
-            "bundle_authorities",
-            "X.509 authorities in the bundle of a trust domain",
-            authorities,
-        );
-        let reloads = state.reloads.clone();
-        registry.register(
-            "config_reloads",
-            "Changes of configuration files, by what became of them",
-            reloads,
-        );
-        let end = state.svid_not_after.clone();
-        registry.register(
-            "svid_not_after_seconds",
-            "End of our SVID in seconds since 1970, 0 without one",
-            end,
-        );
-        let updates = state.svid_updates.clone();
-        registry.register("svid_updates", "SVIDs that were taken into use", updates);
-        let connected = state.workload_api_connected.clone();
-        registry.register(
-            "workload_api_connected",
-            "Whether the stream of the Workload API is open",
-            connected,
-        );
-        registry.register("ready", "Whether the proxy is ready", state.ready.clone());
-        let current = state.config_current.clone();
-        registry.register("config_current", "Whether the files on disk are in use", current);
-        state
+    pub(super) fn new(recorded: &Metrics) -> Self {
+        recorded.take(|| {
+            describe_gauge!("svidecar_build_info", "The version of the proxy.");
+            gauge!("svidecar_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+            describe_counter!(RELOADS, "Changes of configuration files, by what became of them.");
+            Self {
+                recorded: recorded.clone(),
+                open: Mutex::default(),
+                bundles: Mutex::default(),
+                svid_not_after: described(
+                    "svidecar_svid_not_after_seconds",
+                    "End of our SVID in seconds since 1970, 0 without one.",
+                ),
+                svid_updates: {
+                    describe_counter!("svidecar_svid_updates_total", "SVIDs that were taken into use.");
+                    counter!("svidecar_svid_updates_total")
+                },
+                workload_api_connected: described(
+                    "svidecar_workload_api_connected",
+                    "Whether the stream of the Workload API is open.",
+                ),
+                ready: described("svidecar_ready", "Whether the proxy is ready."),
+                config_current: described("svidecar_config_current", "Whether the files on disk are in use."),
+            }
+        })
     }
 
     /// The number of open connections of a listener. Keep the handle; looking it up takes a lock.
     #[must_use]
-    pub fn open_connections(&self, direction: Direction, listener: &str) -> Gauge {
-        self.open_connections.get_or_create_owned(&ListenerLabels::new(direction, listener))
+    pub fn open_connections(&self, direction: Direction, listener: &str) -> OpenConnections {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.entry(ListenerLabels::new(direction, listener)).or_default().clone()
+    }
+
+    /// Says when our SVID ends, in seconds since 1970; 0 while there is none.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set_svid_not_after(&self, seconds: u64) {
+        self.svid_not_after.set(seconds as f64);
     }
 
     /// Replaces what is known of the bundles: each trust domain and the number of its X.509 authorities.
     pub fn set_bundles(&self, bundles: impl IntoIterator<Item = (TrustDomain, usize)>) {
-        self.bundle_authorities.clear();
-        for (trust_domain, authorities) in bundles {
-            let label = [("trust_domain", trust_domain.as_str().to_owned())];
-            self.bundle_authorities.get_or_create(&label).set(i64::try_from(authorities).unwrap_or(i64::MAX));
-        }
+        *self.bundles.lock().unwrap_or_else(PoisonError::into_inner) = bundles.into_iter().collect();
     }
 
     /// Counts a change of configuration files that was taken into use, or refused.
     pub fn count_reload(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
-        self.reloads.get_or_create(&[("outcome", outcome)]).inc();
-        self.config_current.set(i64::from(accepted));
+        self.recorded.take(|| counter!(RELOADS, "outcome" => outcome).increment(1));
+        self.config_current.set(u8::from(accepted));
+    }
+
+    /// Writes what the facade has no form for: a number that each connection changes, and labels that go away.
+    pub(super) fn write(&self, page: &mut Page) {
+        page.family("svidecar_open_connections", Kind::Gauge, "Connections that are open now.");
+        for (labels, open) in &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            page.sample("svidecar_open_connections", &labels.pairs(), open.get());
+        }
+        let help = "X.509 authorities in the bundle of a trust domain.";
+        page.family("svidecar_bundle_authorities", Kind::Gauge, help);
+        for (trust_domain, authorities) in &*self.bundles.lock().unwrap_or_else(PoisonError::into_inner) {
+            let labels = [("trust_domain", trust_domain.as_str())];
+            page.sample("svidecar_bundle_authorities", &labels, authorities);
+        }
+    }
+}
+
+fn described(name: &'static str, help: &'static str) -> Gauge {
+    describe_gauge!(name, help);
+    gauge!(name)
+}
+
+/// How many connections of a listener are open, of all workers together. A clone counts the same.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<AtomicI64>);
+
+impl OpenConnections {
+    /// One more.
+    pub fn inc(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn dec(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

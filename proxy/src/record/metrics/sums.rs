@@ -1,22 +1,16 @@
 //! All workers' numbers, by label: which there are, and their sums when somebody scrapes.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use indexmap::IndexMap;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-    registry::Unit,
-};
+use svidecar_process::metrics::{Kind, Page};
 
 use super::{
     cells::{AuditCells, BOUNDS, ListenerCells, ListenerSums, Series, Tally},
-    labels::{AuditLabels, Labels, ListenerLabels},
+    labels::{AuditLabels, Labels, ListenerLabels, Pair},
 };
 
 /// Most combinations of labels. Beyond it the rule and the trust domain are counted as `other`.
@@ -67,77 +61,79 @@ impl Sums {
     }
 }
 
-/// Shows the sums to the registry that renders them.
-#[derive(Debug)]
-pub(super) struct Scrape(pub(super) Arc<Sums>);
-
-impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let index = self.0.lock();
+impl Sums {
+    /// Writes the sums onto a page.
+    pub(super) fn write(&self, page: &mut Page) {
+        let index = self.lock();
         let series = |http: bool| {
             let of_kind = index.series.iter().filter(move |((is_http, _), _)| *is_http == http);
-            of_kind
-                .map(|((_, labels), workers)| (labels, workers.iter().map(|cells| cells.count.get()).sum()))
+            of_kind.map(|((_, labels), workers)| {
+                (labels.pairs(), workers.iter().map(|cells| cells.count.get()).sum())
+            })
         };
-        counters(&mut encoder, "requests", "HTTP requests, by decision and outcome.", None, series(true))?;
+        let help = "HTTP requests, by decision and outcome.";
+        counters(page, "svidecar_requests_total", help, series(true));
         let help = "Connections that ended without carrying HTTP requests, by decision and outcome.";
-        counters(&mut encoder, "connections", help, None, series(false))?;
+        counters(page, "svidecar_connections_total", help, series(false));
 
-        let listeners: Vec<_> =
-            index.listeners.iter().map(|(labels, workers)| (labels, ListenerSums::of(workers))).collect();
-        durations(&mut encoder, &listeners)?;
-        let bytes = Some(&Unit::Bytes);
+        let listeners: Vec<_> = index
+            .listeners
+            .iter()
+            .map(|(labels, workers)| (labels.pairs(), ListenerSums::of(workers)))
+            .collect();
+        durations(page, &listeners);
         let received = listeners.iter().map(|(labels, sums)| (*labels, sums.received));
-        counters(&mut encoder, "received", "Bytes from the side that connected.", bytes, received)?;
+        counters(page, "svidecar_received_bytes_total", "Bytes from the side that connected.", received);
         let sent = listeners.iter().map(|(labels, sums)| (*labels, sums.sent));
-        counters(&mut encoder, "sent", "Bytes to the side that connected.", bytes, sent)?;
+        counters(page, "svidecar_sent_bytes_total", "Bytes to the side that connected.", sent);
 
         let audited = index
             .audited
             .iter()
-            .map(|(labels, workers)| (labels, workers.iter().map(|cells| cells.matches.get()).sum()));
+            .map(|(labels, workers)| (labels.pairs(), workers.iter().map(|cells| cells.matches.get()).sum()));
         let help = "Matches of rules that are audited and not enforced.";
-        counters(&mut encoder, "audited", help, None, audited)
+        counters(page, "svidecar_audited_total", help, audited);
     }
 }
 
 /// One counter for each set of labels; nothing when there is none.
-fn counters<'l, L: EncodeLabelSet + 'l>(
-    encoder: &mut DescriptorEncoder<'_>,
+fn counters<'l, const N: usize>(
+    page: &mut Page,
     name: &str,
     help: &str,
-    unit: Option<&Unit>,
-    values: impl Iterator<Item = (&'l L, u64)>,
-) -> fmt::Result {
+    values: impl Iterator<Item = ([Pair<'l>; N], u64)>,
+) {
     let mut values = values.peekable();
-    if values.peek().is_none() {
-        return Ok(());
+    if values.peek().is_some() {
+        page.family(name, Kind::Counter, help);
     }
-    let mut encoder = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    values.try_for_each(|(labels, value)| {
-        encoder.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
-    })
+    values.for_each(|(labels, value)| page.sample(name, &labels, value));
 }
 
-fn durations(
-    encoder: &mut DescriptorEncoder<'_>,
-    listeners: &[(&ListenerLabels, ListenerSums)],
-) -> fmt::Result {
+fn durations(page: &mut Page, listeners: &[([Pair<'_>; 2], ListenerSums)]) {
     if listeners.is_empty() {
-        return Ok(());
+        return;
     }
     let help = "Time from the head of a request, or the start of a connection, to its end.";
-    let mut encoder =
-        encoder.encode_descriptor("duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-    listeners.iter().try_for_each(|(labels, sums)| histogram(encoder.encode_family(*labels)?, sums))
+    page.family("svidecar_duration_seconds", Kind::Histogram, help);
+    for ([direction, listener], sums) in listeners {
+        page.sample("svidecar_duration_seconds_sum", &[*direction, *listener], seconds(sums.sum));
+        let mut count = 0;
+        let mut bucket = |bound: &str, observed: u64| {
+            count += observed;
+            let labels = [("le", bound), *direction, *listener];
+            page.sample("svidecar_duration_seconds_bucket", &labels, count);
+        };
+        for (bound, observed) in BOUNDS.iter().zip(sums.buckets) {
+            // With a fraction always, as the label has been written since there are buckets.
+            bucket(&format!("{:?}", seconds(*bound)), observed);
+        }
+        bucket("+Inf", sums.over);
+        // It is made of the buckets that were read, so that the two always agree.
+        page.sample("svidecar_duration_seconds_count", &[*direction, *listener], count);
+    }
 }
 
-/// The count is made of the buckets that were read, so that the two always agree.
-fn histogram(mut encoder: MetricEncoder<'_>, sums: &ListenerSums) -> fmt::Result {
-    let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64();
-    let mut buckets: Vec<_> =
-        BOUNDS.iter().zip(sums.buckets).map(|(bound, count)| (seconds(*bound), count)).collect();
-    buckets.push((f64::INFINITY, sums.over));
-    let count = buckets.iter().map(|(_, count)| count).sum();
-    encoder.encode_histogram::<NoLabelSet>(seconds(sums.sum), count, &buckets, None)
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
 }

@@ -67,7 +67,6 @@ fn a_request_is_counted_once_under_bounded_labels() {
     }
     assert!(!text.contains("secret"), "a host or a path became a label:\n{text}");
     assert!(!text.contains("/shop"), "an ID became a label:\n{text}");
-    assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]
@@ -126,4 +125,31 @@ fn state_is_rendered() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("trust_domain=\"demo.org\""));
+}
+
+/// Names, types, help and numbers are what dashboards and alerts are made of.
+#[test]
+fn the_page_is_what_it_was() {
+    let policy = "service: orders\nrules: [{name: later, mode: audit, from: any}, {name: no, action: deny, from: any}]";
+    let policy = Policy::parse(policy, "p.yaml".as_ref(), Protocol::Http).unwrap();
+    let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
+    let decided = Decided::of(&policy.decide(&Request { peer: Some(&peer), ..Request::default() }));
+    let metrics = Metrics::new();
+    let mut counters = metrics.counters();
+    counters.count(&record("web", Some(&peer), Some(decided.ruling(&policy))));
+    counters.count(&Record { http: None, code: Some(Code::Expired), ..record("web", None, None) });
+    let state = metrics.state();
+    state.open_connections(Direction::Outbound, "orders").inc();
+    state.set_bundles([("demo.org".parse().unwrap(), 2)]);
+    state.count_reload(false);
+    state.ready.set(1);
+    state.set_svid_not_after(1_790_000_000);
+    state.svid_updates.increment(1);
+    let lines = |page: &str| {
+        let mut lines: Vec<_> = page.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let expected = include_str!("tests/page.txt").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines(&metrics.render()), lines(&expected));
 }
