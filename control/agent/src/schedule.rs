@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest as _, Sha256};
+use svidecar_authority::x509::sha256;
 
 /// Renewals are spread over this share of the half life, to both sides.
 const RENEWAL_SPREAD: f64 = 0.1;
@@ -25,8 +25,7 @@ pub fn renew_at(obtained: SystemTime, not_after: SystemTime, seed: &[u8]) -> Sys
 
 /// A number from 0 to 1 that belongs to `seed`.
 fn fraction(seed: &[u8]) -> f64 {
-    let digest = Sha256::digest(seed);
-    let head = digest.iter().take(4).fold(0_u32, |value, byte| (value << 8) | u32::from(*byte));
+    let head = sha256(seed).iter().take(4).fold(0_u32, |value, byte| (value << 8) | u32::from(*byte));
     f64::from(head) / f64::from(u32::MAX)
 }
 

@@ -16,8 +16,7 @@ use std::fmt::Write as _;
 
 use http::{HeaderName, HeaderValue};
 use rustls_pki_types::CertificateDer;
-use sha2::{Digest, Sha256};
-use svidecar_authority::x509::inspect::CertInfo;
+use svidecar_authority::x509::{inspect::CertInfo, sha256};
 use svidecar_config::proxy::{HeaderMode, IdentityHeaderSettings, XfccDetail};
 use svidecar_id::SpiffeId;
 use svidecar_policy::pattern::IdPattern;
@@ -164,7 +163,7 @@ impl IdentityHeaders {
             element.push(Key::By, own.as_str());
         }
         if let Some(leaf) = leaf.filter(|_| wants(XfccDetail::Hash)) {
-            element.push(Key::Hash, hex::encode(Sha256::digest(leaf)));
+            element.push(Key::Hash, hex::encode(sha256(leaf)));
         }
         if let Some(leaf) = leaf.filter(|_| wants(XfccDetail::Cert)) {
             element.push(Key::Cert, xfcc::url_encoded_pem(std::slice::from_ref(leaf)));

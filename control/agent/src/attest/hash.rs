@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::digest::{Context, SHA256};
 
 /// As many binaries as a node plausibly runs; at 100 bytes each.
 const MAX_REMEMBERED: usize = 4096;
@@ -102,13 +102,13 @@ fn identity(file: &File) -> io::Result<FileIdentity> {
 
 /// None when the file grew over the limit while it was read.
 fn hash(mut file: &File, limit: u64) -> io::Result<Option<String>> {
-    let mut digest = Sha256::new();
+    let mut digest = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
     let mut total = 0_u64;
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(Some(hex::encode(digest.finalize())));
+            return Ok(Some(hex::encode(digest.finish())));
         }
         total = total.saturating_add(read as u64);
         if total > limit {

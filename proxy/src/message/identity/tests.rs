@@ -68,7 +68,7 @@ fn the_default_sets_xfcc_and_the_plain_id() {
     let mut headers = map(&[("accept", "*/*")]);
     apply(&compiled, &mut headers, Some(&shop(&compiled)));
     assert_eq!(headers["x-spiffe-id"], "spiffe://demo.org/shop");
-    let hash = hex::encode(Sha256::digest(b"leaf"));
+    let hash = hex::encode(sha256(b"leaf"));
     assert_eq!(headers[XFCC], format!("By=spiffe://demo.org/orders;Hash={hash};URI=spiffe://demo.org/shop"));
     assert_eq!(headers.len(), 3);
 }

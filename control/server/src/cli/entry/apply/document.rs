@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use svidecar_api::spire::api::types::Entry;
 use svidecar_config::{
     HumanDuration,
@@ -215,16 +215,16 @@ fn entry_id(owner: &str, entry: &Entry) -> String {
         entry.selectors.iter().map(|selector| format!("{}:{}", selector.r#type, selector.value)).collect();
     selectors.sort();
     // None of the parts can hold a line feed or be cut at another place: IDs have none, and the count comes first.
-    let mut hash = Sha256::new();
-    hash.update(values::id_text(entry.spiffe_id.as_ref()));
+    let mut hash = Context::new(&SHA256);
+    hash.update(values::id_text(entry.spiffe_id.as_ref()).as_bytes());
     hash.update(b"\n");
-    hash.update(values::id_text(entry.parent_id.as_ref()));
+    hash.update(values::id_text(entry.parent_id.as_ref()).as_bytes());
     for selector in selectors {
-        hash.update(format!("\n{}:", selector.len()));
-        hash.update(selector);
+        hash.update(format!("\n{}:", selector.len()).as_bytes());
+        hash.update(selector.as_bytes());
     }
     let mut id = prefix(owner);
-    for byte in hash.finalize().iter().take(HASH_BYTES) {
+    for byte in hash.finish().as_ref().iter().take(HASH_BYTES) {
         // Writing into a String cannot fail.
         let _written = write!(id, "{byte:02x}");
     }
