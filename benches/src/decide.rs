@@ -1,15 +1,11 @@
 //! What a decision costs, and whether it costs more when there are more rules.
 
-use std::{
-    fmt::Write as _,
-    hint::black_box,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, hint::black_box, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Policy, Protocol, Request};
+use svidecar_process::clock;
 
 use crate::results::{Column, Row};
 
@@ -32,18 +28,18 @@ pub fn measure() -> Result<(Vec<Column>, Vec<Row>)> {
 
 fn measure_one(size: usize) -> Result<(Duration, Duration)> {
     let text = policy_of(size)?;
-    let start = Instant::now();
+    let start = clock::monotonic();
     let policy = Policy::parse(&text, Path::new("policy.yaml"), Protocol::Http)?;
-    let load = start.elapsed();
+    let load = clock::monotonic() - start;
     let peer = SpiffeId::parse("spiffe://demo.org/workload/7")?;
     let request =
         Request { peer: Some(&peer), method: Some("GET"), path: Some("/orders/17"), ..Request::default() };
     ensure!(policy.decide(&request).is_allowed(), "the measured request is not allowed");
-    let start = Instant::now();
+    let start = clock::monotonic();
     for _ in 0..ROUNDS {
         black_box(policy.decide(black_box(&request)));
     }
-    Ok((load, start.elapsed() / ROUNDS))
+    Ok((load, (clock::monotonic() - start) / ROUNDS))
 }
 
 /// One rule per workload with an ID, a pattern and paths, and one deny rule about all of them.

@@ -1,6 +1,6 @@
 //! How long after `entry create` a running workload holds its new SVID.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use svidecar_api::WORKLOAD_API_HEADER;
@@ -10,6 +10,7 @@ use svidecar_api::spire::api::types::{Entry, Selector, Spiffeid};
 use svidecar_api::transport::uds;
 use svidecar_api::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use svidecar_api::workload::{X509svidRequest, X509svidResponse};
+use svidecar_process::clock;
 use svidecar_stack::{PATIENCE, Stack, StackOptions};
 use tonic::Streaming;
 use tonic::metadata::MetadataValue;
@@ -38,15 +39,15 @@ pub async fn measure() -> Result<(Vec<Column>, Vec<Row>)> {
     for number in 0..ENTRIES {
         let path = format!("/bench/{number}");
         let id = format!("spiffe://demo.org{path}");
-        let start = Instant::now();
+        let start = clock::monotonic();
         let entry = create(&mut entries, &path).await?;
         until(&mut stream, |update| update.svids.iter().any(|svid| svid.spiffe_id == id)).await?;
-        pushed.add(&[start.elapsed().as_secs_f64() * 1e3]);
+        pushed.add(&[(clock::monotonic() - start).as_secs_f64() * 1e3]);
 
-        let start = Instant::now();
+        let start = clock::monotonic();
         entries.batch_delete_entry(BatchDeleteEntryRequest { ids: vec![entry] }).await?;
         until(&mut stream, |update| update.svids.len() == 1).await?;
-        withdrawn.add(&[start.elapsed().as_secs_f64() * 1e3]);
+        withdrawn.add(&[(clock::monotonic() - start).as_secs_f64() * 1e3]);
     }
     let rows = [pushed, withdrawn].map(|row| {
         let mut percentiles = Row::new(row.label.clone(), 3);

@@ -10,10 +10,11 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use svidecar_process::clock;
 use tokio::task::LocalSet;
 
 pub use self::tally::Measured;
@@ -74,9 +75,9 @@ async fn measure(options: Options) -> Result<Measured> {
     }
     tokio::time::sleep(Duration::from_secs_f64(options.warm_up)).await;
     tally.borrow_mut().clear();
-    let (start, before) = (Instant::now(), process::cpu_time(&options.watch)?);
+    let (start, before) = (clock::monotonic(), process::cpu_time(&options.watch)?);
     tokio::time::sleep(Duration::from_secs_f64(options.seconds)).await;
-    let (elapsed, after) = (start.elapsed(), process::cpu_time(&options.watch)?);
+    let (elapsed, after) = (clock::monotonic() - start, process::cpu_time(&options.watch)?);
     Ok(tally.borrow().measured(elapsed, after.saturating_sub(before)))
 }
 

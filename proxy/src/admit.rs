@@ -19,12 +19,12 @@ pub mod flights;
 pub mod limit;
 pub mod normalize;
 
-use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
-use rustls_pki_types::UnixTime;
 use svidecar_config::proxy::OnPeerExpiry;
 use svidecar_id::SpiffeId;
 use svidecar_policy::Policy;
+use svidecar_process::clock;
 use tracing::info;
 
 use self::{
@@ -153,7 +153,7 @@ impl Row {
     fn authenticate(&self, party: &Party, subject: &mut Subject<'_>) -> Result<(), Refusal> {
         let Some(stage) = &self.peers else { return Ok(()) };
         if let Some(peer) = &party.peer {
-            stage.check(peer, UnixTime::now)?;
+            stage.check(peer, clock::unix)?;
         }
         if let Subject::Request { head, .. } = subject {
             stage.introduce(party.peer.as_ref(), &mut head.fields);
@@ -187,7 +187,7 @@ impl Row {
         record.fail(refusal.code, Some(refusal.detail.clone()));
         // Of a request the access log tells enough; more lines are what a peer could fill a disk with.
         let Subject::Connection = subject else { return };
-        if let Some(leave) = party.worker.shared.throttle.leave(Instant::now()) {
+        if let Some(leave) = party.worker.shared.throttle.leave(clock::monotonic()) {
             info!(
                 listener = %self.listener,
                 peer = party.id().map(display),

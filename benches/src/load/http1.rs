@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use svidecar_process::clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -43,9 +43,9 @@ fn get_request() -> Vec<u8> {
 async fn repeat(target: SocketAddr, tally: &RefCell<Tally>, request: &[u8], bytes: usize) -> Result<()> {
     let mut connection = Connection::open(target).await?;
     loop {
-        let start = Instant::now();
+        let start = clock::monotonic();
         let keeps = connection.exchange(request).await?;
-        tally.borrow_mut().done(start.elapsed(), bytes);
+        tally.borrow_mut().done(clock::monotonic() - start, bytes);
         if !keeps {
             connection = Connection::open(target).await?;
         }

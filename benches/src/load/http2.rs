@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use h2::client::{Builder, SendRequest};
 use http::Request;
+use svidecar_process::clock;
 use tokio::net::TcpStream;
 
 use super::tally::Tally;
@@ -42,9 +42,9 @@ async fn repeat(target: SocketAddr, tally: &RefCell<Tally>, kind: Kind, body: By
         let (mut sender, body) = (sender.clone(), body.clone());
         async move {
             loop {
-                let start = Instant::now();
+                let start = clock::monotonic();
                 let bytes = exchange(&mut sender, kind, &body).await?;
-                tally.borrow_mut().done(start.elapsed(), bytes);
+                tally.borrow_mut().done(clock::monotonic() - start, bytes);
             }
         }
     }))

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use svidecar_process::clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -19,9 +19,9 @@ pub async fn probe(target: SocketAddr) -> Result<()> {
 /// Exchanges on a connection each until one fails.
 pub async fn connect(target: SocketAddr, tally: &RefCell<Tally>) -> Result<()> {
     loop {
-        let start = Instant::now();
+        let start = clock::monotonic();
         drop(exchange(target).await?);
-        tally.borrow_mut().done(start.elapsed(), TCP_MESSAGE);
+        tally.borrow_mut().done(clock::monotonic() - start, TCP_MESSAGE);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Workloads in which nobody calls: how soon a pair is there, and what it takes when nothing happens.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use svidecar_process::clock;
 use tokio::time::sleep;
 
 use super::lineup::Race;
@@ -87,9 +88,9 @@ impl Race {
 
     async fn start_round(&self, entrant: &Entrant, app: SocketAddr, row: &mut Row) -> Result<()> {
         for turn in 1..=STARTS {
-            let start = Instant::now();
+            let start = clock::monotonic();
             let pair = self.start(entrant, Workload::Start, app).await?;
-            let took = start.elapsed();
+            let took = clock::monotonic() - start;
             let mut pss = f64::NAN;
             if turn == STARTS {
                 sleep(SETTLING).await;

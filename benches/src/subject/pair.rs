@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sys::signal::Signal;
+use svidecar_process::clock;
 use svidecar_stack::{PATIENCE, Process};
 use tokio::net::TcpStream;
 
@@ -96,8 +97,8 @@ impl Pair {
             accepted.with_context(|| format!("nobody accepts connections at {address}"))?;
         }
         // Long enough for a pair that needs a moment after its first accept: one success is a failure.
-        let until = Instant::now() + DOUBT;
-        while Instant::now() < until {
+        let until = clock::monotonic() + DOUBT;
+        while clock::monotonic() < until {
             let answer = tokio::time::timeout(DOUBT, load::probe(wire, self.entry)).await;
             ensure!(!matches!(answer, Ok(Ok(()))), "it let a stranger in");
             tokio::time::sleep(RETRY).await;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use svidecar_authority::key::KeyType;
+use svidecar_process::clock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::written::Written;
@@ -118,7 +119,7 @@ impl Manager {
     }
 
     fn subscribe_now(&self, selectors: &SelectorSet) -> watch::Receiver<Arc<Update>> {
-        let updates = self.cache().subscribe(selectors, SystemTime::now());
+        let updates = self.cache().subscribe(selectors, clock::wall());
         self.due.notify_one();
         updates
     }
@@ -163,19 +164,19 @@ impl Manager {
     /// # Errors
     /// When the server does not sign one and there is none to use again.
     pub async fn token(&self, entry: &Arc<Entry>, audience: &[String]) -> Result<Token, AgentError> {
-        let cached = self.tokens().get(entry, audience, SystemTime::now());
+        let cached = self.tokens().get(entry, audience, clock::wall());
         let fallback = match cached {
             Cached::Fresh(token) => return Ok(token),
             Cached::Aging(token) => Some(token),
             Cached::None => None,
         };
         let signed = self.link.sign_jwt(&entry.id, audience.to_vec()).await.and_then(|wire| {
-            Token::accept(wire, entry, SystemTime::now())
+            Token::accept(wire, entry, clock::wall())
                 .map_err(|reason| AgentError::BadAnswer { what: "NewJWTSVID", reason })
         });
         match (signed, fallback) {
             (Ok(token), _) => {
-                self.tokens().put(entry, audience, token.clone(), SystemTime::now());
+                self.tokens().put(entry, audience, token.clone(), clock::wall());
                 Ok(token)
             }
             (Err(error), Some(token)) => {
@@ -203,7 +204,7 @@ impl Manager {
 
     /// Applies what the server said, and wakes who has to act on it.
     pub(crate) fn apply(&self, change: Change) -> Applied {
-        let applied = self.cache().apply(change, SystemTime::now());
+        let applied = self.cache().apply(change, clock::wall());
         if applied.bundles {
             let bundles = self.bundles();
             let own = bundles.get(&self.link.address().trust_domain);
@@ -229,7 +230,7 @@ impl Manager {
 
     /// The server is back: what could not be signed is tried now.
     pub(crate) fn retry_now(&self) {
-        self.cache().retry_now(SystemTime::now());
+        self.cache().retry_now(clock::wall());
         self.due.notify_one();
     }
 
@@ -253,7 +254,7 @@ impl Manager {
 pub(crate) async fn sleep_until(at: SystemTime) {
     const LOOK: Duration = Duration::from_secs(60);
     loop {
-        match at.duration_since(SystemTime::now()) {
+        match at.duration_since(clock::wall()) {
             Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
             _ => return,
         }

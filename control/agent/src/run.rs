@@ -17,7 +17,7 @@ use svidecar_config::{
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Metrics, Termination, WrapperError, http::serve_pages};
+use svidecar_process::{Metrics, Termination, WrapperError, clock, http::serve_pages};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -272,7 +272,7 @@ fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache
     let own = state.bundle.iter().map(|bundle| bundle.as_ref().clone());
     let foreign = kept.bundles.into_iter().filter(|bundle| bundle.trust_domain != settings.trust_domain);
     let mut cache = Cache::new(settings.trust_domain.clone(), own.chain(foreign));
-    let now = std::time::SystemTime::now();
+    let now = clock::wall();
     let bundles = Arc::clone(cache.bundles().set());
     // What a server signed that has been replaced is of no use to anybody.
     let is_good = |svid: &HeldSvid| verify_peer(&svid.chain, &bundles, unix_time(now)).is_ok();

@@ -10,7 +10,7 @@ mod follow;
 use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::bundle::Bundle;
-use svidecar_process::Backoff;
+use svidecar_process::{Backoff, clock};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,7 @@ pub async fn run(
                     interval_s = sync.manager.options.sync_interval.as_secs_f32(),
                     "the server does not push changes; it is polled"
                 );
-                sync.poll_until = Some(Instant::now() + ASK_FOR_PUSH_AGAIN);
+                sync.poll_until = Some(clock::timer() + ASK_FOR_PUSH_AGAIN);
             }
             Err(error @ AgentError::Evicted { .. }) => {
                 // Whoever takes the error ends the agent; a full channel has one already.
@@ -140,7 +140,7 @@ impl Sync {
 
     async fn round(&mut self, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
         match self.poll_until {
-            Some(until) if Instant::now() < until => self.poll(until, shutdown).await,
+            Some(until) if clock::timer() < until => self.poll(until, shutdown).await,
             _ => {
                 self.poll_until = None;
                 self.follow(shutdown).await
@@ -151,7 +151,7 @@ impl Sync {
     /// Polls until it is time to ask for push again.
     async fn poll(&mut self, until: Instant, shutdown: &CancellationToken) -> Result<Ended, AgentError> {
         let mut sessions = self.manager.link.sessions();
-        let mut next = Instant::now();
+        let mut next = clock::timer();
         loop {
             let lookup = self.next_lookup();
             tokio::select! {
@@ -161,13 +161,13 @@ impl Sync {
                     self.connected(SyncMode::Poll).await;
                     // Ten percent to both sides, so that agents that started together do not poll together.
                     let spread = 0.9 + 0.2 * rand::random::<f64>();
-                    next = Instant::now() + self.manager.options.sync_interval.mul_f64(spread);
+                    next = clock::timer() + self.manager.options.sync_interval.mul_f64(spread);
                 }
                 _ = sessions.changed() => return Ok(Ended::NewIdentity),
                 Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
                 () = at(lookup) => self.look_up().await?,
             }
-            if Instant::now() >= until {
+            if clock::timer() >= until {
                 return Ok(Ended::Closed);
             }
         }
@@ -182,7 +182,7 @@ impl Sync {
             came_back = !status.connected;
             status.connected = true;
             status.problem = None;
-            status.last_sync = Some(std::time::SystemTime::now());
+            status.last_sync = Some(clock::wall());
             status.sync_mode = mode;
         });
         if came_back {
@@ -205,7 +205,7 @@ impl Sync {
 
     /// When those who wait are to be served; none while nobody waits.
     fn next_lookup(&self) -> Option<Instant> {
-        let now = Instant::now();
+        let now = clock::timer();
         (!self.waiting.is_empty()).then(|| self.looked_up.map_or(now, |last| last + LOOKUP_PACE))
     }
 
@@ -213,7 +213,7 @@ impl Sync {
     async fn look_up(&mut self) -> Result<(), AgentError> {
         let waiting = std::mem::take(&mut self.waiting);
         let outcome = self.fetch().await;
-        self.looked_up = Some(Instant::now());
+        self.looked_up = Some(clock::timer());
         for one in waiting {
             // One that does not wait any more is no loss.
             let _ = one.send(());
@@ -232,7 +232,7 @@ impl Sync {
             });
             metrics::gauge!("svidecar_agent_server_connected").set(0.0);
             let identity = self.manager.link.identity();
-            let left = identity.not_after.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+            let left = identity.not_after.duration_since(clock::wall()).unwrap_or_default();
             // Another trouble is news, and one that stays is told now and then.
             let is_new = self.told.replace(error.code()) != Some(error.code());
             if is_new || self.backoff.tries().is_power_of_two() {

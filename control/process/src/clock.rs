@@ -4,6 +4,8 @@
 //! reads it here. There are three clocks: [`monotonic`] measures and never jumps, [`timer`] is the same as timers see it, so
 //! that a test can stop it, and [`wall`] is the time of day, which somebody may set.
 
+#![expect(clippy::disallowed_methods, reason = "here they are allowed, so that they are nowhere else")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},

@@ -13,6 +13,7 @@ use std::{
 
 use svidecar_config::server::RateLimitSettings;
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 use tokio::time::{self, Instant};
 
 /// Longest that a call is held back before it is refused instead.
@@ -93,7 +94,7 @@ impl<K: Hash + Eq> Limit<K> {
     }
 
     async fn take(&self, key: K, count: usize, what: &'static str) -> Result<(), RateLimited> {
-        let wait = self.reserve(key, count, Instant::now());
+        let wait = self.reserve(key, count, clock::timer());
         if wait > MAX_WAIT {
             return Err(RateLimited { what, wait });
         }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn a_burst_passes_then_it_waits_then_it_is_refused() {
         let limit = Limit::new(1.0, 2.0);
-        let start = Instant::now();
+        let start = clock::timer();
         assert_eq!(limit.reserve("a", 2, start), Duration::ZERO);
         assert_eq!(limit.reserve("a", 1, start), SECOND);
         assert!(limit.reserve("a", 5, start) > MAX_WAIT);
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn the_number_of_buckets_is_bounded() {
         let limit = Limit::new(1.0, 1.0);
-        let start = Instant::now();
+        let start = clock::timer();
         for key in 0..MAX_BUCKETS {
             assert_eq!(limit.reserve(key, 1, start), Duration::ZERO);
         }

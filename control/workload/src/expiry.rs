@@ -45,6 +45,8 @@ pub(crate) fn next_alarm(svid: &Svid, now: UnixTime) -> Option<(Duration, Overdu
 mod tests {
     use svidecar_authority::time::plus;
 
+    use svidecar_process::clock;
+
     use super::*;
     use crate::{
         material,
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn it_is_told_three_times_and_then_no_more() {
-        let start = UnixTime::now();
+        let start = clock::unix();
         let message = message(vec![Issuer::new("demo.org").svid("/a", "")]);
         let svid = material::read(message, start).unwrap().svids.remove(0);
         let end = svid.leaf.not_after;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
 use svidecar_api::workload::{X509svid, X509svidResponse};
 use svidecar_authority::{
     key::{KeyType, PrivateKey},
     x509::{CaParams, Subject, SvidParams, X509Ca},
 };
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock;
 
 pub const LIFE: Duration = Duration::from_secs(3600);
 
@@ -22,14 +22,14 @@ impl Issuer {
             subject: Subject::ca_default(),
         };
         let key = PrivateKey::generate(KeyType::EcP256).unwrap();
-        Self(X509Ca::self_signed(&params, key, UnixTime::now()).unwrap())
+        Self(X509Ca::self_signed(&params, key, clock::unix()).unwrap())
     }
 
     pub fn svid(&self, path: &str, hint: &str) -> X509svid {
         let key = PrivateKey::generate(KeyType::EcP256).unwrap();
         let id = SpiffeId::new(self.0.trust_domain(), path).unwrap();
         let params = SvidParams::new(id, key.spki_der(), LIFE);
-        let svid = self.0.sign_svid(&params, UnixTime::now()).unwrap();
+        let svid = self.0.sign_svid(&params, clock::unix()).unwrap();
         X509svid {
             spiffe_id: svid.id.to_string(),
             x509_svid: svid.chain.iter().flat_map(|der| der.to_vec()).collect(),

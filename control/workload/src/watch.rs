@@ -12,6 +12,7 @@ use rustls_pki_types::UnixTime;
 use svidecar_api::{transport::Endpoint, workload::X509svidResponse};
 use svidecar_authority::bundle::BundleSet;
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -78,7 +79,7 @@ impl IdentityWatch {
     /// # use svidecar_workload::{Choice, Identity, IdentityWatch};
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let endpoint = "unix:///run/svidecar/api.sock".parse()?;
-    /// let known = Arc::new(Identity::waiting(&endpoint, UnixTime::now()));
+    /// let known = Arc::new(Identity::waiting(&endpoint, clock::unix()));
     /// let (newest, mut identities) = tokio::sync::watch::channel(Arc::clone(&known));
     /// let watch = IdentityWatch { endpoint, choice: Choice::default(), known };
     /// tokio::spawn(watch.run(move |identity, event| {
@@ -108,7 +109,7 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
     async fn run(mut self, mut heard: mpsc::Receiver<Heard>) {
         loop {
             let svid = self.known.svid.as_deref();
-            let alarm = svid.and_then(|svid| expiry::next_alarm(svid, UnixTime::now()));
+            let alarm = svid.and_then(|svid| expiry::next_alarm(svid, clock::unix()));
             let overdue = async {
                 match alarm {
                     Some((wait, overdue)) => {
@@ -120,7 +121,7 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
             };
             tokio::select! {
                 message = heard.recv() => match message {
-                    Some(message) => self.hear(message, UnixTime::now()),
+                    Some(message) => self.hear(message, clock::unix()),
                     None => return,
                 },
                 overdue = overdue => (self.tell)(&self.known, Event::Overdue(overdue)),

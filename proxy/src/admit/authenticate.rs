@@ -100,13 +100,14 @@ mod tests {
 
     use svidecar_authority::bundle::Bundle;
     use svidecar_config::proxy::IdentityHeaderSettings;
+    use svidecar_process::clock;
 
     use super::*;
     use crate::io::tls::tests::authority::{Authority, HOUR};
 
     fn shop() -> KnownPeer {
         let authority = Authority::new("demo.org");
-        let svid = authority.svid("/shop", HOUR, UnixTime::now());
+        let svid = authority.svid("/shop", HOUR, clock::unix());
         let chain = Bundle::certificates_from_der(&svid.x509_svid).unwrap();
         KnownPeer::new(Peer::new(chain).unwrap(), Some(authority.id("/orders")))
     }

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use rustls_pki_types::UnixTime;
 use svidecar_authority::bundle::Bundle;
 use svidecar_code::Code;
 use svidecar_config::proxy::{
     AccessLogFormat, AccessLogPath, AccessLogSettings, IdentityHeaderSettings, ProxySettings,
 };
 use svidecar_policy::Protocol;
+use svidecar_process::clock;
 
 use super::*;
 use crate::{
@@ -79,7 +81,7 @@ impl Scene {
     fn ask(&self, head: &mut RequestHead) -> Result<(bool, bool), (Code, bool)> {
         let flights = OnceCell::new();
         let mut record = Recording::new(&self.party.worker.recorder, &self.origin);
-        record.begin_request(&self.origin, Instant::now(), head);
+        record.begin_request(&self.origin, clock::monotonic(), head);
         let subject = Subject::Request { head, flights: &flights };
         let admission = at_once(self.row.admit(&self.party, subject, &mut record));
         admission
@@ -90,7 +92,7 @@ impl Scene {
     /// What becomes of a connection.
     fn connect(&self) -> Result<bool, Code> {
         let mut record = Recording::new(&self.party.worker.recorder, &self.origin);
-        record.begin_connection(&self.origin, Instant::now());
+        record.begin_connection(&self.origin, clock::monotonic());
         let admission = at_once(self.row.admit(&self.party, Subject::Connection, &mut record));
         admission.map(|admission| admission.flight.is_some()).map_err(|refusal| refusal.code)
     }
@@ -109,7 +111,7 @@ impl Scene {
 
 fn peer(path: &str, ends_in: i64) -> KnownPeer {
     let authority = Authority::new("demo.org");
-    let now = UnixTime::now().as_secs();
+    let now = clock::unix().as_secs();
     let born = now.saturating_add_signed(ends_in) - HOUR.as_secs();
     let born = UnixTime::since_unix_epoch(Duration::from_secs(born));
     let chain = Bundle::certificates_from_der(&authority.svid(path, HOUR, born).x509_svid).unwrap();

@@ -6,9 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::Counter;
-use rustls_pki_types::UnixTime;
 use svidecar_api::transport::Endpoint;
 use svidecar_authority::time;
+use svidecar_process::clock;
 use svidecar_workload::{Choice, Event, Identity, IdentityState, IdentityWatch, Overdue, Svid};
 use tracing::{error, info, warn};
 
@@ -70,7 +70,7 @@ fn tell(identity: &Identity, event: &Event) {
 }
 
 fn left(svid: &Svid) -> String {
-    time::human(Duration::from_secs(svid.seconds_left(UnixTime::now())))
+    time::human(Duration::from_secs(svid.seconds_left(clock::unix())))
 }
 
 fn speak_up(svid: &Svid, overdue: Overdue, identity: &Identity) {

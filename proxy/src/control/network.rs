@@ -20,9 +20,10 @@ use nix::{
         AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
     },
 };
+use svidecar_process::clock;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::{Instant, timeout_at},
+    time::timeout_at,
 };
 use tracing::warn;
 
@@ -122,7 +123,7 @@ async fn lost(
     loop {
         match look() {
             Ok(now) if interfaces.all_gone(&now) => {
-                deadline = deadline.or_else(|| Instant::now().checked_add(grace));
+                deadline = deadline.or_else(|| clock::timer().checked_add(grace));
             }
             Ok(_) => deadline = None,
             Err(error) => warn!(%error, "Cannot list the network interfaces"),

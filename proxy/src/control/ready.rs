@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use svidecar_process::clock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -76,7 +77,7 @@ pub async fn announce(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.current.subscribe();
     let mut was_ready = false;
     loop {
-        let readiness = Readiness::of(&shared, UnixTime::now());
+        let readiness = Readiness::of(&shared, clock::unix());
         match (was_ready, readiness.ready) {
             (false, true) => info!("The proxy is ready"),
             (true, false) => warn!(missing = readiness.missing(), "The proxy is not ready any more"),

@@ -7,8 +7,8 @@ pub mod files;
 
 use std::{path::PathBuf, sync::Arc};
 
-use rustls_pki_types::UnixTime;
 use svidecar_config::{load::Loader, proxy::ProxySettings};
+use svidecar_process::clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -76,7 +76,7 @@ impl Reloader {
                 self.shared.telemetry.state().count_reload(true);
                 self.shared.reload.send_modify(|status| {
                     status.generation += 1;
-                    status.since = UnixTime::now().as_secs();
+                    status.since = clock::unix().as_secs();
                     status.error = None;
                 });
                 info!("New settings and policies are in force");

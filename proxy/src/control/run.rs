@@ -8,12 +8,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rustls_pki_types::UnixTime;
 use svidecar_config::{
     load::Loader,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use svidecar_process::{Child, Received, Signals, log};
+use svidecar_process::{Child, Received, Signals, clock, log};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -173,7 +172,7 @@ async fn when_ready<'c>(proxy: &Proxy, command: Option<&'c Vec<OsString>>) -> &'
     let shared = proxy.shared();
     let mut changes = shared.current.subscribe();
     loop {
-        let readiness = Readiness::of(shared, UnixTime::now());
+        let readiness = Readiness::of(shared, clock::unix());
         if readiness.ready {
             info!("Ready; starting the app");
             return command;

@@ -1,8 +1,9 @@
 //! Who asks by HTTP: a peer, by an inbound listener, or our workload, by an outbound one; what a request of it rests on,
 //! and what an event means for those that run.
 
-use std::{cell::OnceCell, future::Future, rc::Rc, time::Instant};
+use std::{cell::OnceCell, future::Future, rc::Rc};
 
+use svidecar_process::clock;
 use tracing::{debug, field::display, warn};
 
 use super::{exchange::Exchange, incoming::Incoming, rules::Rules};
@@ -102,7 +103,7 @@ impl Caller {
         if rules.listener.direction() == Direction::Inbound {
             return;
         }
-        if let Some(leave) = self.worker().shared.throttle.leave(Instant::now()) {
+        if let Some(leave) = self.worker().shared.throttle.leave(clock::monotonic()) {
             warn!(
                 listener = %rules.listener.name(),
                 code = refusal.code.name(),

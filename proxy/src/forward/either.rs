@@ -7,7 +7,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use tokio::time::Instant;
+use svidecar_process::clock;
 
 use super::{
     caller::Caller,
@@ -48,7 +48,7 @@ async fn speaks_http2(
     read: &mut Buffer,
     follower: &mut Follower,
 ) -> Option<bool> {
-    follower.set_timer(Instant::now().checked_add(caller.rules().listener.timeouts().idle));
+    follower.set_timer(clock::timer().checked_add(caller.rules().listener.timeouts().idle));
     let told = poll_fn(|cx| {
         loop {
             let bytes = read.filled();

@@ -5,8 +5,9 @@
 use std::{
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
 };
+
+use svidecar_process::clock;
 
 use super::relay::{Broken, Relay};
 use crate::{
@@ -46,7 +47,7 @@ impl Exchange {
 
     /// Begins with the request whose head has just been read.
     pub fn begin(&mut self, origin: &Rc<Origin>) {
-        self.record.begin_request(origin, Instant::now(), &self.request);
+        self.record.begin_request(origin, clock::monotonic(), &self.request);
         self.is_answered = false;
     }
 

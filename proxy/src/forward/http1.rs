@@ -9,7 +9,7 @@ use std::{
 };
 
 use svidecar_code::Code;
-use tokio::time::Instant;
+use svidecar_process::clock;
 
 use super::{
     caller::Caller,
@@ -108,7 +108,7 @@ impl Http1 {
             if waits != Some(has_begun) {
                 waits = Some(has_begun);
                 let timeout = if has_begun { timeouts.head } else { timeouts.idle };
-                self.follower.set_timer(Instant::now().checked_add(timeout));
+                self.follower.set_timer(clock::timer().checked_add(timeout));
             }
             match self.follower.poll_over(cx, |event| caller.judge(event, None)) {
                 Poll::Ready(Over::TimedOut) if has_begun => {
@@ -157,7 +157,7 @@ impl Http1 {
         if is_clean && matches!(self.connection.stream(), Transport::Socket(_)) {
             return;
         }
-        self.follower.set_timer(Instant::now().checked_add(LINGER));
+        self.follower.set_timer(clock::timer().checked_add(LINGER));
         let (mut connection, mut follower) = (self.connection, self.follower);
         let closing = poll_fn(|cx| connection.poll_shutdown(cx));
         // When it fails, or takes too long, there is nobody to be kind to.

@@ -10,9 +10,9 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use rustls_pki_types::UnixTime;
 use svidecar_config::proxy::ListenerProtocol;
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 use tracing::{debug, warn};
 
 use super::{
@@ -42,7 +42,7 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.inbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
-    let (started, version) = (Instant::now(), worker.version());
+    let (started, version) = (clock::monotonic(), worker.version());
     let timeout = listener.settings.timeouts.handshake.get();
     // A handshake needs much room, and only for a moment.
     let handshake = Box::pin(handshake::inbound(socket, &listener.offers, timeout)).await;
@@ -53,7 +53,7 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
     // A session to be resumed is judged long before its handshake is over, and bundles may change meanwhile.
     if worker.version() != version {
         let bundles = Arc::clone(&worker.shared.current.load().identity.bundles);
-        if let Err(error) = peer.still_trusted(&bundles, UnixTime::now()) {
+        if let Err(error) = peer.still_trusted(&bundles, clock::unix()) {
             let failure = HandshakeFailure::from_x509(&error);
             return handshake_failed(&worker, &listener, address, started, &failure);
         }
@@ -90,7 +90,7 @@ fn handshake_failed(
     let presented = failure.presented.as_ref().map(SpiffeId::as_str);
     if failure.code == Code::PeerClosed {
         debug!(listener = %listener.name, peer = %address, code = failure.code.name(), error = %failure, "The handshake was not finished");
-    } else if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
+    } else if let Some(leave) = worker.shared.throttle.leave(clock::monotonic()) {
         warn!(
             listener = %listener.name,
             peer = %address,

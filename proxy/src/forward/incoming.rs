@@ -2,14 +2,10 @@
 //!
 //! Knows no protocol that is spoken on it.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use rustls_pki_types::UnixTime;
 use svidecar_config::proxy::OnPeerExpiry;
+use svidecar_process::clock;
 use tracing::warn;
 
 use super::{
@@ -66,7 +62,7 @@ impl Incoming {
     pub fn follower(&self) -> Follower {
         let mut follower = self.worker().follower(self.rules().listener.direction());
         let Some(peer) = &self.party.peer else { return follower };
-        let (not_after, now) = (peer.proved.facts().not_after, UnixTime::now());
+        let (not_after, now) = (peer.proved.facts().not_after, clock::unix());
         match self.worker().shared.current.load().plan.settings.on_peer_expiry {
             OnPeerExpiry::Drain => follower.expire_after(time_to_leave(not_after, now, rand::random())),
             // The last second of validity counts.
@@ -117,10 +113,10 @@ impl Incoming {
     /// Whether the peer's chain would not be accepted any more, because a bundle changed.
     fn is_distrusted(&self, rules: &Rules, snapshot: &Snapshot) -> bool {
         let Some(peer) = &self.party.peer else { return false };
-        let Err(error) = peer.proved.still_trusted(&snapshot.identity.bundles, UnixTime::now()) else {
+        let Err(error) = peer.proved.still_trusted(&snapshot.identity.bundles, clock::unix()) else {
             return false;
         };
-        if let Some(leave) = self.worker().shared.throttle.leave(Instant::now()) {
+        if let Some(leave) = self.worker().shared.throttle.leave(clock::monotonic()) {
             warn!(
                 listener = %rules.listener.name(),
                 peer = %peer.id(),

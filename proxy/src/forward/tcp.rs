@@ -1,10 +1,10 @@
 //! A TCP connection, of its own or in a stream of a shared one: admitted once, connected to the upstream, then bytes both
 //! ways.
 
-use std::{rc::Rc, time::Instant};
+use std::rc::Rc;
 
 use http::StatusCode;
-use svidecar_process::throttle::Leave;
+use svidecar_process::{clock, throttle::Leave};
 use tracing::{field::display, info, warn};
 
 use super::{
@@ -33,7 +33,7 @@ pub(super) async fn serve(incoming: Rc<Incoming>, opening: Opening, _life: Life)
     let mut follower = incoming.follower();
     let rules = incoming.rules();
     let mut record = Recording::new(&incoming.worker().recorder, &rules.origin);
-    record.begin_connection(&rules.origin, Instant::now());
+    record.begin_connection(&rules.origin, clock::monotonic());
     let Some((mut relay, facts)) = open(&incoming, rules, opening, &mut record).await else { return };
     if let Some(left) = facts.time_left() {
         follower.expire_after(left);
@@ -81,7 +81,9 @@ impl Incoming {
     }
 
     fn cannot_reach(&self, rules: &Rules, refusal: &Refusal) {
-        let Some(Leave { kept_back }) = self.worker().shared.throttle.leave(Instant::now()) else { return };
+        let Some(Leave { kept_back }) = self.worker().shared.throttle.leave(clock::monotonic()) else {
+            return;
+        };
         let (listener, code, error) = (rules.listener.name(), refusal.code.name(), &refusal.detail);
         match rules.listener.direction() {
             Direction::Inbound => {

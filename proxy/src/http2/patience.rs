@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 /// A store that is spent on what is suspicious, and refilled by what is useful and by time.
@@ -17,7 +18,7 @@ pub struct Patience {
 impl Patience {
     /// A full store of `most`, refilled by `per_second`.
     pub fn new(most: u32, per_second: u32) -> Self {
-        Self { left: most, most, per_second, refilled: Instant::now() }
+        Self { left: most, most, per_second, refilled: clock::timer() }
     }
 
     /// Spends. Says whether there was enough left. Looks at the clock only if there was not.
@@ -36,7 +37,7 @@ impl Patience {
     }
 
     fn refill(&mut self) {
-        let now = Instant::now();
+        let now = clock::timer();
         let passed = now.saturating_duration_since(self.refilled).min(Duration::from_secs(3600));
         let refill = u128::from(self.per_second) * passed.as_millis() / 1000;
         if refill > 0 {

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use rustls_pki_types::UnixTime;
+use svidecar_process::clock;
 use svidecar_workload::Identity;
 use tokio::sync::watch;
 
@@ -38,7 +38,7 @@ impl Current {
     /// Starts without an identity.
     #[must_use]
     pub fn new(plan: Arc<Plan>, workload_api: &str) -> Arc<Self> {
-        let identity = Arc::new(Identity::waiting(workload_api, UnixTime::now()));
+        let identity = Arc::new(Identity::waiting(workload_api, clock::unix()));
         let snapshot = ArcSwap::from_pointee(Snapshot { identity, plan });
         let (version, number) = (watch::Sender::new(1), Arc::new(AtomicU64::new(1)));
         Arc::new(Self { snapshot, version, number, writing: Mutex::new(()) })

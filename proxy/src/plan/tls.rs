@@ -6,7 +6,6 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use rustls::server::ClientHello;
-use rustls_pki_types::UnixTime;
 use svidecar_authority::{
     AuthorityError,
     bundle::BundleSet,
@@ -15,6 +14,7 @@ use svidecar_authority::{
 };
 use svidecar_config::proxy::ListenerProtocol;
 use svidecar_policy::pattern::IdPattern;
+use svidecar_process::clock;
 use svidecar_workload::Identity;
 
 use crate::io::tls::Alpn;
@@ -74,7 +74,7 @@ impl TlsSource {
     /// The identity to present: none before the first SVID, and none after the last has expired.
     fn identity(&self) -> Option<Arc<rustls::sign::CertifiedKey>> {
         let identity = self.in_force()?;
-        identity.valid_svid(UnixTime::now()).map(|svid| Arc::clone(&svid.certified_key))
+        identity.valid_svid(clock::unix()).map(|svid| Arc::clone(&svid.certified_key))
     }
 
     fn bundles(&self) -> Arc<BundleSet> {

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use svidecar_process::clock;
 
 /// A time of day as RFC 3339 writes it: in UTC, with milliseconds.
 pub(super) type Stamp = [u8; 24];
@@ -25,7 +26,7 @@ pub(super) struct WallClock {
 
 impl WallClock {
     pub(super) fn new() -> Self {
-        Self::at(Instant::now(), SystemTime::now())
+        Self::at(clock::monotonic(), clock::wall())
     }
 
     fn at(asked_at: Instant, answer: SystemTime) -> Self {
@@ -36,8 +37,8 @@ impl WallClock {
     /// The time of day of `moment`. `now` is this moment or a little earlier.
     pub(super) fn stamp(&mut self, moment: Instant, now: Instant) -> &Stamp {
         if now.saturating_duration_since(self.asked_at) >= ASK_AGAIN {
-            self.asked_at = Instant::now();
-            self.answer = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.asked_at = clock::monotonic();
+            self.answer = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         }
         let since_1970 = match moment.checked_duration_since(self.asked_at) {
             Some(after) => self.answer.saturating_add(after),
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn moments_before_and_after_the_question_have_their_time() {
-        let asked_at = Instant::now() + Duration::from_secs(3600);
+        let asked_at = clock::monotonic() + Duration::from_secs(3600);
         let mut clock = WallClock::at(asked_at, UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
         for (offset, expected) in [
             (0, "2023-11-14T22:13:20.123Z"),
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_time_of_day_is_asked_for_again() {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let mut clock = WallClock::at(now, UNIX_EPOCH);
         assert!(clock.stamp(now, now).starts_with(b"1970"));
         let later = now + ASK_AGAIN;

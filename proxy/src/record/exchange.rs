@@ -8,6 +8,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Decision, MAX_AUDITED, Policy, Verdict};
+use svidecar_process::clock;
 
 use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
 use crate::message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal};
@@ -121,7 +122,7 @@ impl Recording {
         Self {
             recorder: Rc::clone(recorder),
             origin: Rc::clone(origin),
-            started: Instant::now(),
+            started: clock::monotonic(),
             http: None,
             summary: Summary::default(),
             server: None,
@@ -257,7 +258,7 @@ impl Recording {
             listener: &origin.listener,
             service: origin.service(),
             started: self.started,
-            duration: self.started.elapsed(),
+            duration: clock::monotonic() - self.started,
             client: origin.client,
             peer: origin.peer.as_ref().or(self.server.as_ref()),
             http: self.http.map(|http| HttpFacts {

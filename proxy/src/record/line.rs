@@ -163,13 +163,14 @@ const fn version(version: Version) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
-    use super::*;
     use svidecar_code::Code;
+    use svidecar_process::clock;
 
+    use super::*;
     use crate::record::{Direction, HttpFacts};
 
     fn record<'a>(path: &'a str, detail: Option<&'a str>) -> Record<'a> {
@@ -177,7 +178,7 @@ mod tests {
             direction: Direction::Inbound,
             listener: "web",
             service: "orders",
-            started: Instant::now(),
+            started: clock::monotonic(),
             duration: Duration::from_micros(1500),
             client: Some(([10, 0, 0, 7], 4242).into()),
             peer: None,

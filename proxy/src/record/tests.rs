@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use svidecar_config::proxy::AccessLogPath;
+use svidecar_process::clock;
 use tempfile::TempDir;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 
@@ -25,7 +26,7 @@ fn record(listener: &str) -> Record<'_> {
         direction: Direction::Outbound,
         listener,
         service: "orders",
-        started: Instant::now(),
+        started: clock::monotonic(),
         duration: Duration::from_millis(1),
         client: None,
         peer: None,
@@ -70,7 +71,7 @@ fn a_line_waits_for_others_until_the_batch_is_full() {
 async fn what_is_gathered_leaves_after_a_tenth_of_a_second() {
     let (_directory, path, telemetry) = telemetry();
     let recorder = telemetry.recorder();
-    let started = tokio::time::Instant::now();
+    let started = clock::timer();
     for _ in 0..2 {
         recorder.record(&record("web"));
         let flushed = poll_fn(|_| match lock(&recorder.own.state).batch.is_empty() {
@@ -83,7 +84,7 @@ async fn what_is_gathered_leaves_after_a_tenth_of_a_second() {
             () = flushed => {}
         }
     }
-    assert!(started.elapsed() >= 2 * FLUSH_AFTER && started.elapsed() < 3 * FLUSH_AFTER);
+    assert!(clock::timer() - started >= 2 * FLUSH_AFTER && clock::timer() - started < 3 * FLUSH_AFTER);
     assert_eq!(lines_after(&telemetry, &path).len(), 2);
 }
 

@@ -1,14 +1,10 @@
 //! Accepts connections and hands each to the worker's [`Service`]. Waits when the limit is reached instead of
 //! accepting what it cannot serve.
 
-use std::{
-    io,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use svidecar_code::Code;
+use svidecar_process::clock;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -101,7 +97,7 @@ async fn admit(worker: &Worker, name: &str, limit: &Arc<Semaphore>) -> Option<Ow
     if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
         return Some(permit);
     }
-    if let Some(leave) = worker.shared.throttle.leave(Instant::now()) {
+    if let Some(leave) = worker.shared.throttle.leave(clock::monotonic()) {
         warn!(
             listener = name,
             code = Code::TooManyConnections.name(),

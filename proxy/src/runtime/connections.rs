@@ -15,6 +15,7 @@ use std::{
 
 use rustls_pki_types::UnixTime;
 use svidecar_code::Code;
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 pub use self::registry::Registry;
@@ -130,7 +131,7 @@ impl Follower {
 
     /// Tells [`Event::PeerExpired`] once, `in_time` from now.
     pub fn expire_after(&mut self, in_time: Duration) {
-        self.expiry = Instant::now().checked_add(in_time);
+        self.expiry = clock::timer().checked_add(in_time);
     }
 
     /// Sets the connection's own timer, or takes it back: [`Over::TimedOut`] at that moment or shortly after. Cheap
@@ -174,7 +175,7 @@ impl Follower {
 
     /// Cuts at the latest after `grace`. An earlier deadline stays.
     fn end_within(&mut self, grace: Duration) {
-        let at = Instant::now().checked_add(grace);
+        let at = clock::timer().checked_add(grace);
         if self.deadline.is_none_or(|deadline| at.is_some_and(|at| at < deadline)) {
             self.deadline = at;
         }

@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use svidecar_process::clock;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use crate::record::Direction;
@@ -106,7 +104,7 @@ impl Drain {
 
     /// Goes all the way down within `timeout`. Returns whether every connection ended by itself.
     pub async fn run(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::timer() + timeout;
         info!(
             inbound = self.live(Direction::Inbound),
             outbound = self.live(Direction::Outbound),
@@ -220,9 +218,9 @@ mod tests {
     async fn the_deadline_cuts_what_is_left() {
         let drain = Drain::new();
         let _stuck = drain.enter(Direction::Inbound);
-        let start = Instant::now();
+        let start = clock::timer();
         assert!(!drain.run(LONG).await);
-        assert_eq!(start.elapsed(), LONG);
+        assert_eq!(clock::timer() - start, LONG);
         assert_eq!(drain.phase(), Phase::Force);
     }
 

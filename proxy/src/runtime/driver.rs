@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use svidecar_process::clock;
 
 use self::watch::Watch;
 use crate::{
@@ -187,7 +187,7 @@ impl<S: ByteStream, D: Driven> Driver<'_, S, D> {
         if self.was.replace(now) == Some(now) {
             return;
         }
-        let within = |time| Instant::now().checked_add(time);
+        let within = |time| clock::timer().checked_add(time);
         self.follower.set_timer(match phase {
             Phase::Head => self.terms.head().and_then(within),
             Phase::Busy => self.watch.due(),

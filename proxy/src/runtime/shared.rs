@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use rustls_pki_types::UnixTime;
 use svidecar_id::SpiffeId;
-use svidecar_process::Throttle;
+use svidecar_process::{Throttle, clock};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
@@ -44,8 +43,7 @@ impl Shared {
     /// Joins the parts.
     #[must_use]
     pub fn new(current: Arc<Current>, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let first =
-            ReloadStatus { generation: 1, since: UnixTime::now().as_secs(), ..ReloadStatus::default() };
+        let first = ReloadStatus { generation: 1, since: clock::unix().as_secs(), ..ReloadStatus::default() };
         let reload = watch::Sender::new(first);
         Arc::new(Self {
             current,

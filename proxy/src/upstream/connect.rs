@@ -6,11 +6,10 @@
 use std::{cell::Cell, fmt, future::Future, io, time::Duration};
 
 use rustls::pki_types::ServerName;
-use rustls_pki_types::UnixTime;
 use svidecar_code::Code;
 use svidecar_config::address::Address;
 use svidecar_id::SpiffeId;
-use svidecar_process::throttle::Leave;
+use svidecar_process::{clock, throttle::Leave};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::Instant,
@@ -116,9 +115,9 @@ impl Allowance {
 
     /// Spends some of it on waiting for `work`. `None` when there is nothing left.
     pub async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let began = Instant::now();
+        let began = clock::monotonic();
         let done = tokio::time::timeout(self.0, work).await;
-        self.0 = self.0.saturating_sub(began.elapsed());
+        self.0 = self.0.saturating_sub(clock::monotonic() - began);
         done.ok()
     }
 }
@@ -152,7 +151,7 @@ pub async fn connect(
         let goes_on = attempt < MOST_ATTEMPTS
             && match failure.remedy {
                 Some(Remedy::NoAlpn) if offer == Offer::Bytes => {
-                    memory.0.set(Some(Instant::now()));
+                    memory.0.set(Some(clock::timer()));
                     true
                 }
                 Some(Remedy::FullHandshake) => true,
@@ -174,7 +173,7 @@ async fn authenticate(
     offer: Offer,
     memory: &AlpnMemory,
 ) -> Result<handshake::Authenticated, HandshakeFailure> {
-    let plainly = offer == Offer::Bytes && memory.refuses(Instant::now());
+    let plainly = offer == Offer::Bytes && memory.refuses(clock::timer());
     let alpn = if plainly { &[] } else { offer.alpn() };
     let timeout = place.spec.handshake_timeout;
     handshake::outbound(socket, &tls.client, server_name(&place.name), alpn, timeout).await
@@ -187,7 +186,7 @@ async fn authenticate(
 pub fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refusal> {
     let snapshot = shared.current.load();
     let identity = &snapshot.identity;
-    if spec.tls.is_none() || identity.valid_svid(UnixTime::now()).is_some() {
+    if spec.tls.is_none() || identity.valid_svid(clock::unix()).is_some() {
         return Ok(());
     }
     let (state, why) = (identity.status.state.code().name(), &identity.status.detail);
@@ -247,7 +246,7 @@ fn unreachable(
 /// One line with both sides' facts, and what to answer.
 fn refused(shared: &Shared, place: &Place, failure: &HandshakeFailure) -> Refusal {
     let Place { spec, name, location } = place;
-    if let Some(Leave { kept_back }) = shared.throttle.leave(std::time::Instant::now()) {
+    if let Some(Leave { kept_back }) = shared.throttle.leave(clock::monotonic()) {
         warn!(
             upstream = %spec.name,
             endpoint = %name,

@@ -2,8 +2,8 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use rustls_pki_types::UnixTime;
 use svidecar_config::address::Address;
+use svidecar_process::clock;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -46,14 +46,14 @@ impl ConnectionFacts {
         let left = server
             .as_ref()
             .filter(|_| expires)
-            .map(|server| time_to_leave(server.facts().not_after, UnixTime::now(), rand::random()));
+            .map(|server| time_to_leave(server.facts().not_after, clock::unix(), rand::random()));
         Rc::new(Self {
             spec: Arc::clone(&place.spec),
             name: place.name.clone(),
             address: place.location.to_string(),
             server,
             is_shared,
-            leaves_at: left.and_then(|left| Instant::now().checked_add(left)),
+            leaves_at: left.and_then(|left| clock::timer().checked_add(left)),
             accepted_by: Cell::new(version),
             is_retired: Cell::new(false),
         })
@@ -79,13 +79,13 @@ impl ConnectionFacts {
     /// How long until it should begin to leave, if its server's SVID ends at all.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.leaves_at.map(|end| end.saturating_duration_since(Instant::now()))
+        self.leaves_at.map(|end| end.saturating_duration_since(clock::timer()))
     }
 
     /// Whether a new request may go over it now: nobody retired it, and its server would still be accepted.
     #[must_use]
     pub fn is_usable(&self, worker: &Worker) -> bool {
-        if self.is_retired.get() || self.leaves_at.is_some_and(|end| end <= Instant::now()) {
+        if self.is_retired.get() || self.leaves_at.is_some_and(|end| end <= clock::timer()) {
             return false;
         }
         let version = worker.version();
@@ -106,7 +106,7 @@ impl ConnectionFacts {
 }
 
 fn objection(snapshot: &Snapshot, spec: &UpstreamSpec, server: &Peer) -> Option<String> {
-    match server.still_trusted(&snapshot.identity.bundles, UnixTime::now()) {
+    match server.still_trusted(&snapshot.identity.bundles, clock::unix()) {
         Err(error) => Some(error.to_string()),
         Ok(()) => {
             let expected = spec.tls.as_ref().is_none_or(|tls| tls.expects(server.id()));

@@ -4,6 +4,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 /// Who failed is passed over for this long while another one works.
@@ -19,7 +20,7 @@ impl Health {
     /// Whether it failed a moment ago.
     #[must_use]
     pub fn is_avoided(&self) -> bool {
-        self.avoid_until.get().is_some_and(|until| until > Instant::now())
+        self.avoid_until.get().is_some_and(|until| until > clock::timer())
     }
 
     /// It gave what was wanted.
@@ -29,7 +30,7 @@ impl Health {
 
     /// It did not.
     pub fn failed(&self) {
-        self.avoid_until.set(Instant::now().checked_add(PENALTY));
+        self.avoid_until.set(clock::timer().checked_add(PENALTY));
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 use super::facts::ConnectionFacts;
@@ -53,7 +54,7 @@ impl Pool {
     pub fn take(&self, worker: &Worker) -> Option<(Connection, Rc<ConnectionFacts>)> {
         loop {
             let Waiting { mut connection, facts, since } = self.idle.borrow_mut().pop()?;
-            let is_old = since.elapsed() >= self.idle_timeout;
+            let is_old = clock::timer() - since >= self.idle_timeout;
             if !is_old && facts.is_usable(worker) && is_quiet(&mut connection) {
                 return Some((connection, facts));
             }
@@ -68,7 +69,7 @@ impl Pool {
         let oldest = {
             let mut idle = self.idle.borrow_mut();
             let oldest = (idle.len() >= MAX_IDLE).then(|| idle.remove(0));
-            idle.push(Waiting { connection, facts, since: Instant::now() });
+            idle.push(Waiting { connection, facts, since: clock::timer() });
             oldest
         };
         // Closed outside of the borrow: its end may come back to us.
@@ -87,7 +88,7 @@ impl Pool {
 
     /// Closes what has waited too long or was closed by the other side; says when to come again.
     fn close_old(&self) -> Option<Instant> {
-        let now = Instant::now();
+        let now = clock::timer();
         let ends = |since: Instant| since + self.idle_timeout;
         let mut stay = self.idle.take();
         stay.retain_mut(|waiting| ends(waiting.since) > now && is_quiet(&mut waiting.connection));
@@ -104,7 +105,7 @@ fn is_quiet(connection: &mut Connection) -> bool {
 }
 
 async fn reap(pool: Weak<Pool>, idle_timeout: Duration) {
-    let mut next = Instant::now() + idle_timeout;
+    let mut next = clock::timer() + idle_timeout;
     loop {
         tokio::time::sleep_until(next).await;
         let Some(pool) = pool.upgrade() else { return };

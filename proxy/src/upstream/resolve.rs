@@ -8,6 +8,7 @@ use futures_util::{
     FutureExt as _,
     future::{LocalBoxFuture, Shared},
 };
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 /// How long an answer is used without asking again. `getaddrinfo(3)` does not tell the record's own TTL.
@@ -58,7 +59,7 @@ impl Resolver {
     /// # Errors
     /// The lookup's, if there was never an answer.
     pub async fn addresses(&self) -> Result<Addresses, Unresolved> {
-        if let Some(addresses) = self.answer(|answer| answer.at.elapsed() < FRESH) {
+        if let Some(addresses) = self.answer(|answer| clock::timer() - answer.at < FRESH) {
             return Ok(addresses);
         }
         let lookup = self.lookup();
@@ -68,7 +69,7 @@ impl Resolver {
         if self.lookup.borrow_mut().take_if(is_mine).is_some()
             && let Ok(addresses) = &found
         {
-            self.answer.replace(Some(Answer { at: Instant::now(), addresses: Rc::clone(addresses) }));
+            self.answer.replace(Some(Answer { at: clock::timer(), addresses: Rc::clone(addresses) }));
         }
         found.or_else(|failure| self.answer(|_| true).ok_or(failure))
     }
@@ -76,7 +77,7 @@ impl Resolver {
     /// The answer did not work: ask again next time. It stays as a fallback.
     pub fn doubt(&self) {
         if let Some(answer) = &mut *self.answer.borrow_mut()
-            && let Some(old) = Instant::now().checked_sub(FRESH)
+            && let Some(old) = clock::timer().checked_sub(FRESH)
         {
             answer.at = old;
         }
@@ -90,9 +91,9 @@ impl Resolver {
     /// The lookup that runs, or a new one. What those who asked for the last one gave up long ago is of no use any more.
     fn lookup(&self) -> Shared<LocalBoxFuture<'static, Result<Addresses, Unresolved>>> {
         let mut running = self.lookup.borrow_mut();
-        let recent = running.take().filter(|lookup| lookup.since.elapsed() < LOOKUP_TIMEOUT);
+        let recent = running.take().filter(|lookup| clock::timer() - lookup.since < LOOKUP_TIMEOUT);
         let lookup = recent.unwrap_or_else(|| Lookup {
-            since: Instant::now(),
+            since: clock::timer(),
             found: look_up(self.host.clone(), self.port).boxed_local().shared(),
         });
         running.insert(lookup).found.clone()
@@ -124,7 +125,7 @@ mod tests {
         let resolver = Resolver::new("name.invalid", 1);
         assert!(resolver.addresses().await.is_err());
         let known: Addresses = Rc::new(["127.0.0.1:1".parse().unwrap()]);
-        resolver.answer.replace(Some(Answer { at: Instant::now(), addresses: Rc::clone(&known) }));
+        resolver.answer.replace(Some(Answer { at: clock::timer(), addresses: Rc::clone(&known) }));
         resolver.doubt();
         assert_eq!(resolver.addresses().await.unwrap(), known);
     }
@@ -140,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_lookup_that_was_given_up_is_not_taken_for_a_new_one() {
         let resolver = Resolver::new("localhost", 1);
-        let long_ago = Instant::now().checked_sub(LOOKUP_TIMEOUT).unwrap();
+        let long_ago = clock::timer().checked_sub(LOOKUP_TIMEOUT).unwrap();
         let (given_up, recent) = (resolver.lookup(), resolver.lookup());
         assert!(given_up.ptr_eq(&recent));
         resolver.lookup.borrow_mut().as_mut().unwrap().since = long_ago;

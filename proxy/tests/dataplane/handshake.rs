@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use rustls_pki_types::UnixTime;
 use svidecar::runtime::connections::LOSER_GRACE;
 use svidecar_authority::{time, tls::NoIdentity};
+use svidecar_process::clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Semaphore,
-    time::Instant,
 };
 use tokio_rustls::server::TlsStream;
 
@@ -57,7 +56,7 @@ async fn only_members_of_trusted_domains_get_in() {
     let (stranger, impostor) = (Authority::new("stranger.org"), Authority::new("demo.org"));
     let (_agent, sidecar) = orders(&authority).await;
     let address = sidecar.inbound("orders");
-    let old = time::minus(UnixTime::now(), HOUR);
+    let old = time::minus(clock::unix(), HOUR);
     let expired = authority.identity_at("/shop", Duration::from_secs(60), old);
     let attempts = [
         ("no_client_cert", mtls(address, &authority, NoIdentity, &[]).await),
@@ -149,12 +148,12 @@ async fn a_bundle_that_goes_takes_the_requests_to_its_servers_along() {
     let request = http::Request::get("http://orders/").body(http_body_util::Full::default()).unwrap();
     let in_http2 = tokio::spawn(async move { sender2.send_request(request).await });
     let _ = soon("the requests to arrive", asked.acquire_many(2)).await.unwrap();
-    let start = Instant::now();
+    let start = clock::timer();
     agent.says(Says::Gives(authority.response("/shop", &[])));
     for answer in [in_http1, in_http2] {
         let answer = soon("the end of the request", answer).await.unwrap();
         assert!(answer.is_err(), "{answer:?}");
-        assert!(start.elapsed() >= LOSER_GRACE);
+        assert!(clock::timer() - start >= LOSER_GRACE);
     }
     client.until_counted("no_longer_allowed").await;
 }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use svidecar::runtime::drain::Direction;
+use svidecar_process::clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -163,7 +164,7 @@ async fn a_peers_connection_ends_with_its_svid() {
     let authority = Authority::new("demo.org");
     let agent = Agent::start(Says::Gives(authority.response("/orders", &[]))).await;
     let server = Sidecar::ready(&agent, &inbound(app::echo().await)).await;
-    let short = authority.identity_at("/shop", Duration::from_secs(2), rustls_pki_types::UnixTime::now());
+    let short = authority.identity_at("/shop", Duration::from_secs(2), clock::unix());
     let stream = mtls(server.inbound("orders"), &authority, short, &[b"http/1.1"]).await.unwrap();
     let mut sender = http1(stream).await;
     assert_eq!(ask(&mut sender, get("/")).await.status, StatusCode::OK);

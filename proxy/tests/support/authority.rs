@@ -11,6 +11,7 @@ use svidecar_authority::{
     x509::{CaParams, Subject, SvidParams, X509Ca},
 };
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,7 +27,7 @@ impl Authority {
             CaParams { trust_domain: trust_domain.clone(), ttl: 24 * HOUR, subject: Subject::ca_default() };
         let key = PrivateKey::generate(KeyType::EcP256).unwrap();
         // Old enough that SVIDs of the past can be signed.
-        let born = svidecar_authority::time::minus(UnixTime::now(), 2 * HOUR);
+        let born = svidecar_authority::time::minus(clock::unix(), 2 * HOUR);
         Self { ca: X509Ca::self_signed(&params, key, born).unwrap(), trust_domain }
     }
 
@@ -65,7 +66,7 @@ impl Authority {
             .map(|other| (other.trust_domain.id().to_string(), other.ca.certificate().to_vec()))
             .collect();
         X509svidResponse {
-            svids: vec![self.svid(path, ttl, UnixTime::now())],
+            svids: vec![self.svid(path, ttl, clock::unix())],
             crl: Vec::new(),
             federated_bundles: federated,
         }
@@ -73,7 +74,7 @@ impl Authority {
 
     /// An identity for a test's own TLS.
     pub fn identity(&self, path: &str) -> tls::Identity {
-        self.identity_at(path, HOUR, UnixTime::now())
+        self.identity_at(path, HOUR, clock::unix())
     }
 
     pub fn identity_at(&self, path: &str, ttl: Duration, now: UnixTime) -> tls::Identity {

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use rustls_pki_types::UnixTime;
 use svidecar::{
     control::{
         proxy::{LOG_DEADLINE, Proxy},
@@ -11,6 +10,7 @@ use svidecar::{
     runtime::drain::Direction,
 };
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
+use svidecar_process::clock;
 use tokio::sync::mpsc;
 
 use super::{agent::Agent, client, soon};
@@ -69,7 +69,7 @@ impl Sidecar {
         let mut changes = shared.current.subscribe();
         soon("the readiness that the test wants", async {
             loop {
-                let readiness = Readiness::of(shared, UnixTime::now());
+                let readiness = Readiness::of(shared, clock::unix());
                 if wanted(&readiness) {
                     return readiness;
                 }

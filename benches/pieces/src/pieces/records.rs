@@ -1,12 +1,13 @@
 //! What is written down about a request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use svidecar::admit::decide;
 use svidecar::message::{Summary, Version};
 use svidecar::record::{Decided, Direction, HttpFacts, Record, Telemetry};
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
+use svidecar_process::clock;
 
 use super::given::{CLIENT_ID, aside, id, policy};
 use super::heads;
@@ -28,7 +29,7 @@ fn record(format: AccessLogFormat, times: usize) -> Result<()> {
     summary.set(&head);
     let decided = Decided::of(&decide::ask(&policy, Some(&peer), &summary, None));
     // One moment for all, so that no run crosses more seconds than another.
-    let started = Instant::now();
+    let started = clock::monotonic();
     for _ in 0..times {
         recorder.record(&Record {
             direction: Direction::Inbound,

@@ -3,15 +3,12 @@
 //! Owns the way from a connection to a caller whose selectors are known, and what somebody is told who gets nothing: the
 //! caller little, the log and the admin socket why.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::Extensions;
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
-use svidecar_process::Throttle;
+use svidecar_process::{Throttle, clock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -119,7 +116,7 @@ impl Known {
             return status;
         }
         metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
-        if self.told.leave_for((self.found.selectors.clone(), method), Instant::now()).is_none() {
+        if self.told.leave_for((self.found.selectors.clone(), method), clock::monotonic()).is_none() {
             return Status::permission_denied(NO_IDENTITY);
         }
         let explanation = self.manager.explain(&self.found.selectors);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use svidecar_process::{Metrics, http::Reply, metrics::Page};
+use svidecar_process::{Metrics, clock, http::Reply, metrics::Page};
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -53,7 +53,7 @@ impl Probes {
             let (entries, svids) = manager.counts();
             metrics::gauge!("svidecar_agent_entries").set(entries as f64);
             metrics::gauge!("svidecar_agent_x509_svids").set(svids as f64);
-            let left = manager.link.identity().not_after.duration_since(std::time::SystemTime::now());
+            let left = manager.link.identity().not_after.duration_since(clock::wall());
             metrics::gauge!("svidecar_agent_svid_remaining_seconds")
                 .set(left.unwrap_or_default().as_secs_f64());
         }

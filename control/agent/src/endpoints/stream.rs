@@ -6,6 +6,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use svidecar_process::clock;
 use tokio::{sync::watch, time::Instant};
 use tonic::Status;
 
@@ -43,7 +44,7 @@ pub fn follow<T>(updates: watch::Receiver<Arc<Update>>, read: fn(&Update) -> Nex
 where
     T: Clone + PartialEq + Send + Sync + 'static,
 {
-    let give_up = Instant::now() + FIRST_SVID;
+    let give_up = clock::timer() + FIRST_SVID;
     let follower = Follower { updates, read, last: None, give_up, end };
     Box::pin(futures_util::stream::try_unfold(follower, |mut follower| async move {
         let message = follower.next().await?;
@@ -65,7 +66,7 @@ impl<T: PartialEq> Follower<T> {
                 }
                 Next::Denied(status) => return Err(status),
                 Next::Soon(status) if self.last.is_none() => {
-                    if Instant::now() >= self.give_up {
+                    if clock::timer() >= self.give_up {
                         return Err(status);
                     }
                     overdue = Some(self.give_up);

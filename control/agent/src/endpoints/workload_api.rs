@@ -3,7 +3,7 @@
 //! Owns the calls of the standard and their codes (SPIFFE Workload Endpoint §6). A workload never learns
 //! about entries of others: why it got nothing is in the agent's log and on the admin socket.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use svidecar_api::{
     WORKLOAD_API_HEADER, claims,
@@ -15,6 +15,7 @@ use svidecar_api::{
 };
 use svidecar_authority::{bundle::BundleSet, jwt};
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -209,7 +210,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
             entries => entries?,
         };
         let bundles = bundles_of(&known.manager, &entries);
-        let now = crate::svid::unix_time(SystemTime::now());
+        let now = crate::svid::unix_time(clock::wall());
         let token = jwt::validate(svid, &[audience], &bundles, now)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Response::new(ValidateJwtsvidResponse {

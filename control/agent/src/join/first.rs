@@ -2,14 +2,11 @@
 //!
 //! Owns which failures are worth another try. A server that is away is; one that refuses the token is not.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::key::{KeyType, PrivateKey};
 use svidecar_config::agent::AgentSettings;
-use svidecar_process::Backoff;
+use svidecar_process::{Backoff, clock};
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -49,7 +46,7 @@ pub async fn first_svid(
     status: &watch::Sender<Status>,
 ) -> Result<Attested, AgentError> {
     let kept = state.as_ref().and_then(|state| state.svid.clone());
-    let now = SystemTime::now();
+    let now = clock::wall();
     match kept {
         Some(svid) if svid.not_after > now => {
             if let Some(state) = state.take() {
@@ -145,7 +142,7 @@ async fn once(
     let address = Address::of(settings);
     let (channel, bundle) = meet(&address, source).await?;
     let svid: Arc<HeldSvid> =
-        node::attest(&address, channel, token, key.clone(), SystemTime::now()).await.map(Arc::new)?;
+        node::attest(&address, channel, token, key.clone(), clock::wall()).await.map(Arc::new)?;
     tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "node attestation succeeded");
     let state = AgentState {
         key,

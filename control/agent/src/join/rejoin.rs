@@ -6,13 +6,14 @@
 //! whoever answers in between must not make it join its own server again, and lose what it is there. Nothing is sent
 //! to a server that was not verified so, and what the agent had goes when the new is on disk, not before.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use svidecar_authority::{
     bundle::Bundle,
     key::{KeyType, PrivateKey},
 };
 use svidecar_config::agent::AgentSettings;
+use svidecar_process::clock;
 
 use super::{
     meet::meet_another,
@@ -99,7 +100,7 @@ impl Rejoin {
             Err(error) => return Err(error),
         };
         let key = self.joining_key(&token).await?;
-        let svid = node::attest(address, channel, &token, key, SystemTime::now()).await.map(Arc::new)?;
+        let svid = node::attest(address, channel, &token, key, clock::wall()).await.map(Arc::new)?;
         let joined = Joined { insecure_bootstrap: false, token_digest: Some(token.digest()) };
         Ok(Rejoined { svid, bundle: Arc::new(bundle), joined })
     }

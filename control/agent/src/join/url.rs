@@ -76,8 +76,6 @@ fn web_config(roots: RootCertStore) -> Result<ClientConfig, BoxError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use rustls::ServerConfig;
     use svidecar_authority::{
         key::{KeyType, PrivateKey},
@@ -85,6 +83,7 @@ mod tests {
         x509::{CaParams, Subject, SvidParams, X509Ca},
     };
     use svidecar_id::SpiffeId;
+    use svidecar_process::clock;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -99,7 +98,7 @@ mod tests {
 
     /// A web server on loopback that answers one request with `answer`, and the roots that vouch for it.
     async fn web(answer: &'static str) -> (String, RootCertStore, JoinHandle<()>) {
-        let now = unix_time(SystemTime::now());
+        let now = unix_time(clock::wall());
         let key = || PrivateKey::generate(KeyType::EcP256).unwrap();
         let params = CaParams { trust_domain: trust_domain(), ttl: HOUR, subject: Subject::ca_default() };
         let ca = X509Ca::self_signed(&params, key(), now).unwrap();

@@ -5,10 +5,11 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use svidecar_authority::bundle::Bundle;
+use svidecar_process::clock;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, written::Written};
@@ -85,7 +86,7 @@ impl Manager {
         *written = Some(Written::new(Arc::clone(&svid), Some(Arc::clone(&bundle))));
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = joined;
         metrics::gauge!("svidecar_agent_insecure_bootstrap").set(0.0);
-        self.cache().replace_authority(bundle, SystemTime::now() + GRACE);
+        self.cache().replace_authority(bundle, clock::wall() + GRACE);
         self.tokens().retain(|_| false);
         self.link.set_identity(svid);
         self.dirty.notify_one();

@@ -3,16 +3,13 @@
 //! Owns the order that survives a crash: the new SVID is on disk before it is used, because the server drops
 //! the old one at the new one's first use.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::{
     csr,
     key::{KeyType, PrivateKey},
 };
-use svidecar_process::Backoff;
+use svidecar_process::{Backoff, clock};
 use tokio_util::sync::CancellationToken;
 
 use super::{Fatal, Manager, sleep_until};
@@ -53,7 +50,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
                 return;
             }
             Err(error) => {
-                let now = SystemTime::now();
+                let now = clock::wall();
                 let left = manager.link.identity().not_after.duration_since(now).unwrap_or_default();
                 if left.is_zero() && server_is_there(&manager).await {
                     let _ = fatal.try_send(AgentError::Expired);
@@ -83,7 +80,7 @@ async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {
     let csr = csr::create(&key, None, &[]).map_err(failed)?;
     let wire = manager.link.session().renew(csr).await?;
     let expected = manager.link.identity().spiffe_id.clone();
-    let svid = HeldSvid::accept(wire, key, Some(&expected), SystemTime::now())
+    let svid = HeldSvid::accept(wire, key, Some(&expected), clock::wall())
         .map_err(|reason| AgentError::BadAnswer { what: "RenewAgent", reason })?;
     let svid = Arc::new(svid);
     manager.adopt(Arc::clone(&svid)).await?;

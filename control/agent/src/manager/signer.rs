@@ -18,7 +18,7 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
 };
 use svidecar_code::Code;
-use svidecar_process::Backoff;
+use svidecar_process::{Backoff, clock};
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
@@ -40,7 +40,7 @@ pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
         while requests.len() < IN_FLIGHT {
-            let batch = manager.cache().take_due(SystemTime::now(), BATCH);
+            let batch = manager.cache().take_due(clock::wall(), BATCH);
             if batch.is_empty() {
                 break;
             }
@@ -86,7 +86,7 @@ async fn sign(manager: Arc<Manager>, batch: Vec<Arc<Entry>>) -> Outcome {
         Ok(results) => results,
         Err(error) => return outcome.all_failed(batch, error),
     };
-    let now = SystemTime::now();
+    let now = clock::wall();
     for ((entry, key), result) in batch.into_iter().zip(keys).zip(results) {
         match accept(result, key, &entry, now) {
             Ok(svid) => outcome.signed.push((entry, svid)),
@@ -146,7 +146,7 @@ impl Outcome {
 }
 
 fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
-    let now = SystemTime::now();
+    let now = clock::wall();
     for (entry, svid) in &outcome.signed {
         tracing::info!(
             spiffe_id = %entry.spiffe_id, entry_id = %entry.id,

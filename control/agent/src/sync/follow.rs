@@ -1,8 +1,9 @@
 //! Pushed changes: `svidecar.server.v1.Watch`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use svidecar_api::svidecar::server::v1::{WatchRequest, WatchResponse};
+use svidecar_process::clock;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -63,7 +64,7 @@ impl Sync {
 
     /// Collects a change set and applies it when it is whole.
     async fn take(&mut self, message: WatchResponse, pending: &mut Pending) -> Result<(), AgentError> {
-        let received = SystemTime::now();
+        let received = clock::wall();
         let more = message.more;
         let resume_token = message.resume_token.clone();
         pending.add(message)?;
@@ -82,7 +83,7 @@ impl Sync {
                 updated = applied.updated,
                 deleted = applied.deleted,
                 bundles = applied.bundles,
-                took_us = received.elapsed().unwrap_or_default().as_micros() as u64,
+                took_us = clock::wall().duration_since(received).unwrap_or_default().as_micros() as u64,
                 "changes applied"
             );
         }

@@ -32,6 +32,7 @@ use svidecar_authority::{
     x509::{self, CaParams, Subject, SvidParams, X509Ca},
 };
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -51,7 +52,7 @@ pub fn trust_domain() -> TrustDomain {
 }
 
 pub fn now() -> svidecar_authority::UnixTime {
-    svidecar_authority::UnixTime::now()
+    clock::unix()
 }
 
 pub fn new_ca(name: &str) -> X509Ca {

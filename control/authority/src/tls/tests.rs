@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use svidecar_code::Code;
+use svidecar_process::clock;
 
 use super::*;
 use crate::{bundle::BundleSet, x509::testing::*};
@@ -38,13 +39,13 @@ fn ca_now(name: &str) -> crate::x509::X509Ca {
         ttl: DAY,
         subject: crate::x509::Subject::ca_default(),
     };
-    crate::x509::X509Ca::self_signed(&params, key(), rustls_pki_types::UnixTime::now()).unwrap()
+    crate::x509::X509Ca::self_signed(&params, key(), clock::unix()).unwrap()
 }
 
 fn svid_now(ca: &crate::x509::X509Ca, text: &str) -> Identity {
     let key = key();
     let params = crate::x509::SvidParams::new(id(text), key.spki_der(), HOUR);
-    let svid = ca.sign_svid(&params, rustls_pki_types::UnixTime::now()).unwrap();
+    let svid = ca.sign_svid(&params, clock::unix()).unwrap();
     Identity::new(svid.chain, key.pkcs8_der()).unwrap()
 }
 

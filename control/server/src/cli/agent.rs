@@ -14,7 +14,10 @@ use svidecar_api::spire::api::{
     types::SelectorMatch,
 };
 use svidecar_config::HumanDuration;
-use svidecar_process::console::{Console, Format, OutputArgs};
+use svidecar_process::{
+    clock,
+    console::{Console, Format, OutputArgs},
+};
 
 use self::text::Purged;
 use super::{
@@ -209,7 +212,7 @@ async fn purge(args: PurgeArgs, console: &mut Console) -> Result<(), CliError> {
         CliError::Rpc(status) => CliError::While { doing: "failed to list agents".to_owned(), status },
         error => error,
     })?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let limit = i64::try_from(now.saturating_sub(args.expired_for.get()).as_secs()).unwrap_or_default();
     let mut client = args.server.agents().await?;
     let mut purged = Vec::new();

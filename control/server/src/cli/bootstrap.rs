@@ -22,8 +22,8 @@ use svidecar_api::{
     svidecar::server::v1::DeleteJoinTokenRequest,
 };
 use svidecar_config::HumanDuration;
-use svidecar_process::Console;
-use tokio::time::{Instant, sleep, timeout};
+use svidecar_process::{Console, clock};
+use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -102,16 +102,16 @@ fn say(console: &mut Console, what: &str) -> Result<(), CliError> {
 }
 
 async fn wait_for_server(args: &BootstrapArgs, console: &mut Console) -> Result<(), CliError> {
-    let started = Instant::now();
+    let started = clock::timer();
     let mut told = false;
     loop {
-        let left = args.wait.get().saturating_sub(started.elapsed()).max(ONE_TRY);
+        let left = args.wait.get().saturating_sub(clock::timer() - started).max(ONE_TRY);
         let problem = match timeout(left, healthy(&args.server)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => silent(left),
         };
-        if started.elapsed() >= args.wait.get() {
+        if clock::timer() - started >= args.wait.get() {
             return Err(problem);
         }
         if !told {

@@ -19,7 +19,10 @@ use svidecar_authority::{
 };
 use svidecar_config::HumanDuration;
 use svidecar_id::SpiffeId;
-use svidecar_process::console::{Console, Format, OutputArgs};
+use svidecar_process::{
+    clock,
+    console::{Console, Format, OutputArgs},
+};
 
 use super::{CliError, ServerSocket, files, output, values};
 
@@ -165,7 +168,7 @@ fn warn_if_capped(
     let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(expires_at).unwrap_or_default());
     // A few seconds go by between the signature and here, and the wire has whole seconds.
     let slack = Duration::from_secs(10);
-    if ends + slack < SystemTime::now() + asked.get() {
+    if ends + slack < clock::wall() + asked.get() {
         let ends = values::rfc3339(expires_at);
         writeln!(console.err(), "{what} lifetime was capped shorter than specified ttl; expires \"{ends}\"")?;
     }

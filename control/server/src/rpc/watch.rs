@@ -15,6 +15,7 @@ use svidecar_api::{
     svidecar::server::v1::{WatchRequest, WatchResponse, watch_server::Watch},
 };
 use svidecar_authority::time::between;
+use svidecar_process::clock;
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -106,7 +107,7 @@ impl Session {
             remembered: Arc::clone(&service.remembered),
             shutdown: service.shutdown.clone(),
             changes,
-            expires: Instant::now() + life,
+            expires: clock::timer() + life,
             sent: now,
             pending: Some(pending),
             _counted: Watching::begin(),

@@ -1,6 +1,6 @@
 //! Entries, SVIDs and bundles as SPIRE's agents and administrators use them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use svidecar_api::spire::api::{
     server::{
@@ -31,13 +31,14 @@ use svidecar_authority::{
     x509::{CertInfo, verify_peer},
 };
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
 
 use crate::support::{TestServer, entry, id_field};
 
 fn now() -> UnixTime {
-    UnixTime::since_unix_epoch(UNIX_EPOCH.elapsed().unwrap())
+    clock::unix()
 }
 
 /// What verifies the server's SVIDs, fetched as anybody may.

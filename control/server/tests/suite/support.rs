@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
@@ -37,7 +37,7 @@ use svidecar_authority::{
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::Clock;
+use svidecar_process::{Clock, clock};
 use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -90,7 +90,7 @@ impl TestServer {
         self.shutdown = CancellationToken::new();
         let ahead = Arc::clone(&self.ahead);
         let clock =
-            Clock::from_fn(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed)));
+            Clock::from_fn(move || clock::wall() + Duration::from_secs(ahead.load(Ordering::Relaxed)));
         let server = Server::start(self.settings.clone(), clock, None, self.shutdown.clone()).await.unwrap();
         self.address = server.address;
         self.server = Some(server);

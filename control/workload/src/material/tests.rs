@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rustls_pki_types::UnixTime;
+use svidecar_process::clock;
 
 use super::*;
 use crate::testing::{Issuer, message};
 
 fn read(response: X509svidResponse) -> Result<Material, MaterialError> {
-    super::read(response, UnixTime::now())
+    super::read(response, clock::unix())
 }
 
 /// I19: without a wish the first is the default identity.

@@ -8,6 +8,7 @@ use std::{
 use svidecar_api::workload::X509svid;
 use svidecar_authority::{UnixTime, time};
 use svidecar_id::TrustDomain;
+use svidecar_process::clock;
 
 use super::*;
 use crate::testing::{Issuer, message};
@@ -23,7 +24,7 @@ struct Bed {
 
 impl Bed {
     fn new(choice: Choice) -> Self {
-        let now = UnixTime::now();
+        let now = clock::unix();
         let told = Told::default();
         let log = Arc::clone(&told);
         let tell = Box::new(move |_: &Arc<Identity>, event| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use svidecar_authority::UnixTime;
+use svidecar_process::clock;
 use svidecar_workload::{Choice, Event, Identity, IdentityState, IdentityWatch};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::Code;
@@ -22,7 +22,7 @@ struct Watch {
 impl Watch {
     fn of(agent: &Agent) -> Self {
         let endpoint = agent.endpoint();
-        let known = Arc::new(Identity::waiting(&endpoint, UnixTime::now()));
+        let known = Arc::new(Identity::waiting(&endpoint, clock::unix()));
         let watch = IdentityWatch { endpoint, choice: Choice::default(), known };
         let (sender, told) = mpsc::channel(64);
         let tell = move |identity: &Arc<Identity>, event| {
@@ -52,7 +52,7 @@ impl Drop for Watch {
 }
 
 fn presented(identity: &Identity) -> Option<&str> {
-    identity.valid_svid(UnixTime::now()).map(|svid| svid.id.as_str())
+    identity.valid_svid(clock::unix()).map(|svid| svid.id.as_str())
 }
 
 /// I8, I9, I10

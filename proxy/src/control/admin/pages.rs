@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use svidecar_authority::{time::rfc3339, x509::inspect::CertInfo};
-use svidecar_process::{http::Reply, metrics::Page};
+use svidecar_process::{clock, http::Reply, metrics::Page};
 use svidecar_workload::IdentityState;
 
 use super::view::Admin;
@@ -40,8 +39,7 @@ pub(super) fn index() -> Reply {
 
 pub(super) async fn ready(admin: &Admin) -> Reply {
     let silent = admin.workers.silent(PULSE).await;
-    let readiness =
-        Readiness::of(&admin.shared, UnixTime::now()).with_workers(admin.workers.count(), &silent);
+    let readiness = Readiness::of(&admin.shared, clock::unix()).with_workers(admin.workers.count(), &silent);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Reply::json_indented(status, &readiness)
 }
@@ -54,7 +52,7 @@ pub(super) fn metrics(shared: &Shared) -> Reply {
     let end = identity.svid.as_ref().map_or(0, |svid| svid.leaf.not_after.as_secs());
     state.set_svid_not_after(end);
     state.workload_api_connected.set(u8::from(identity.status.state == IdentityState::Current));
-    state.ready.set(u8::from(Readiness::of(shared, UnixTime::now()).ready));
+    state.ready.set(u8::from(Readiness::of(shared, clock::unix()).ready));
     let bundles = identity.bundles.iter();
     state.set_bundles(bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.x509_authorities.len())));
     Reply::of_type(Page::CONTENT_TYPE, shared.telemetry.render())
@@ -81,7 +79,7 @@ pub(super) fn config(shared: &Shared) -> Reply {
 
 pub(super) fn certs(shared: &Shared) -> Reply {
     let snapshot = shared.current.load();
-    let now = UnixTime::now();
+    let now = clock::unix();
     let identity = &snapshot.identity;
     let svids: Vec<Value> = identity
         .all

@@ -10,7 +10,7 @@ use svidecar_authority::{
     time::rfc3339,
     x509::{inspect::CertInfo, verify::verify_peer},
 };
-use svidecar_process::http::Reply;
+use svidecar_process::{clock, http::Reply};
 use svidecar_workload::{Client, ClientError, Svid};
 
 use super::{pages::certificate, view::Admin};
@@ -33,7 +33,7 @@ fn not_enabled(admin: &Admin) -> Reply {
 
 fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Reply) -> Reply {
     let snapshot = admin.shared.current.load();
-    let now = UnixTime::now();
+    let now = clock::unix();
     match snapshot.identity.valid_svid(now) {
         Some(svid) => page(svid, now),
         None => not_enabled(admin),
@@ -43,7 +43,7 @@ fn with_svid(admin: &Admin, page: impl FnOnce(&Svid, UnixTime) -> Reply) -> Repl
 pub(super) fn status(admin: &Admin) -> Reply {
     let snapshot = admin.shared.current.load();
     let identity = &snapshot.identity;
-    let now = UnixTime::now();
+    let now = clock::unix();
     let svid = identity.valid_svid(now);
     let trusted: Vec<_> = identity.bundles.iter().map(|bundle| bundle.trust_domain.to_string()).collect();
     let body = json!({
@@ -120,7 +120,7 @@ pub(super) fn trust_bundle(admin: &Admin) -> Reply {
 pub(super) async fn bundle(admin: &Admin) -> Reply {
     let own = {
         let snapshot = admin.shared.current.load();
-        let svid = snapshot.identity.valid_svid(UnixTime::now());
+        let svid = snapshot.identity.valid_svid(clock::unix());
         svid.and_then(|svid| snapshot.identity.bundles.get(&svid.id.trust_domain()).cloned())
     };
     let Some(own) = own else { return not_enabled(admin) };
@@ -192,7 +192,7 @@ pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Reply {
     };
     let snapshot = admin.shared.current.load();
     let leaf = chain.first().and_then(|leaf| CertInfo::parse(leaf).ok()).map(|leaf| certificate(&leaf));
-    let body = match verify_peer(&chain, &snapshot.identity.bundles, UnixTime::now()) {
+    let body = match verify_peer(&chain, &snapshot.identity.bundles, clock::unix()) {
         Ok(peer) => json!({ "valid": true, "spiffe_id": peer.id, "certificate": leaf }),
         Err(error) => json!({
             "valid": false,
@@ -206,7 +206,7 @@ pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Reply {
 
 fn own_id(admin: &Admin) -> Option<String> {
     let snapshot = admin.shared.current.load();
-    snapshot.identity.valid_svid(UnixTime::now()).map(|svid| svid.id.to_string())
+    snapshot.identity.valid_svid(clock::unix()).map(|svid| svid.id.to_string())
 }
 
 /// Names and values of a query, percent-decoded; what does not decode is left as it is.

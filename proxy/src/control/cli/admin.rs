@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use svidecar_config::{HumanDuration, address::ListenAddress};
 use svidecar_process::{
+    clock,
     console::{Colour, Console, Format, OutputArgs},
     settings::SettingsArgs as _,
 };
-use tokio::time::Instant;
 
 use self::client::AdminClient;
 use super::{error::CliError, settings::SettingsArgs};
@@ -118,7 +118,7 @@ impl AdminArgs {
 pub(super) async fn wait(args: &WaitArgs, console: &mut Console) -> Result<ExitCode, CliError> {
     let client = args.admin.client()?;
     let timeout = args.timeout.get();
-    let deadline = Instant::now() + timeout;
+    let deadline = clock::timer() + timeout;
     let mut said = String::new();
     loop {
         let missing = match Readiness::ask(&client).await {
@@ -130,7 +130,7 @@ pub(super) async fn wait(args: &WaitArgs, console: &mut Console) -> Result<ExitC
             console.note(&format!("waiting: {missing}"));
             said.clone_from(&missing);
         }
-        if Instant::now() + POLL > deadline {
+        if clock::timer() + POLL > deadline {
             return Err(CliError::NotReady { waited: timeout, missing });
         }
         tokio::time::sleep(POLL).await;

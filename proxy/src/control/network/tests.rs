@@ -1,3 +1,4 @@
+use svidecar_process::clock;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -8,7 +9,7 @@ const ETH0: (&str, bool) = ("eth0", true);
 /// Plays looks at these interfaces, one after each change; the last look is repeated. Says how long it took until the
 /// network was lost, if it ever was.
 async fn play(looks: &[&[(&str, bool)]], every: Duration) -> Option<(Vec<String>, Duration)> {
-    let begin = Instant::now();
+    let begin = clock::timer();
     let (sender, mut changes) = mpsc::channel::<()>(16);
     let count = looks.len();
     tokio::spawn(async move {
@@ -28,7 +29,7 @@ async fn play(looks: &[&[(&str, bool)]], every: Duration) -> Option<(Vec<String>
     let changed = async || changes.recv().await.ok_or_else(|| io::ErrorKind::BrokenPipe.into());
     let waited = lost(&mut interfaces, changed, look, GRACE);
     let names = tokio::time::timeout(Duration::from_secs(3600), waited).await.ok()?;
-    Some((names, begin.elapsed()))
+    Some((names, clock::timer() - begin))
 }
 
 #[tokio::test(start_paused = true)]

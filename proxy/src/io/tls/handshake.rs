@@ -13,6 +13,7 @@ use rustls::{
     unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus},
 };
 use svidecar_authority::tls::{ResumingClient, ResumingServer};
+use svidecar_process::clock;
 
 use super::{
     after::{AfterHandshake, Side},
@@ -351,7 +352,7 @@ impl<C: Connection> Handshake<C> {
         &self,
         accepts: impl FnOnce(&[CertificateDer<'_>], UnixTime) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        accepts(self.connection.facts().peer_certificates().unwrap_or_default(), UnixTime::now())
+        accepts(self.connection.facts().peer_certificates().unwrap_or_default(), clock::unix())
     }
 
     fn finish(self) -> Result<Handshaken, Failed> {

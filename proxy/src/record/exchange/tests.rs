@@ -3,6 +3,7 @@
 use svidecar_code::Code;
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
 use svidecar_policy::{Protocol, Request};
+use svidecar_process::clock;
 
 use super::*;
 use crate::record::Telemetry;
@@ -33,7 +34,7 @@ fn head(method: &str, target: &str) -> RequestHead {
 }
 
 fn begin(exchange: &mut Recording, origin: &Rc<Origin>, head: &RequestHead) {
-    exchange.begin_request(origin, Instant::now(), head);
+    exchange.begin_request(origin, clock::monotonic(), head);
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn one_that_still_runs_has_lost_its_client() {
 #[test]
 fn the_first_failure_counts() {
     let lines = lines_of(|exchange, origin, _, _| {
-        exchange.begin_connection(origin, Instant::now());
+        exchange.begin_connection(origin, clock::monotonic());
         exchange.fail(Code::NoLongerAllowed, None);
         exchange.fail(Code::UpstreamClosed, Some("reset".to_owned()));
         exchange.completed();

@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Policy, Protocol, Request};
+use svidecar_process::clock;
 
 use super::*;
 use crate::{
@@ -17,7 +18,7 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Rul
         direction: Direction::Inbound,
         listener,
         service: "orders",
-        started: Instant::now(),
+        started: clock::monotonic(),
         duration: Duration::from_millis(3),
         client: None,
         peer,

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use svidecar_process::clock;
 use tokio::{sync::watch, time::Instant};
 
 use crate::runtime::drain::Phase;
@@ -55,7 +56,7 @@ impl Registry {
         Rc::new(Self {
             version,
             phase: Cell::new(phase),
-            clock: Cell::new(Instant::now()),
+            clock: Cell::new(clock::timer()),
             next: Cell::new(None),
             follower: RefCell::default(),
             places: RefCell::default(),
@@ -148,7 +149,7 @@ impl Registry {
     }
 
     fn wake_due(&self) {
-        let now = Instant::now();
+        let now = clock::timer();
         self.clock.set(now);
         let mut places = self.places.borrow_mut();
         let mut next: Option<Instant> = None;

@@ -7,6 +7,7 @@ use std::{
     },
 };
 
+use svidecar_process::clock;
 use tokio::{sync::watch, task::LocalSet};
 
 use super::*;
@@ -39,7 +40,7 @@ async fn each_event_is_told_once_and_in_order() {
         let mut follower = Follower::new(&scene.registry, Direction::Outbound);
         follower.expire_after(Duration::from_secs(60));
         let told = RefCell::new(Vec::new());
-        let start = Instant::now();
+        let start = clock::timer();
         scene.number.store(2, Ordering::Release);
         scene.version.send_replace(2);
         let over = follower
@@ -61,7 +62,7 @@ async fn each_event_is_told_once_and_in_order() {
         // Inbound draining is no business of an outbound connection, and the first reason stays.
         assert_eq!(*told.borrow(), [Event::Changed, Event::PeerExpired, Event::Draining]);
         assert_eq!(over, Over::Cut(Ending::PeerExpired));
-        let took = start.elapsed();
+        let took = clock::timer() - start;
         assert!(took >= Duration::from_secs(65) && took < Duration::from_secs(65) + LATE, "{took:?}");
     })
     .await;
@@ -84,18 +85,18 @@ async fn a_timer_can_be_moved_and_taken_back() {
             Follower::new(&scene.registry, Direction::Inbound),
             Follower::new(&scene.registry, Direction::Inbound),
         );
-        let start = Instant::now();
+        let start = clock::timer();
         let at = |seconds| Some(start + Duration::from_secs(seconds));
         early.set_timer(at(10));
         late.set_timer(at(20));
         let later = async {
             assert_eq!(early.over(|_| Fate::GoesOn).await, Over::TimedOut);
-            assert!(start.elapsed() < Duration::from_secs(10) + LATE);
+            assert!(clock::timer() - start < Duration::from_secs(10) + LATE);
             early.set_timer(at(30));
             early.set_timer(None);
             early.set_timer(at(40));
             assert_eq!(early.over(|_| Fate::GoesOn).await, Over::TimedOut);
-            start.elapsed()
+            clock::timer() - start
         };
         let (over, took) = tokio::join!(late.over(|_| Fate::GoesOn), later);
         assert_eq!(over, Over::TimedOut);

@@ -4,6 +4,7 @@ use std::{
     rc::Rc,
 };
 
+use svidecar_process::clock;
 use tokio::{
     io::AsyncWriteExt as _,
     task::{JoinHandle, spawn_local},
@@ -59,7 +60,7 @@ impl Driven for Ours {
 struct Driving {
     session: Session,
     ours: Ours,
-    began: Instant,
+    began: tokio::time::Instant,
     end: JoinHandle<Result<(), DriveError>>,
 }
 
@@ -72,7 +73,7 @@ impl Driving {
         let (this, mut driven) = (session.clone(), ours.clone());
         let end =
             spawn_local(async move { drive(&this, &mut near, &mut follower, terms, &mut driven).await });
-        (Self { session, ours, began: Instant::now(), end }, far)
+        (Self { session, ours, began: clock::timer(), end }, far)
     }
 
     /// With a session at the other end, which stands still as soon as the cell says so.
@@ -90,7 +91,7 @@ impl Driving {
     /// How it ended, how often the other side was told, and that it took this long.
     async fn ends(self, after: Duration) -> (Result<(), DriveError>, u32) {
         let end = self.end.await.unwrap();
-        let took = self.began.elapsed();
+        let took = clock::timer() - self.began;
         assert!((after..after + LATE).contains(&took), "{took:?} {end:?}");
         assert!(self.session.is_closed());
         (end, self.ours.told.get())
@@ -214,7 +215,7 @@ async fn a_stream_that_stands_still_is_ended() {
         let mut stream = ours.taken().await;
         stream.send_response_head(&response(200), false);
         let error = send(&mut stream, &[0; 2 << 20]).await.unwrap_err();
-        let took = ours.began.elapsed();
+        let took = clock::timer() - ours.began;
         assert!(WITHIN.contains(&took), "{took:?} {error:?}");
         assert!(!ours.session.is_closed());
     })

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use svidecar_process::clock;
 use tokio::time::Instant;
 
 use crate::http2::{PROBE_EVERY, Session, TEND_EVERY};
@@ -19,7 +20,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Looks whether streams stand still, and, if it `probes`, whether the other side is still there.
     pub fn new(probes: bool) -> Self {
-        Self { probes, next: None, tended: Instant::now() }
+        Self { probes, next: None, tended: clock::timer() }
     }
 
     /// Nothing runs now. What the peer owes is not forgotten: callers who give up early would put the look off for ever,
@@ -33,7 +34,7 @@ impl Watch {
     /// When to look, now that streams run; may be past.
     pub fn due(&mut self) -> Option<Instant> {
         if self.next.is_none() {
-            self.next = Instant::now().checked_add(self.every());
+            self.next = clock::timer().checked_add(self.every());
         }
         self.next
     }
@@ -43,11 +44,11 @@ impl Watch {
         if self.probes {
             session.probe();
         }
-        if self.tended.elapsed() >= TEND_EVERY {
-            self.tended = Instant::now();
+        if clock::timer() - self.tended >= TEND_EVERY {
+            self.tended = clock::timer();
             session.tend();
         }
-        self.next = Instant::now().checked_add(self.every());
+        self.next = clock::timer().checked_add(self.every());
     }
 
     const fn every(&self) -> Duration {

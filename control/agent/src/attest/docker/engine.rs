@@ -17,7 +17,10 @@ use std::{
 use bytes::Bytes;
 use http::StatusCode;
 use svidecar_code::Code;
-use svidecar_process::http::{Get, GetError};
+use svidecar_process::{
+    clock,
+    http::{Get, GetError},
+};
 use tokio::{
     net::UnixStream,
     sync::{OnceCell, Semaphore},
@@ -294,16 +297,16 @@ impl Engine {
             return Err(EngineError::Crowded(total));
         };
         // The engine has all of its time, however long we waited for a place.
-        let give_up = Instant::now() + total;
+        let give_up = clock::timer() + total;
         let is_away = self.health().answers == Some(false);
         let mut pause = self.patience.pause;
         loop {
-            let left = give_up.saturating_duration_since(Instant::now());
+            let left = give_up.saturating_duration_since(clock::timer());
             let error = match self.ask(id, left.min(self.patience.one_try)).await {
                 Err(error) if error.may_pass() && !is_away => error,
                 answer => return answer,
             };
-            if Instant::now() + pause >= give_up {
+            if clock::timer() + pause >= give_up {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
@@ -358,7 +361,7 @@ impl Engine {
 
     /// Tells the operator what changed, and not what each caller met.
     fn tell(&self, error: Option<&EngineError>) {
-        let is_news = self.health().note(error.is_none(), Instant::now());
+        let is_news = self.health().note(error.is_none(), clock::timer());
         metrics::gauge!("svidecar_agent_engine_up", "engine" => self.name.clone())
             .set(f64::from(u8::from(error.is_none())));
         let socket = self.socket.display();

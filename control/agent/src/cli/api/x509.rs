@@ -14,7 +14,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use svidecar_api::workload::X509svidResponse;
 use svidecar_authority::{CertificateDer, UnixTime, bundle::Bundle, pem, x509::CertInfo};
-use svidecar_process::console::{Console, Format};
+use svidecar_process::{
+    clock,
+    console::{Console, Format},
+};
 
 use super::args::{SocketArgs, X509Args};
 use crate::cli::error::CliError;
@@ -42,7 +45,7 @@ struct Svid {
 
 /// `api fetch x509`
 pub async fn fetch(args: X509Args, console: &mut Console) -> Result<(), CliError> {
-    let start = Instant::now();
+    let start = clock::monotonic();
     let response = args
         .timeout
         .within(async {
@@ -50,7 +53,7 @@ pub async fn fetch(args: X509Args, console: &mut Console) -> Result<(), CliError
             stream.message().await?.ok_or_else(|| CliError::message("the agent sent nothing"))
         })
         .await?;
-    let took = start.elapsed();
+    let took = clock::monotonic() - start;
     let received = Received::read(&response)?;
     if args.silent {
         console.silence();
@@ -67,7 +70,7 @@ pub async fn fetch(args: X509Args, console: &mut Console) -> Result<(), CliError
 
 /// `api watch`: until interrupted. A stream that ends is opened again.
 pub async fn watch(socket: SocketArgs, console: &mut Console) -> Result<(), CliError> {
-    let mut since = Instant::now();
+    let mut since = clock::monotonic();
     loop {
         let outcome = follow(&socket, &mut since, console).await;
         match outcome {
@@ -86,9 +89,9 @@ pub async fn watch(socket: SocketArgs, console: &mut Console) -> Result<(), CliE
 async fn follow(socket: &SocketArgs, since: &mut Instant, console: &mut Console) -> Result<(), CliError> {
     let mut stream = socket.client().await?.x509_svids().await?;
     while let Some(response) = stream.message().await? {
-        Received::read(&response)?.print(since.elapsed(), console.out())?;
+        Received::read(&response)?.print(clock::monotonic() - *since, console.out())?;
         console.flush()?;
-        *since = Instant::now();
+        *since = clock::monotonic();
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use svidecar_authority::{
     time::plus,
 };
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Peer, World, now, trust_domain};
@@ -210,7 +211,7 @@ service! {
             let exp = plus(now(), Duration::from_secs(300));
             let claims = JwtClaims { sub, aud: request.audience, iat: now(), exp, iss: None, jti: None };
             let token = mint(&self.0.signer, &claims).unwrap();
-            let issued_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            let issued_at = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
             let svid = types::Jwtsvid {
                 token,
                 issued_at: i64::try_from(issued_at).unwrap(),

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use rustls::sign::CertifiedKey;
 use svidecar_authority::{bundle::BundleSet, tls::Authorizer};
+use svidecar_process::clock;
 
 use super::*;
 
@@ -190,7 +191,7 @@ async fn a_session_does_not_outlive_the_svid_in_it() {
     use rustls::pki_types::UnixTime;
     let world = World::new();
     let chain = world.client_svid.source()().unwrap().cert.clone();
-    let now = UnixTime::now();
+    let now = clock::unix();
     assert!(world.server.accepts(&chain, now).is_ok());
     let later = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + 2 * authority::HOUR);
     let error = world.server.accepts(&chain, later).unwrap_err();

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use svidecar_process::clock;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixListener,
@@ -166,10 +167,10 @@ async fn an_engine_that_hangs_is_given_up() {
     let stand_in = StandIn::start(vec![None]);
     let patience = Patience { total: Duration::from_secs(5), one_try: Duration::from_secs(2), ..patient() };
     let engine = Engine::docker(&stand_in.socket(), None, patience);
-    let begun = Instant::now();
+    let begun = clock::timer();
     let error = engine.inspect(&id()).await.unwrap_err();
     assert!(matches!(error, EngineError::Late(_)), "{error}");
-    assert!(begun.elapsed() <= Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(clock::timer() - begun <= Duration::from_secs(5), "{:?}", clock::timer() - begun);
     let tries = stand_in.asked();
     assert!(tries >= 2, "{tries}");
     // Now that it is known to be away, nobody waits for more than one try.
@@ -229,7 +230,7 @@ async fn what_is_remembered_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn the_operator_is_told_of_changes_and_not_too_often() {
-    let (mut health, start) = (Health::default(), Instant::now());
+    let (mut health, start) = (Health::default(), clock::timer());
     let at = |seconds| start + Duration::from_secs(seconds);
     let told = [
         (0, true),
