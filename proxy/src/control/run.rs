@@ -207,10 +207,9 @@ fn start_app(command: &[OsString], proxy: &Proxy) -> Result<Child, ProxyError> {
 
 /// Each connection needs two descriptors; the soft limit of most systems is 1024.
 fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if setrlimit(Resource::Nofile, raised).is_err() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let files = Resource::RLIMIT_NOFILE;
+    if getrlimit(files).and_then(|(_, most)| setrlimit(files, most, most)).is_err() {
         warn!("Cannot raise the limit of open files");
     }
 }
