@@ -25,7 +25,7 @@ use serde_json::Value;
 use svidecar_document::{
     check::{Dialect, Empty},
     diagnostic::Diagnostics,
-    document,
+    document::Kind,
     problems::Problems,
     schema::{Schemas, json_schema},
     yaml,
@@ -50,7 +50,7 @@ pub fn read_document<T: JsonSchema + DeserializeOwned>(
     text: &str,
     file: &Path,
 ) -> Result<Document<T>, Diagnostics> {
-    document::read(text, file, &dialect(&[]))
+    Kind::new(dialect(&[])).read(text, file, |_| Problems::default())
 }
 
 /// How settings are read.

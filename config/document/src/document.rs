@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    marker::PhantomData,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use schemars::JsonSchema;
@@ -69,40 +71,61 @@ impl Layout {
     }
 }
 
-/// Reads a value from the text of a file, by the JSON Schema of its type.
-///
-/// # Errors
-/// All that is wrong, each with line and column. `file` is only named, never opened.
-pub fn read<T: JsonSchema + DeserializeOwned>(
-    text: &str,
-    file: &Path,
-    dialect: &Dialect,
-) -> Result<Document<T>, Diagnostics> {
-    let root = yaml::parse(text, file)?;
-    let schema = json_schema::<T>();
-    let schemas = Schemas::new(&schema);
-    let checked = check(&schemas, dialect, &root);
-    let mut findings = checked.findings;
-    findings.extend(missing(&schemas, &checked.value, &checked.refused).into_iter().map(|missing| Finding {
-        message: format!("`{}` is missing", missing.key),
-        key: missing.key,
-        position: None,
-        help: missing.meaning,
-    }));
-    if findings.is_empty() {
-        match fill(checked.value) {
-            Ok(value) => return Ok(Document { value, layout: Layout { file: file.to_owned(), root } }),
-            Err(finding) => findings.push(finding),
+/// A kind of document: the type that its text becomes, and what it has of its own.
+pub struct Kind<T> {
+    /// Made when the first document is read, since it costs more than to read a short one.
+    schema: LazyLock<Value>,
+    dialect: Dialect,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: JsonSchema + DeserializeOwned> Kind<T> {
+    /// Documents that become a `T`, by the JSON Schema of it.
+    #[must_use]
+    pub const fn new(dialect: Dialect) -> Self {
+        Self { schema: LazyLock::new(json_schema::<T>), dialect, value: PhantomData }
+    }
+
+    /// Reads a value from the text of a file. `misfits` finds what the parts of the document must not be together; it
+    /// looks at the document as it was written, so that what it finds is told also when other parts are wrong.
+    ///
+    /// # Errors
+    /// All that is wrong, each with line and column. `file` is only named, never opened.
+    pub fn read(
+        &self,
+        text: &str,
+        file: &Path,
+        misfits: impl FnOnce(&Node) -> Problems,
+    ) -> Result<Document<T>, Diagnostics> {
+        let root = yaml::parse(text, file)?;
+        let schemas = Schemas::new(&self.schema);
+        let checked = check(&schemas, &self.dialect, &root);
+        let missing =
+            missing(&schemas, &checked.value, &checked.refused).into_iter().map(|missing| Finding {
+                message: format!("`{}` is missing", missing.key),
+                key: missing.key,
+                position: None,
+                help: missing.meaning,
+            });
+        let problems = misfits(&root);
+        let mut findings = checked.findings;
+        findings.extend(missing);
+        if findings.is_empty() && problems.is_empty() {
+            match fill(checked.value) {
+                Ok(value) => return Ok(Document { value, layout: Layout { file: file.to_owned(), root } }),
+                Err(finding) => findings.push(finding),
+            }
         }
+        let places = Places::of(&root);
+        for finding in findings.iter_mut().filter(|finding| finding.position.is_none()) {
+            finding.position = places.nearest(&finding.key).map(|place| place.value);
+        }
+        findings.extend(problems.into_iter().map(|problem| places.locate(problem)));
+        let found = findings.into_iter().map(|finding| finding.in_file(file));
+        Diagnostics::check(found.collect())?;
+        // There is a finding where there is no value.
+        Err(Diagnostic::new("the file cannot be read").at(file, 0, 0).into())
     }
-    let places = Places::of(&root);
-    for finding in findings.iter_mut().filter(|finding| finding.position.is_none()) {
-        finding.position = places.nearest(&finding.key).map(|place| place.value);
-    }
-    let found = findings.into_iter().map(|finding| finding.in_file(file));
-    Diagnostics::check(found.collect())?;
-    // There is a finding where there is no value.
-    Err(Diagnostic::new("the file cannot be read").at(file, 0, 0).into())
 }
 
 /// Fills a type from a value that fits its schema.

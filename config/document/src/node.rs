@@ -55,9 +55,24 @@ impl Node {
     /// The entry of a mapping with that key.
     #[must_use]
     pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The text of a scalar that is not null.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
         match &self.content {
-            Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
-            Content::Scalar { .. } | Content::List(_) => None,
+            Content::Scalar { text, .. } if !self.is_null() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries of a mapping; none of what is no mapping.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        match &self.content {
+            Content::Map(entries) => entries,
+            Content::Scalar { .. } | Content::List(_) => &[],
         }
     }
 

@@ -1,6 +1,6 @@
 //! The keys of a policy file, and what each may be.
 //!
-//! Owns how a policy is written; what a document as a whole must not say is in [`compile`](crate::compile). It must never
+//! Owns how a policy is written; what a document as a whole must not say is in [`misfits`](crate::misfits). It must never
 //! accept a word that could be meant in two ways.
 
 use std::{fmt, str::FromStr};
@@ -99,7 +99,8 @@ pub(crate) struct RuleEntry {
     pub(crate) to: Option<OneOrMany<TargetEntry>>,
     /// A condition. It is known, so that who writes one learns that there is none yet.
     #[serde(default)]
-    pub(crate) when: Option<Value>,
+    #[expect(dead_code, reason = "it is refused as the document is written, whatever its value")]
+    when: Option<Value>,
 }
 
 /// Whom a rule is about.
@@ -133,13 +134,6 @@ pub(crate) enum OneOrMany<T> {
 }
 
 impl<T> OneOrMany<T> {
-    pub(crate) const fn len(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(several) => several.len(),
-        }
-    }
-
     pub(crate) fn into_vec(self) -> Vec<T> {
         match self {
             Self::One(one) => vec![one],
@@ -163,7 +157,7 @@ pub(crate) struct TargetEntry {
     pub(crate) hosts: Option<OneOrMany<HostPattern>>,
     /// A header's name to its value, or to a list of values.
     #[serde(default)]
-    pub(crate) headers: Option<IndexMap<String, OneOrMany<HeaderText>>>,
+    pub(crate) headers: Option<IndexMap<HeaderKey, OneOrMany<HeaderText>>>,
 }
 
 /// An entry of `tests`.
@@ -180,7 +174,7 @@ pub(crate) struct TestEntry {
     pub(crate) host: Option<String>,
     /// A header's name to its value.
     #[serde(default)]
-    pub(crate) headers: Option<IndexMap<String, HeaderText>>,
+    pub(crate) headers: Option<IndexMap<HeaderKey, HeaderText>>,
     /// Write `expect: allow` or `expect: deny`.
     pub(crate) expect: Verdict,
     /// The rule that must decide.
@@ -262,6 +256,31 @@ impl fmt::Display for Method {
 }
 
 text_value!(Method, "Method", "method", ["GET"]);
+
+/// The name of a header, as a key. Two spellings of one name are two keys, and both count.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HeaderKey {
+    written: Box<str>,
+    pub(crate) name: http::HeaderName,
+}
+
+impl FromStr for HeaderKey {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let name = http::HeaderName::from_bytes(text.as_bytes())
+            .map_err(|_| InvalidValue(format!("{text:?} is not the name of a header")))?;
+        Ok(Self { written: text.into(), name })
+    }
+}
+
+impl fmt::Display for HeaderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+text_value!(HeaderKey, "HeaderKey", "header-name", ["x-env"]);
 
 /// The peer of a test; none without a SPIFFE ID.
 #[derive(Debug)]

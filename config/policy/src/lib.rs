@@ -12,6 +12,7 @@ mod document;
 mod explain;
 mod facts;
 mod index;
+mod misfits;
 pub mod normalize;
 mod path;
 pub mod pattern;

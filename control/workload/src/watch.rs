@@ -75,7 +75,7 @@ impl IdentityWatch {
     ///
     /// ```no_run
     /// # use std::sync::Arc;
-    /// # use svidecar_authority::UnixTime;
+    /// # use svidecar_process::clock;
     /// # use svidecar_workload::{Choice, Identity, IdentityWatch};
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let endpoint = "unix:///run/svidecar/api.sock".parse()?;

@@ -52,8 +52,10 @@ const DIALECT: Dialect = Dialect {
     empty: Empty::Mistake,
 };
 
+static GARDEN: Kind<Garden> = Kind::new(DIALECT);
+
 fn garden(text: &str) -> Result<Document<Garden>, String> {
-    read(text, Path::new("g.yaml"), &DIALECT).map_err(|problems| problems.to_string())
+    GARDEN.read(text, Path::new("g.yaml"), |_| Problems::default()).map_err(|problems| problems.to_string())
 }
 
 fn mistakes(text: &str) -> Vec<String> {
@@ -92,6 +94,30 @@ fn every_mistake_comes_at_once_with_its_place() {
     );
 }
 
+/// What the parts are not together is found whether or not each of them is right.
+#[test]
+fn misfits_come_with_the_other_mistakes() {
+    let read = |text| {
+        GARDEN.read(text, Path::new("g.yaml"), |root| {
+            let mut problems = Problems::default();
+            if root.entry("name").and_then(|name| name.value.text()) == Some("Desert") {
+                problems.add_about_key("beds", "nothing grows there", "water it");
+            }
+            problems
+        })
+    };
+    assert!(read("name: North\nbeds: [{plants: rose}]\n").is_ok());
+    assert_eq!(
+        read("name: Desert\nbeds: [{plants: rose}]\n").unwrap_err().to_string(),
+        "g.yaml:2:1: nothing grows there\n    help: water it"
+    );
+    assert_eq!(
+        read("name: Desert\nbeds: [{plants: rose, width: x}]\n").unwrap_err().to_string(),
+        "g.yaml:2:1: nothing grows there\n    help: water it\n\
+         g.yaml:2:30: `beds[0].width`: expected a whole number from 0 to 255, found `x`"
+    );
+}
+
 #[test]
 fn what_is_missing_is_said_with_its_meaning() {
     assert_eq!(
@@ -108,7 +134,8 @@ fn what_is_missing_is_said_with_its_meaning() {
 fn a_key_without_a_value_is_absent_or_a_mistake() {
     assert_eq!(mistakes("name: North\naddress:\n"), ["g.yaml:2:8: `address`: expected text, found nothing"]);
     let dialect = Dialect { empty: Empty::Absent, ..DIALECT };
-    let read = read::<Garden>("name: North\naddress:\n", Path::new("g.yaml"), &dialect);
+    let gardens = Kind::<Garden>::new(dialect);
+    let read = gardens.read("name: North\naddress:\n", Path::new("g.yaml"), |_| Problems::default());
     assert_eq!(read.unwrap().value.address, None);
 }
 

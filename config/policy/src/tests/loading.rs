@@ -19,7 +19,13 @@ rules:
   - name: a
     from: [spiffe://demo.org/x*, spiffe://demo.org]
   - from: any
-    to: [{method: [GET]}]
+    to: [{method: [GET]}, {paths: []}]
+  - name: b
+    from: []
+    when: 'true'
+tests:
+  - {peer: none, request: GET /, expect: alow, rule: c}
+  - {peer: none, expect: allow, rule: b, headers: {'x y': z}}
 ";
     let printed = problems(text, Protocol::Http);
     for expected in [
@@ -35,6 +41,14 @@ rules:
         "help: Name the rule",
         "p.yaml:10:11: unknown key `method` in `rules[2].to[0]`",
         "did you mean `methods`?",
+        "p.yaml:7:5: the rule `a` exists already, at line 4",
+        "p.yaml:10:35: `paths` is empty",
+        "p.yaml:12:11: `from` is empty",
+        "p.yaml:13:5: `when` is not supported yet",
+        "p.yaml:15:42: `tests[0].expect`: expected one of allow, deny",
+        "p.yaml:15:54: the policy has no rule named `c`",
+        "p.yaml:16:5: `request` is missing",
+        "p.yaml:16:52: \"x y\" is not the name of a header",
     ] {
         assert!(printed.contains(expected), "{expected} is not in:\n{printed}");
     }
