@@ -88,6 +88,7 @@ impl<'p> Audited<'p> {
     }
 
     /// A rule is found once for each of its patterns that matches, and counted once.
+    #[inline]
     pub(crate) fn add(&mut self, rule: &'p Rule) {
         for slot in &mut self.0 {
             match slot {

@@ -38,6 +38,7 @@ impl PathPattern {
     }
 
     /// Whether a normalized path matches.
+    #[inline]
     pub(crate) fn matches(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
         self.segments

@@ -119,6 +119,7 @@ impl Rule {
         self.index
     }
 
+    #[inline]
     pub(crate) fn covers(&self, request: &Request<'_>) -> bool {
         self.to.is_empty() || self.to.iter().any(|target| target.matches(request, self.action))
     }

@@ -33,11 +33,13 @@ pub(crate) enum Part<'p> {
 
 impl Target {
     /// Whether all parts match, for a rule that says `action`.
+    #[inline]
     pub(crate) fn matches(&self, request: &Request<'_>, action: Verdict) -> bool {
         self.mismatch(request, action).is_none()
     }
 
     /// The first part that does not match.
+    #[inline]
     pub(crate) fn mismatch(&self, request: &Request<'_>, action: Verdict) -> Option<Part<'_>> {
         let mut methods = self.methods.iter().map(AsRef::as_ref);
         if !self.methods.is_empty() && !methods.any(|wanted: &str| request.method == Some(wanted)) {
