@@ -55,8 +55,8 @@ bench: ## the race with Envoy, HAProxy and nginx (SUBJECTS=svidecar,haproxy WORK
 	  $(call bench_option,ZTUNNEL,ztunnel)
 
 bench-instructions: ## what a request costs in instructions, against benches/instructions.txt (needs valgrind)
-	@cargo build --locked --profile demo --package svidecar-pieces
-	@$(TARGET)/demo/svidecar-pieces count benches/instructions.txt
+	@cargo build --locked --release --package svidecar-pieces
+	@$(TARGET)/release/svidecar-pieces count benches/instructions.txt
 
 install: ## the three binaries into PREFIX/bin (default /usr/local)
 	cargo build --locked --release $(foreach binary,$(BINARIES),--bin $(binary))
