@@ -68,7 +68,7 @@ pub async fn run(options: Options) -> Result<()> {
         let Some(table) = race.workload(workload).await? else { continue };
         report::say(&report::section(workload, &table))?;
         if whole || options.write {
-            report::keep(&machine::describe()?, &present, workload, table)?;
+            report::keep(whole, &machine::describe()?, &present, workload, table)?;
         }
     }
     Ok(())

@@ -39,15 +39,31 @@ pub fn progress(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes a table into the results, in place of its last one, and makes README and charts anew.
-pub fn keep(machine: &str, subjects: &[(String, String)], workload: Workload, table: Table) -> Result<()> {
+/// Takes a table into the results, in place of its last one, and makes README and charts anew. What the page says at its
+/// head is about the last whole race; a part of one says itself where else it was measured.
+pub fn keep(
+    whole: bool,
+    machine: &str,
+    subjects: &[(String, String)],
+    workload: Workload,
+    mut table: Table,
+) -> Result<()> {
     let mut results = Results::read(Path::new(RESULTS))?;
-    results.machine = machine.to_owned();
-    results.subjects.extend(subjects.iter().cloned());
+    if whole {
+        results.machine = machine.to_owned();
+        results.subjects.extend(subjects.iter().cloned());
+    } else {
+        for (name, words) in subjects {
+            results.subjects.entry(name.clone()).or_insert_with(|| words.clone());
+        }
+        if results.machine != machine {
+            table.circumstances = format!("{} On {machine}", table.circumstances);
+        }
+    }
     results.tables.insert(workload, table);
     results.write(Path::new(RESULTS))?;
 
-    let mut text = format!("{machine}\n\n");
+    let mut text = format!("{}\n\n", results.machine);
     for (name, words) in &results.subjects {
         text.push_str(&format!("- {name}: {words}\n"));
     }
