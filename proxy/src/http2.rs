@@ -25,7 +25,7 @@ pub(crate) mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use frame::PREFACE;
-pub use session::{PROBE_EVERY, Phase, Session, TEND_EVERY};
+pub use session::{Activity, PROBE_EVERY, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;
 pub use tunnel::Tunnel;

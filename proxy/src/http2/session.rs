@@ -43,12 +43,12 @@ pub(super) struct Inner {
     input: Buffer,
     /// The transport has taken octets that it may not have handed on.
     unflushed: bool,
-    pub life: Life,
+    pub pulse: Pulse,
 }
 
 /// What is known of the peer since the last look, or since it was asked for something after nothing ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Pulse {
     /// It said something.
     Heard,
     /// It said nothing.
@@ -59,7 +59,7 @@ pub(super) enum Life {
 
 /// What a connection is busy with: what its timeouts depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum Activity {
     /// The peer is in the middle of its preface, or of a frame of a head.
     Head,
     /// Streams run.
@@ -79,7 +79,7 @@ impl Session {
             connection,
             input: Buffer::new(),
             unflushed: false,
-            life: Life::Heard,
+            pulse: Pulse::Heard,
         })))
     }
 
@@ -139,18 +139,18 @@ impl Session {
 
     /// What the connection is busy with.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn activity(&self) -> Activity {
         let inner = self.0.borrow();
         if inner.connection.closed().is_some() {
-            return Phase::Closing;
+            return Activity::Closing;
         }
         // Data is taken as it comes: what stays behind is the beginning of another frame.
         if inner.connection.is_inside_head() || !inner.input.is_empty() {
-            Phase::Head
+            Activity::Head
         } else if inner.connection.is_busy() {
-            Phase::Busy
+            Activity::Busy
         } else {
-            Phase::Idle
+            Activity::Idle
         }
     }
 
@@ -186,7 +186,7 @@ impl Session {
     /// Whether the peer said something after it was asked for what runs, or ran last.
     #[must_use]
     pub fn is_heard(&self) -> bool {
-        self.0.borrow().life == Life::Heard
+        self.0.borrow().pulse == Pulse::Heard
     }
 
     /// Asks a peer that has said nothing since the last call, or since the first stream was opened, whether it is there, and
@@ -194,16 +194,16 @@ impl Session {
     /// that take it well (servers of gRPC do not).
     pub fn probe(&self) {
         let mut inner = self.0.borrow_mut();
-        inner.life = match inner.life {
-            Life::Heard => Life::Quiet,
-            Life::Quiet => {
+        inner.pulse = match inner.pulse {
+            Pulse::Heard => Pulse::Quiet,
+            Pulse::Quiet => {
                 inner.connection.ask(&ARE_YOU_THERE);
-                Life::Asked
+                Pulse::Asked
             }
-            Life::Asked => {
+            Pulse::Asked => {
                 let silence = format!("no sign of life for {} s", 2 * PROBE_EVERY.as_secs());
                 inner.connection.fail(failed(io::Error::new(io::ErrorKind::TimedOut, silence)));
-                Life::Asked
+                Pulse::Asked
             }
         };
     }
@@ -231,7 +231,7 @@ impl Inner {
                 break;
             };
             left = left.saturating_sub(count);
-            self.life = Life::Heard;
+            self.pulse = Pulse::Heard;
             if count == 0 {
                 let inside = !self.input.is_empty() || self.connection.is_inside_head();
                 self.connection.peer_closed(inside);

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ErrorCode, OpenError, Session, StreamError,
-    session::Life,
+    session::Pulse,
     streams::{Half, Key, want},
 };
 use crate::{
@@ -32,8 +32,8 @@ impl Session {
         let mut inner = self.0.borrow_mut();
         let is_first = inner.connection.streams.open_count() == 0;
         let key = inner.connection.open(head, end)?;
-        if is_first && inner.life == Life::Heard {
-            inner.life = Life::Quiet;
+        if is_first && inner.pulse == Pulse::Heard {
+            inner.pulse = Pulse::Quiet;
         }
         drop(inner);
         Ok(Stream::new(self.clone(), key))

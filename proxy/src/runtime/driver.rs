@@ -16,7 +16,7 @@ use svidecar_process::clock;
 
 use self::watch::Watch;
 use crate::{
-    http2::{ConnectionError, Phase, Session},
+    http2::{Activity, ConnectionError, Session},
     io::ByteStream,
     runtime::connections::{Ending, Event, Fate, Follower, Over},
 };
@@ -46,12 +46,12 @@ pub enum Terms {
 
 impl Terms {
     /// What the connection is busy with, as far as this end waits for it: a client for nothing but the end of its streams.
-    fn phase(self, session: &Session) -> Phase {
+    fn activity(self, session: &Session) -> Activity {
         match self {
-            Self::Server { .. } => session.phase(),
-            Self::Client { .. } if session.is_closed() => Phase::Closing,
-            Self::Client { .. } if session.active_streams() == 0 => Phase::Idle,
-            Self::Client { .. } => Phase::Busy,
+            Self::Server { .. } => session.activity(),
+            Self::Client { .. } if session.is_closed() => Activity::Closing,
+            Self::Client { .. } if session.active_streams() == 0 => Activity::Idle,
+            Self::Client { .. } => Activity::Busy,
         }
     }
 
@@ -61,7 +61,7 @@ impl Terms {
         }
     }
 
-    /// A client waits for no head: see [`Self::phase`].
+    /// A client waits for no head: see [`Self::activity`].
     const fn head(self) -> Option<Duration> {
         match self {
             Self::Server { head, .. } => Some(head),
@@ -132,7 +132,7 @@ struct Driver<'c, S, D> {
     driven: &'c mut D,
     watch: Watch,
     /// What its timer was set for.
-    was: Option<(Phase, u32, bool)>,
+    was: Option<(Activity, u32, bool)>,
     is_told: bool,
 }
 
@@ -150,19 +150,19 @@ impl<S: ByteStream, D: Driven> Driver<'_, S, D> {
             if let Poll::Ready(end) = end {
                 return Poll::Ready(end.map_err(DriveError::Failed));
             }
-            let phase = self.terms.phase(self.session);
-            self.set_timer(phase);
+            let activity = self.terms.activity(self.session);
+            self.set_timer(activity);
             let is_over = match self.follower.poll_over(cx, |event| self.driven.judge(event)) {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(DriveError::Cut(ending))),
-                Poll::Ready(Over::TimedOut) => match phase {
-                    Phase::Head => return Poll::Ready(Err(DriveError::Slow)),
-                    Phase::Busy => {
+                Poll::Ready(Over::TimedOut) => match activity {
+                    Activity::Head => return Poll::Ready(Err(DriveError::Slow)),
+                    Activity::Busy => {
                         self.watch.look(self.session);
                         self.was = None;
                         continue;
                     }
-                    Phase::Idle if !self.is_told => true,
-                    Phase::Idle | Phase::Closing => return Poll::Ready(Err(DriveError::Unheard)),
+                    Activity::Idle if !self.is_told => true,
+                    Activity::Idle | Activity::Closing => return Poll::Ready(Err(DriveError::Unheard)),
                 },
                 Poll::Pending => self.follower.is_finishing() || self.driven.is_leaving(self.session),
             };
@@ -177,22 +177,22 @@ impl<S: ByteStream, D: Driven> Driver<'_, S, D> {
     }
 
     /// Sets the timer where the connection does something else than before.
-    fn set_timer(&mut self, phase: Phase) {
-        if phase == Phase::Idle {
+    fn set_timer(&mut self, activity: Activity) {
+        if activity == Activity::Idle {
             self.watch.rest(self.session);
         }
         // A busy peer may be in the middle of another head whenever one looks.
-        let progress = if phase == Phase::Head { self.session.progress() } else { 0 };
-        let now = (phase, progress, self.is_told);
+        let progress = if activity == Activity::Head { self.session.progress() } else { 0 };
+        let now = (activity, progress, self.is_told);
         if self.was.replace(now) == Some(now) {
             return;
         }
         let within = |time| clock::timer().checked_add(time);
-        self.follower.set_timer(match phase {
-            Phase::Head => self.terms.head().and_then(within),
-            Phase::Busy => self.watch.due(),
-            Phase::Idle if !self.is_told => within(self.terms.idle()),
-            Phase::Idle | Phase::Closing => within(LAST_WORDS),
+        self.follower.set_timer(match activity {
+            Activity::Head => self.terms.head().and_then(within),
+            Activity::Busy => self.watch.due(),
+            Activity::Idle if !self.is_told => within(self.terms.idle()),
+            Activity::Idle | Activity::Closing => within(LAST_WORDS),
         });
     }
 }

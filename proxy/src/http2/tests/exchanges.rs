@@ -320,14 +320,14 @@ fn who_asks_for_room_once_more_has_not_moved() {
 fn phases_tell_what_a_connection_is_busy_with() {
     run(async {
         let Both { client, server, .. } = both();
-        assert_eq!((client.phase(), server.phase()), (Phase::Head, Phase::Head));
+        assert_eq!((client.activity(), server.activity()), (Activity::Head, Activity::Head));
         let mut stream = client.open(&request("POST", "/"), false).unwrap();
         head(&mut stream).await.unwrap();
-        assert_eq!((client.phase(), server.phase()), (Phase::Busy, Phase::Busy));
+        assert_eq!((client.activity(), server.activity()), (Activity::Busy, Activity::Busy));
         stream.end(None).unwrap();
         body(&mut stream).await.unwrap();
         drop(stream);
-        assert_eq!((client.phase(), server.phase()), (Phase::Idle, Phase::Idle));
+        assert_eq!((client.activity(), server.activity()), (Activity::Idle, Activity::Idle));
     });
 }
 

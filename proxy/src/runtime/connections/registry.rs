@@ -34,17 +34,17 @@ pub struct Registry {
     /// When to look next; never later than the first timer.
     next: Cell<Option<Instant>>,
     follower: RefCell<Option<Waker>>,
-    places: RefCell<Places>,
+    slots: RefCell<Slots>,
 }
 
 #[derive(Default)]
-struct Places {
-    all: Vec<Place>,
+struct Slots {
+    all: Vec<Slot>,
     free: Vec<usize>,
 }
 
 #[derive(Default)]
-struct Place {
+struct Slot {
     waker: Option<Waker>,
     wake_at: Option<Instant>,
 }
@@ -59,7 +59,7 @@ impl Registry {
             clock: Cell::new(clock::timer()),
             next: Cell::new(None),
             follower: RefCell::default(),
-            places: RefCell::default(),
+            slots: RefCell::default(),
         })
     }
 
@@ -99,28 +99,28 @@ impl Registry {
     }
 
     pub(super) fn enter(&self) -> usize {
-        let mut places = self.places.borrow_mut();
-        places.free.pop().unwrap_or_else(|| {
-            places.all.push(Place::default());
-            places.all.len() - 1
+        let mut slots = self.slots.borrow_mut();
+        slots.free.pop().unwrap_or_else(|| {
+            slots.all.push(Slot::default());
+            slots.all.len() - 1
         })
     }
 
     pub(super) fn leave(&self, at: usize) {
-        let mut places = self.places.borrow_mut();
-        if let Some(place) = places.all.get_mut(at) {
-            *place = Place::default();
-            places.free.push(at);
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots.all.get_mut(at) {
+            *slot = Slot::default();
+            slots.free.push(at);
         }
     }
 
     /// Wakes the task of `cx` when something happens, and at `moment` or shortly after.
     pub(super) fn wait(&self, at: usize, cx: &Context<'_>, moment: Option<Instant>) {
-        if let Some(place) = self.places.borrow_mut().all.get_mut(at) {
-            place.wake_at = moment;
-            match &mut place.waker {
+        if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
+            slot.wake_at = moment;
+            match &mut slot.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
-                None => place.waker = Some(cx.waker().clone()),
+                None => slot.waker = Some(cx.waker().clone()),
             }
         }
         let Some(moment) = moment else { return };
@@ -151,16 +151,16 @@ impl Registry {
     fn wake_due(&self) {
         let now = clock::timer();
         self.clock.set(now);
-        let mut places = self.places.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let mut next: Option<Instant> = None;
-        for place in &mut places.all {
-            let Some(at) = place.wake_at else { continue };
+        for slot in &mut slots.all {
+            let Some(at) = slot.wake_at else { continue };
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
                 continue;
             }
-            place.wake_at = None;
-            if let Some(waker) = place.waker.take() {
+            slot.wake_at = None;
+            if let Some(waker) = slot.waker.take() {
                 waker.wake();
             }
         }
@@ -168,8 +168,8 @@ impl Registry {
     }
 
     fn wake_all(&self) {
-        for place in &mut self.places.borrow_mut().all {
-            if let Some(waker) = place.waker.take() {
+        for slot in &mut self.slots.borrow_mut().all {
+            if let Some(waker) = slot.waker.take() {
                 waker.wake();
             }
         }
