@@ -194,8 +194,9 @@ impl Row {
                 address = %party.address,
                 rule = record.rule(),
                 code = refusal.code.name(),
+                error = refusal.detail,
                 kept_back = leave.kept_back,
-                "A connection is denied by policy"
+                "A connection is refused"
             );
         }
     }

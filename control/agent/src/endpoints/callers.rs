@@ -116,14 +116,15 @@ impl Known {
             return status;
         }
         metrics::counter!("svidecar_agent_workload_api_denied_total", "method" => method).increment(1);
-        if self.told.leave_for((self.found.selectors.clone(), method), clock::monotonic()).is_none() {
+        let subject = (self.found.selectors.clone(), method);
+        let Some(leave) = self.told.leave_for(subject, clock::monotonic()) else {
             return Status::permission_denied(NO_IDENTITY);
-        }
+        };
         let explanation = self.manager.explain(&self.found.selectors);
         let pid = self.caller.pid();
         tracing::warn!(
             pid, method, code = Code::NoIdentity.name(), selectors = %self.found.selectors.without_secrets(),
-            notes = self.found.notes.join("; "),
+            notes = self.found.notes.join("; "), kept_back = leave.kept_back,
             "no identity issued: {}; `svidecar-agent why --pid {pid}` says more", explanation.summary()
         );
         Status::permission_denied(NO_IDENTITY)
