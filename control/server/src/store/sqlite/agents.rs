@@ -82,23 +82,12 @@ pub(super) fn list(
     filter: &AgentFilter,
     page: &PageRequest,
 ) -> Result<Page<AgentRecord>, StoreError> {
-    let (condition, mut values) = conditions::agents(filter);
-    let names = rows::names::<AgentRecord>("a.");
-    let sql =
-        format!("SELECT a.seq, {names} FROM agents a WHERE {condition} AND a.seq > ? ORDER BY a.seq LIMIT ?");
-    values.extend(conditions::bounds(page)?);
-    let rows = connection
-        .prepare_cached(&sql)?
-        .query_and_then(params_from_iter(values), rows::record)?
-        .collect::<Result<Vec<_>, _>>()?;
-    let agents = rows.into_iter().map(|row| complete(connection, row)).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.cut(agents))
+    rows::page(connection, "agents", conditions::agents(filter), page, complete)
 }
 
 /// How many agents pass the filter.
 pub(super) fn count(connection: &Connection, filter: &AgentFilter) -> Result<u64, StoreError> {
-    let (condition, values) = conditions::agents(filter);
-    rows::count(connection, &format!("SELECT count(*) FROM agents a WHERE {condition}"), values)
+    rows::count(connection, "agents", conditions::agents(filter))
 }
 
 /// Adds the selectors.

@@ -155,7 +155,7 @@ pub(super) fn find(
 
 /// How many bundles there are.
 pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
-    rows::count(connection, "SELECT count(*) FROM bundles", Vec::new())
+    rows::count(connection, "bundles", conditions::any())
 }
 
 /// One page by name; the token of the next is the last name.

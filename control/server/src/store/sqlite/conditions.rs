@@ -9,48 +9,56 @@ use crate::store::{
     record::Selector,
 };
 
-/// A condition on `entries e`, with its values.
-pub(super) fn entries(filter: &EntryFilter) -> (String, Vec<Value>) {
+/// A condition on the rows of a table, which is called `t` in it, with its values.
+pub(super) type Condition = (String, Vec<Value>);
+
+/// Any row.
+pub(super) fn any() -> Condition {
+    Conditions::default().finish()
+}
+
+/// A condition on `entries`.
+pub(super) fn entries(filter: &EntryFilter) -> Condition {
     let mut condition = Conditions::default();
     if let Some(id) = &filter.spiffe_id {
-        condition.equals("e.spiffe_id", id.as_str().to_owned());
+        condition.equals("t.spiffe_id", id.as_str().to_owned());
     }
     if let Some(id) = &filter.parent_id {
-        condition.equals("e.parent_id", id.as_str().to_owned());
+        condition.equals("t.parent_id", id.as_str().to_owned());
     }
     if let Some((how, selectors)) = &filter.selectors {
-        condition.selectors("e.seq", "entry_selectors", "entry", *how, selectors);
+        condition.selectors("t.seq", "entry_selectors", "entry", *how, selectors);
     }
     if let Some((how, trust_domains)) = &filter.federates_with {
         let names = serde_json::Value::from_iter(trust_domains.iter().map(TrustDomain::as_str));
-        condition.set("e.seq", "entry_federates_with", "entry", *how, "trust_domain", "value", &names);
+        condition.set("t.seq", "entry_federates_with", "entry", *how, "trust_domain", "value", &names);
     }
     if let Some(hint) = &filter.hint {
-        condition.equals("e.hint", hint.clone());
+        condition.equals("t.hint", hint.clone());
     }
     if let Some(downstream) = filter.downstream {
-        condition.equals("e.downstream", i64::from(downstream));
+        condition.equals("t.downstream", i64::from(downstream));
     }
     condition.finish()
 }
 
-/// A condition on `agents a`, with its values.
-pub(super) fn agents(filter: &AgentFilter) -> (String, Vec<Value>) {
+/// A condition on `agents`.
+pub(super) fn agents(filter: &AgentFilter) -> Condition {
     let mut condition = Conditions::default();
     if let Some(kind) = &filter.attestation_type {
-        condition.equals("a.attestation_type", kind.clone());
+        condition.equals("t.attestation_type", kind.clone());
     }
     if let Some(banned) = filter.banned {
-        condition.equals("(a.serial = '')", i64::from(banned));
+        condition.equals("(t.serial = '')", i64::from(banned));
     }
     if let Some(can_reattest) = filter.can_reattest {
-        condition.equals("a.can_reattest", i64::from(can_reattest));
+        condition.equals("t.can_reattest", i64::from(can_reattest));
     }
     if let Some(before) = filter.expires_before {
-        condition.holds("a.expires_at < ?".to_owned(), before);
+        condition.holds("t.expires_at < ?".to_owned(), before);
     }
     if let Some((how, selectors)) = &filter.selectors {
-        condition.selectors("a.seq", "agent_selectors", "agent", *how, selectors);
+        condition.selectors("t.seq", "agent_selectors", "agent", *how, selectors);
     }
     condition.finish()
 }

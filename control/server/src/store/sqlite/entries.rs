@@ -121,24 +121,12 @@ pub(super) fn list(
     filter: &EntryFilter,
     page: &PageRequest,
 ) -> Result<Page<EntryRecord>, StoreError> {
-    let (condition, mut values) = conditions::entries(filter);
-    let names = rows::names::<EntryRecord>("e.");
-    let sql = format!(
-        "SELECT e.seq, {names} FROM entries e WHERE {condition} AND e.seq > ? ORDER BY e.seq LIMIT ?"
-    );
-    values.extend(conditions::bounds(page)?);
-    let rows = connection
-        .prepare_cached(&sql)?
-        .query_and_then(params_from_iter(values), rows::record)?
-        .collect::<Result<Vec<_>, _>>()?;
-    let entries = rows.into_iter().map(|row| complete(connection, row)).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.cut(entries))
+    rows::page(connection, "entries", conditions::entries(filter), page, complete)
 }
 
 /// How many entries pass the filter.
 pub(super) fn count(connection: &Connection, filter: &EntryFilter) -> Result<u64, StoreError> {
-    let (condition, values) = conditions::entries(filter);
-    rows::count(connection, &format!("SELECT count(*) FROM entries e WHERE {condition}"), values)
+    rows::count(connection, "entries", conditions::entries(filter))
 }
 
 /// Adds the lists.

@@ -2,12 +2,14 @@
 
 use rusqlite::{
     Connection, Row, ToSql, params_from_iter,
-    types::{self, FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
+    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 use svidecar_id::TrustDomain;
 
+use super::conditions::{self, Condition};
 use crate::store::{
     error::StoreError,
+    filter::{Page, PageRequest},
     record::{Columns, Selector, Value},
 };
 
@@ -52,14 +54,37 @@ impl FromSql for Value {
     }
 }
 
-/// Runs a statement that counts.
+/// How many rows of a table there are on a condition.
 pub(super) fn count(
     connection: &Connection,
-    sql: &str,
-    values: Vec<types::Value>,
+    table: &str,
+    (condition, values): Condition,
 ) -> Result<u64, StoreError> {
-    let count: i64 = connection.prepare_cached(sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
+    let sql = format!("SELECT count(*) FROM {table} t WHERE {condition}");
+    let count: i64 =
+        connection.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+/// One page of the records of a table on a condition, each made whole by `complete`.
+pub(super) fn page<R: Columns>(
+    connection: &Connection,
+    table: &str,
+    (condition, mut values): Condition,
+    page: &PageRequest,
+    complete: impl Fn(&Connection, (i64, R)) -> Result<(i64, R), StoreError>,
+) -> Result<Page<R>, StoreError> {
+    let names = names::<R>("t.");
+    let sql = format!(
+        "SELECT t.seq, {names} FROM {table} t WHERE {condition} AND t.seq > ? ORDER BY t.seq LIMIT ?"
+    );
+    values.extend(conditions::bounds(page)?);
+    let rows = connection
+        .prepare_cached(&sql)?
+        .query_and_then(params_from_iter(values), record)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let records = rows.into_iter().map(|row| complete(connection, row)).collect::<Result<Vec<_>, _>>()?;
+    Ok(page.cut(records))
 }
 
 /// Reads a row of type and value.
