@@ -147,6 +147,7 @@ mod tests {
         assert!(parse("agent api fetch jwt").is_err());
         assert!(parse("agent run -unknownFlag").is_err());
     }
+
     #[test]
     fn a_reader_that_went_away_is_no_panic() {
         for line in [

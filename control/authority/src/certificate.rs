@@ -13,10 +13,10 @@ pub use inspect::CertInfo;
 pub use subject::Subject;
 pub(crate) use subject::{dn_value, rfc2253};
 
-/// SHA-256 of a certificate's DER: its fingerprint.
+/// SHA-256: of a certificate's DER its fingerprint, and of anything else that is told apart by one.
 #[must_use]
-pub fn sha256(der: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.as_ref().try_into().unwrap_or_default()
 }
 

@@ -40,12 +40,18 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Rul
     }
 }
 
-#[test]
-fn a_request_is_counted_once_under_bounded_labels() {
+/// What a policy says about a peer that one rule denies, and another that is only audited allows.
+fn denied() -> (Policy, SpiffeId, Decided) {
     let policy = "service: orders\nrules: [{name: later, mode: audit, from: any}, {name: no, action: deny, from: any}]";
     let policy = Policy::parse(policy, "p.yaml".as_ref(), Protocol::Http).unwrap();
     let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
     let decided = Decided::of(&policy.decide(&Request { peer: Some(&peer), ..Request::default() }));
+    (policy, peer, decided)
+}
+
+#[test]
+fn a_request_is_counted_once_under_bounded_labels() {
+    let (policy, peer, decided) = denied();
     let metrics = Metrics::new();
     let mut counters = metrics.counters();
     for _ in 0..2 {
@@ -131,10 +137,7 @@ fn state_is_rendered() {
 /// Names, types, help and numbers are what dashboards and alerts are made of.
 #[test]
 fn the_page_is_what_it_was() {
-    let policy = "service: orders\nrules: [{name: later, mode: audit, from: any}, {name: no, action: deny, from: any}]";
-    let policy = Policy::parse(policy, "p.yaml".as_ref(), Protocol::Http).unwrap();
-    let peer = SpiffeId::parse("spiffe://demo.org/shop").unwrap();
-    let decided = Decided::of(&policy.decide(&Request { peer: Some(&peer), ..Request::default() }));
+    let (policy, peer, decided) = denied();
     let metrics = Metrics::new();
     let mut counters = metrics.counters();
     counters.count(&record("web", Some(&peer), Some(decided.ruling(&policy))));
