@@ -1,5 +1,5 @@
 //! What every program of svidecar is, whatever it does: a command line with its console and settings, a log and metrics, a clock,
-//! pages for probes, signals, and the command after `--` that it may run.
+//! pages for probes, signals, the shares that strangers have, and the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
@@ -14,10 +14,13 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod settings;
+pub mod shares;
 pub mod signals;
+pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod throttle;
+pub mod waiting;
 
 pub use backoff::Backoff;
 pub use child::Child;
@@ -25,5 +28,8 @@ pub use clock::Clock;
 pub use console::Console;
 pub use error::WrapperError;
 pub use metrics::Metrics;
+pub use shares::{Share, Shares};
 pub use signals::{Received, Signals, Termination, is_termination};
+pub use source::Source;
 pub use throttle::Throttle;
+pub use waiting::{Guest, Waiting};
