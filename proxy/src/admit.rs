@@ -28,7 +28,7 @@ use svidecar_process::clock;
 use tracing::info;
 
 use self::{
-    authenticate::{Authenticate, KnownPeer},
+    authenticate::{Authenticate, KnownPeer, Objection},
     decide::permit,
     flights::{Flights, InFlight, Loser},
     normalize::Form,
@@ -90,13 +90,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Of a listener for peers.
+    /// Of a listener for peers, for a connection that there may be something to object to.
     #[must_use]
-    pub fn inbound(listener: &Inbound, on_expiry: OnPeerExpiry) -> Self {
+    pub fn inbound(listener: &Inbound, on_expiry: OnPeerExpiry, objection: Option<Objection>) -> Self {
         Self {
             listener: Arc::clone(&listener.name),
             form: Form::Normal,
-            peers: Some(Authenticate::new(on_expiry, &listener.headers)),
+            peers: Some(Authenticate::new(on_expiry, &listener.headers).objecting(objection)),
             policy: Some(Arc::clone(&listener.policy)),
         }
     }
@@ -106,6 +106,23 @@ impl Row {
     pub fn outbound(listener: &Outbound) -> Self {
         let listener = Arc::clone(&listener.name);
         Self { listener, form: Form::AsItCame, peers: None, policy: None }
+    }
+
+    /// What there is to object to the connection, whatever it asks for.
+    #[must_use]
+    pub fn objection(&self) -> Option<&Objection> {
+        self.peers.as_ref().and_then(Authenticate::objection)
+    }
+
+    /// Whether the party may open something in which requests are to come, each of which will be asked about.
+    ///
+    /// # Errors
+    /// When one end is not who it was in the handshake, or the peer has expired.
+    pub fn may_open(&self, party: &Party) -> Result<(), Refusal> {
+        match (&self.peers, &party.peer) {
+            (Some(stage), Some(peer)) => stage.check(peer, clock::unix),
+            _ => Ok(()),
+        }
     }
 
     /// Says whether something may pass. Ready at once, unless a stage has to wait for somebody.

@@ -101,6 +101,8 @@ codes! {
     TlsFailed = "tls_failed" (502, 14) Peer;
     /// There is no valid SVID, or none for this caller.
     NoIdentity = "no_identity" (503, 14) Us;
+    /// The SVID of ours that a connection was made with is of an identity that is not ours any more.
+    IdentityReplaced = "identity_replaced" (503, 14) Us;
 
     // The request and its decision.
     /// A deny rule, or the policy's default, says no.

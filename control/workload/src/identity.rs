@@ -126,6 +126,12 @@ impl Identity {
         }
     }
 
+    /// Whether an SVID of this ID is among those that the agent gives us.
+    #[must_use]
+    pub fn has(&self, id: &SpiffeId) -> bool {
+        self.all.iter().any(|svid| svid.id == *id)
+    }
+
     /// The SVID, unless it has expired.
     #[must_use]
     pub fn valid_svid(&self, now: UnixTime) -> Option<&Arc<Svid>> {

@@ -8,6 +8,7 @@ use rustls_pki_types::UnixTime;
 use svidecar_code::Code;
 use svidecar_config::proxy::OnPeerExpiry;
 use svidecar_id::SpiffeId;
+use svidecar_workload::Identity;
 
 use crate::{
     message::{
@@ -15,14 +16,14 @@ use crate::{
         identity::{IdentityHeaders, PeerFacts, PeerHeaders},
         refusal::Refusal,
     },
-    runtime::peer::Peer,
+    runtime::{connections::Ending, peer::Peer},
 };
 
 /// The peer of one connection.
 pub struct KnownPeer {
     /// What the handshake proved.
     pub proved: Peer,
-    /// Our own ID when the connection came.
+    /// Who we were in the handshake.
     own_id: Option<SpiffeId>,
     /// What the app is told of the peer, and by which settings.
     headers: RefCell<Option<(Arc<IdentityHeaders>, Rc<PeerHeaders>)>>,
@@ -41,6 +42,24 @@ impl KnownPeer {
         self.proved.id()
     }
 
+    /// Why a connection of it begins nothing new by the identity of now, if so.
+    #[must_use]
+    pub fn objection(&self, identity: &Identity, now: UnixTime) -> Option<Objection> {
+        if let Some(own_id) = self.own_id.as_ref().filter(|own_id| !identity.has(own_id)) {
+            let detail =
+                format!("the connection was made while we were {own_id}, which is not ours any more");
+            return Some(Objection {
+                ending: Ending::IdentityReplaced,
+                refusal: Refusal::new(Code::IdentityReplaced, detail).closing(),
+            });
+        }
+        let error = self.proved.still_trusted(&identity.bundles, now).err()?;
+        Some(Objection {
+            ending: Ending::NoLongerAllowed,
+            refusal: Refusal::new(Code::NoLongerAllowed, error.to_string()).closing(),
+        })
+    }
+
     /// The headers that tell the app who the peer is: made once per connection, and again when the settings change.
     fn headers(&self, settings: &Arc<IdentityHeaders>) -> Rc<PeerHeaders> {
         let mut cached = self.headers.borrow_mut();
@@ -56,24 +75,51 @@ impl KnownPeer {
     }
 }
 
-/// The stage, as a listener's settings have it.
+/// Why a connection that is still there begins nothing new: one of its ends is not who it was in the handshake.
+#[derive(Clone, Debug)]
+pub struct Objection {
+    /// What its end is recorded as.
+    pub ending: Ending,
+    /// What whatever it begins is answered with.
+    pub refusal: Refusal,
+}
+
+/// The stage, as a listener's settings and the identity in force have it.
 pub struct Authenticate {
     on_expiry: OnPeerExpiry,
     headers: Arc<IdentityHeaders>,
+    objection: Option<Box<Objection>>,
 }
 
 impl Authenticate {
     /// With what becomes of a peer that expires, and what the app is told of one.
     #[must_use]
     pub fn new(on_expiry: OnPeerExpiry, headers: &Arc<IdentityHeaders>) -> Self {
-        Self { on_expiry, headers: Arc::clone(headers) }
+        Self { on_expiry, headers: Arc::clone(headers), objection: None }
     }
 
-    /// Whether the peer still is who it proved to be. The clock is read only where that is asked.
+    /// With what there is to object to the one connection that it is for.
+    #[must_use]
+    pub fn objecting(mut self, objection: Option<Objection>) -> Self {
+        self.objection = objection.map(Box::new);
+        self
+    }
+
+    /// What there is to object to the connection.
+    #[must_use]
+    pub fn objection(&self) -> Option<&Objection> {
+        self.objection.as_deref()
+    }
+
+    /// Whether both ends still are who they proved to be. The clock is read only where that is asked.
     ///
     /// # Errors
-    /// For a peer whose SVID has expired since it connected: a refusal that ends its connection.
+    /// When there is something to object, or for a peer whose SVID has expired since it connected: a refusal that ends its
+    /// connection.
     pub fn check(&self, peer: &KnownPeer, now: impl FnOnce() -> UnixTime) -> Result<(), Refusal> {
+        if let Some(objection) = &self.objection {
+            return Err(objection.refusal.clone());
+        }
         if self.on_expiry == OnPeerExpiry::Ignore || !peer.proved.is_expired(now()) {
             return Ok(());
         }

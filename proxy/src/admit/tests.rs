@@ -189,6 +189,19 @@ fn connections_pass_the_same_row() {
     }
 }
 
+/// What an expired peer may not ask for, it may not open a connection for either.
+#[test]
+fn a_peer_that_has_expired_opens_nothing() {
+    for (scene, expected) in [
+        (Scene::inbound("/shop", 60, Protocol::Http), Ok(())),
+        (Scene::inbound("/other", 60, Protocol::Http), Ok(())),
+        (Scene::inbound("/shop", -60, Protocol::Http), Err(Code::PeerExpired)),
+        (Scene::outbound(), Ok(())),
+    ] {
+        assert_eq!(scene.row.may_open(&scene.party).map_err(|refusal| refusal.code), expected);
+    }
+}
+
 /// Whichever stage it is, and whatever it is about.
 #[test]
 fn a_no_is_recorded_with_its_code_its_words_and_the_rule() {

@@ -42,7 +42,8 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
     // Gone with a reload that came between the accept and now.
     let Some(listener) = worker.shared.current.load().plan.inbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
-    let (started, version) = (clock::monotonic(), worker.version());
+    let started = clock::monotonic();
+    let before = Arc::clone(&worker.shared.current.load().identity);
     let timeout = listener.settings.timeouts.handshake.get();
     // A handshake needs much room, and only for a moment.
     let handshake = Box::pin(handshake::inbound(socket, &listener.offers, timeout)).await;
@@ -51,16 +52,18 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
         Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
     };
     // A session to be resumed is judged long before its handshake is over, and bundles may change meanwhile.
-    if worker.version() != version {
-        let bundles = Arc::clone(&worker.shared.current.load().identity.bundles);
-        if let Err(error) = peer.still_trusted(&bundles, clock::unix()) {
-            let failure = HandshakeFailure::from_x509(&error);
-            return handshake_failed(&worker, &listener, address, started, &failure);
-        }
+    let now = Arc::clone(&worker.shared.current.load().identity);
+    if Arc::ptr_eq(&before.bundles, &now.bundles) {
+        peer.accepted_by(&before.bundles);
+    } else if let Err(error) = peer.still_trusted(&now.bundles, clock::unix()) {
+        let failure = HandshakeFailure::from_x509(&error);
+        return handshake_failed(&worker, &listener, address, started, &failure);
     }
     worker.shared.note_client(&name, &address.to_string(), peer.id());
-    // Our first identity may have come while the peer waited for its handshake.
-    let own_id = worker.shared.current.load().identity.svid.as_ref().map(|svid| svid.id.clone());
+    // Our first identity may have come while the peer waited for its handshake. If another came meanwhile, the peer may
+    // have seen either.
+    let own_id = before.svid.as_ref().or(now.svid.as_ref()).map(|svid| svid.id.clone());
+    drop((before, now));
     let party = Party { worker, address, peer: Some(KnownPeer::new(peer, own_id)) };
     let listener = AnyListener::Inbound(listener);
     let Some(incoming) = Incoming::new(party, upstreams, &listener) else { return };

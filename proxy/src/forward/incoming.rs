@@ -13,8 +13,8 @@ use super::{
     rules::{AnyListener, Rules},
 };
 use crate::{
-    admit::Party,
-    plan::snapshot::Snapshot,
+    admit::{Party, authenticate::Objection},
+    plan::Plan,
     runtime::{
         connections::{Ending, Event, Fate, Follower, LOSER_GRACE, time_to_leave},
         worker::Worker,
@@ -34,7 +34,7 @@ impl Incoming {
     /// A connection that came to a listener; `None` when the listener is gone with a reload that came meanwhile.
     #[must_use]
     pub fn new(party: Party, upstreams: Rc<Upstreams>, listener: &AnyListener) -> Option<Rc<Self>> {
-        let rules = RefCell::new(rules_of_now(&party, &upstreams, listener)?);
+        let rules = RefCell::new(rules_of_now(&party, &upstreams, |plan| listener.of(plan))?);
         Some(Rc::new(Self { party, upstreams, rules }))
     }
 
@@ -48,11 +48,12 @@ impl Incoming {
     #[must_use]
     pub fn rules(&self) -> Rc<Rules> {
         let mut rules = self.rules.borrow_mut();
-        // As they were when the listener is gone.
-        if rules.version != self.worker().version()
-            && let Some(new) = rules_of_now(&self.party, &self.upstreams, &rules.listener)
-        {
-            *rules = new;
+        if rules.version != self.worker().version() {
+            // As it was when the listener is gone: what else changed rules in what time is left.
+            let listener = |plan: &_| rules.listener.of(plan).or_else(|| Some(rules.listener.clone()));
+            if let Some(new) = rules_of_now(&self.party, &self.upstreams, listener) {
+                *rules = new;
+            }
         }
         Rc::clone(&rules)
     }
@@ -60,7 +61,8 @@ impl Incoming {
     /// Follows what may end it.
     #[must_use]
     pub fn follower(&self) -> Follower {
-        let mut follower = self.worker().follower(self.rules().listener.direction());
+        let rules = self.rules();
+        let mut follower = self.worker().follower(rules.listener.direction()).since(rules.version);
         let Some(peer) = &self.party.peer else { return follower };
         let (not_after, now) = (peer.proved.facts().not_after, clock::unix());
         match self.worker().shared.current.load().plan.settings.on_peer_expiry {
@@ -91,13 +93,16 @@ impl Incoming {
         match event {
             Event::Changed => {
                 let rules = self.rules();
+                if let Some(objection) = rules.row.objection() {
+                    self.tell(&rules, objection);
+                    return Fate::Finishes(objection.ending, Some(LOSER_GRACE));
+                }
                 if rules.listener.of(&snapshot.plan).is_none() {
                     // A listener that the settings no longer have takes its connections along.
                     return Fate::Finishes(Ending::Drained, Some(snapshot.plan.settings.drain_timeout.get()));
                 }
-                let objects = |facts: &ConnectionFacts| facts.objection(self.worker()).is_some();
-                if self.is_distrusted(&rules, &snapshot) || upstream.is_some_and(objects) {
-                    return Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE));
+                if let Some(ending) = upstream.and_then(|facts| facts.objection(self.worker())) {
+                    return Fate::Finishes(ending, Some(LOSER_GRACE));
                 }
                 decide_again(&rules)
             }
@@ -110,31 +115,29 @@ impl Incoming {
         }
     }
 
-    /// Whether the peer's chain would not be accepted any more, because a bundle changed.
-    fn is_distrusted(&self, rules: &Rules, snapshot: &Snapshot) -> bool {
-        let Some(peer) = &self.party.peer else { return false };
-        let Err(error) = peer.proved.still_trusted(&snapshot.identity.bundles, clock::unix()) else {
-            return false;
-        };
-        if let Some(leave) = self.worker().shared.throttle.leave(clock::monotonic()) {
-            warn!(
-                listener = %rules.listener.name(),
-                peer = %peer.id(),
-                address = %self.party.address,
-                code = error.code().name(),
-                error = %error,
-                kept_back = leave.kept_back,
-                "A live connection's peer would not be accepted any more; closing it"
-            );
-        }
-        true
+    /// Says that the connection ends because one of its ends is not who it was.
+    fn tell(&self, rules: &Rules, objection: &Objection) {
+        let Some(leave) = self.worker().shared.throttle.leave(clock::monotonic()) else { return };
+        warn!(
+            listener = %rules.listener.name(),
+            peer = self.party.id().map(display),
+            address = %self.party.address,
+            code = objection.refusal.code.name(),
+            error = objection.refusal.detail,
+            kept_back = leave.kept_back,
+            "A live connection would not be accepted any more; closing it"
+        );
     }
 }
 
-/// By the listener as it is now, if it still is.
-fn rules_of_now(party: &Party, upstreams: &Upstreams, listener: &AnyListener) -> Option<Rc<Rules>> {
+/// By the listener that `listener` finds in the plan of now, if it finds one.
+fn rules_of_now(
+    party: &Party,
+    upstreams: &Upstreams,
+    listener: impl FnOnce(&Plan) -> Option<AnyListener>,
+) -> Option<Rc<Rules>> {
     let version = party.worker.version();
     let snapshot = party.worker.shared.current.load();
-    let listener = listener.of(&snapshot.plan)?;
+    let listener = listener(&snapshot.plan)?;
     Some(Rules::new(party, upstreams, (version, &snapshot), listener))
 }

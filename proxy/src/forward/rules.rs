@@ -3,9 +3,10 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use svidecar_config::proxy::{Limits, ListenerProtocol};
+use svidecar_process::clock;
 
 use crate::{
-    admit::{Party, Row},
+    admit::{Party, Row, authenticate::Objection},
     plan::{Inbound, Outbound, Plan, snapshot::Snapshot},
     record::Origin,
     runtime::drain::Direction,
@@ -120,7 +121,7 @@ impl Rules {
         let client = party.address.socket_address();
         let (row, origin, upstream) = match &listener {
             AnyListener::Inbound(inbound) => (
-                Row::inbound(inbound, snapshot.plan.settings.on_peer_expiry),
+                Row::inbound(inbound, snapshot.plan.settings.on_peer_expiry, objection(party, snapshot)),
                 Origin::inbound(&inbound.name, &inbound.policy, client, party.id()),
                 &inbound.app,
             ),
@@ -131,4 +132,8 @@ impl Rules {
         let upstream = upstreams.of(&party.worker, upstream);
         Rc::new(Self { version, row, origin, upstream, listener })
     }
+}
+
+fn objection(party: &Party, snapshot: &Snapshot) -> Option<Objection> {
+    party.peer.as_ref()?.objection(&snapshot.identity, clock::unix())
 }

@@ -53,6 +53,8 @@ pub enum Fate {
 pub enum Ending {
     /// Its decision changed.
     NoLongerAllowed,
+    /// It was made with an identity that is not ours any more.
+    IdentityReplaced,
     /// The peer's SVID expired.
     PeerExpired,
     /// The proxy goes down, or the listener is gone.
@@ -65,6 +67,7 @@ impl Ending {
     pub const fn code(self) -> Code {
         match self {
             Self::NoLongerAllowed => Code::NoLongerAllowed,
+            Self::IdentityReplaced => Code::IdentityReplaced,
             Self::PeerExpired => Code::PeerExpired,
             Self::Drained => Code::Draining,
         }

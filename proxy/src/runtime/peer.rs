@@ -56,6 +56,11 @@ impl Peer {
         now > self.facts.not_after
     }
 
+    /// Takes note of the bundles that were in force in the whole of its handshake: the verifier asked these.
+    pub fn accepted_by(&self, bundles: &Arc<BundleSet>) {
+        *self.accepted_by.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(bundles);
+    }
+
     /// Verifies the chain again, against the bundles of now. Expiry is not asked: what that means for a live
     /// connection is a setting (`on_peer_expiry`).
     ///

@@ -174,7 +174,7 @@ impl Channel {
     }
 
     /// The response is complete: the connection may serve another request, if request and response leave it fit for one.
-    pub fn finish(self, worker: &Worker, facts: Rc<ConnectionFacts>) {
+    pub fn finish(self, worker: &Rc<Worker>, facts: Rc<ConnectionFacts>) {
         if let Codec::Http1(connection, home) = self.codec
             && !self.is_last
             && connection.is_reusable()

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::{
     channel::{Kind, Ready},
     connect::{Allowance, AlpnMemory, Connected, Failure, Offer, connect},
-    facts::ConnectionFacts,
+    facts::{Before, ConnectionFacts},
     health::Health,
     multiplexed::{Carries, Multiplexed},
     place::{Location, Place},
@@ -181,7 +181,7 @@ impl Endpoint {
             }
         };
         let turn = may_be_shared.then(|| Turn::begin(self));
-        let version = worker.version();
+        let before = Before::handshake(worker);
         // It needs much room, and most requests find a connection.
         let connecting = Box::pin(connect(&worker.shared, &self.place, offer, &self.memory, allowance));
         let Connected { stream, alpn, server } = connecting.await.inspect_err(|failure| {
@@ -195,7 +195,7 @@ impl Endpoint {
             // By prior knowledge.
             None => offer == Offer::Http2 && spec.tls.is_none(),
         };
-        let facts = ConnectionFacts::new(worker, version, &self.place, (server.map(Rc::new), is_shared));
+        let facts = ConnectionFacts::new(worker, before, &self.place, (server.map(Rc::new), is_shared));
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }

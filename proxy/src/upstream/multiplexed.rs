@@ -1,7 +1,8 @@
 //! A connection to a peer that many callers use at a time: HTTP/2, and between two svidecars also TCP and HTTP/1.1 in
 //! streams of it.
 //!
-//! One task drives it. When its server would not be accepted any more, or its SVID ends, it takes nothing new.
+//! One task drives it. When its server would not be accepted any more, or its SVID ends, or we are not who we were to it, it
+//! takes nothing new.
 
 use std::{
     future::{Future, poll_fn},
@@ -75,7 +76,7 @@ impl Multiplexed {
             ..Settings::default()
         };
         let session = Session::new(Role::Client, &settings);
-        let mut follower = worker.follower(Direction::Outbound);
+        let mut follower = worker.follower(Direction::Outbound).since(facts.accepted_by());
         if let Some(left) = facts.time_left() {
             follower.expire_after(left);
         }
@@ -212,14 +213,15 @@ impl Driven for Kept<'_> {
     fn judge(&mut self, event: Event) -> Fate {
         let facts = &self.connection.facts;
         match event {
-            Event::Changed if facts.objection(self.worker).is_some() => {
-                Fate::Finishes(Ending::NoLongerAllowed, Some(LOSER_GRACE))
-            }
+            Event::Changed => match facts.objection(self.worker) {
+                Some(ending) => Fate::Finishes(ending, Some(LOSER_GRACE)),
+                None => Fate::GoesOn,
+            },
             Event::PeerExpired => {
                 info!(upstream = %facts.spec.name, address = facts.address, "The server's SVID expires; its connection takes no new request");
                 Fate::Finishes(Ending::PeerExpired, None)
             }
-            Event::Changed | Event::Draining => Fate::GoesOn,
+            Event::Draining => Fate::GoesOn,
         }
     }
 

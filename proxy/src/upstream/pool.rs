@@ -1,7 +1,7 @@
 //! HTTP/1 connections to one address that wait for their next request.
 //!
 //! Nothing runs for a connection that waits: whether the other side has closed it is looked at when it is wanted. One
-//! task per pool closes what has waited too long, and lives only while something waits.
+//! task per pool closes what has waited too long, or may not be used any more, and lives only while something waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +14,15 @@ use svidecar_process::clock;
 use tokio::time::Instant;
 
 use super::facts::ConnectionFacts;
-use crate::{http1, io::Transport, runtime::worker::Worker};
+use crate::{
+    http1,
+    io::Transport,
+    runtime::{
+        connections::{Event, Fate, Follower, Over},
+        drain::Direction,
+        worker::Worker,
+    },
+};
 
 /// Connections that are kept of one address; the oldest goes first.
 const MAX_IDLE: usize = 256;
@@ -62,7 +70,12 @@ impl Pool {
     }
 
     /// The connection may serve another request.
-    pub fn give_back(self: &Rc<Self>, worker: &Worker, connection: Connection, facts: Rc<ConnectionFacts>) {
+    pub fn give_back(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        connection: Connection,
+        facts: Rc<ConnectionFacts>,
+    ) {
         if !facts.is_usable(worker) {
             return;
         }
@@ -75,7 +88,9 @@ impl Pool {
         // Closed outside of the borrow: its end may come back to us.
         drop(oldest);
         if !self.is_reaping.replace(true) {
-            worker.spawn(reap(Rc::downgrade(self), self.idle_timeout));
+            let mut follower = worker.follower(Direction::Outbound);
+            follower.set_timer(clock::timer().checked_add(self.idle_timeout));
+            worker.spawn(reap(Rc::downgrade(self), Rc::clone(worker), follower));
         }
     }
 
@@ -83,6 +98,13 @@ impl Pool {
     pub fn close_retired(&self) {
         let mut stay = self.idle.take();
         stay.retain(|waiting| !waiting.facts.is_retired());
+        self.idle.replace(stay);
+    }
+
+    /// Closes those that wait on a connection that would not be made any more.
+    fn close_unusable(&self, worker: &Worker) {
+        let mut stay = self.idle.take();
+        stay.retain(|waiting| waiting.facts.is_usable(worker));
         self.idle.replace(stay);
     }
 
@@ -104,14 +126,20 @@ fn is_quiet(connection: &mut Connection) -> bool {
     connection.poll_idle(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
-async fn reap(pool: Weak<Pool>, idle_timeout: Duration) {
-    let mut next = clock::timer() + idle_timeout;
-    loop {
-        tokio::time::sleep_until(next).await;
-        let Some(pool) = pool.upgrade() else { return };
-        match pool.close_old() {
-            Some(later) => next = later,
-            None => return,
+async fn reap(pool: Weak<Pool>, worker: Rc<Worker>, mut follower: Follower) {
+    let judge = |event| {
+        if event == Event::Changed
+            && let Some(pool) = pool.upgrade()
+        {
+            pool.close_unusable(&worker);
         }
+        Fate::GoesOn
+    };
+    while follower.over(judge).await == Over::TimedOut {
+        let next = pool.upgrade().and_then(|pool| pool.close_old());
+        if next.is_none() {
+            return;
+        }
+        follower.set_timer(next);
     }
 }

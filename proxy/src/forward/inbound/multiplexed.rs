@@ -52,6 +52,9 @@ pub(super) async fn serve(incoming: Rc<Incoming>, stream: Transport, life: Life,
 /// One connection inside of the shared one.
 fn tunnel(incoming: &Rc<Incoming>, life: &Life, head: &RequestHead, stream: Stream) {
     let opening = Opening::Asked(stream);
+    if let Err(refusal) = incoming.rules().row.may_open(&incoming.party) {
+        return opening.refuse(&refusal);
+    }
     let life = match limit::place(life) {
         Ok(life) => life,
         Err(refusal) => return opening.refuse(&refusal),

@@ -5,7 +5,7 @@ use crate::{
     support::app,
     tools::{
         http2::{Frame, Http2, Outcome, Response, code, setting},
-        scene::{Door, Scene},
+        scene::{App, Door, Scene},
     },
 };
 
@@ -273,5 +273,32 @@ async fn the_code_of_a_reset_reaches_who_understands_it() {
             };
             assert_eq!(outcome, expected, "{door:?} {path} {kind}");
         }
+    }
+}
+
+/// A peer whose root has left the bundle begins nothing more, though it does not heed that its connection ends.
+#[tokio::test]
+async fn a_peer_that_lost_its_root_opens_no_stream() {
+    let app = App::listen().await;
+    let scene = Scene::at(Door::Inbound, app.address).await;
+    let mut client = Http2::begin(scene.connect_with(b"svidecar/1").await).await;
+    answer_all(app);
+    assert_eq!(response(client.get(1, "/first").await).text(), "/first");
+    scene.replace_root().await;
+    let tunnel = [
+        (":method", "CONNECT"),
+        (":protocol", "http/1.1"),
+        (":scheme", "https"),
+        (":path", "/"),
+        (":authority", "a"),
+    ];
+    client.try_send(&[Frame::get(3, "/"), Frame::headers(5, false, &tunnel)]).await.unwrap();
+    for stream in [3, 5] {
+        let head = client.head(stream).await;
+        assert_eq!(head.status, 403);
+        assert!(
+            head.fields.contains(&("x-svidecar-error".to_owned(), "no_longer_allowed".to_owned())),
+            "{head:?}"
+        );
     }
 }

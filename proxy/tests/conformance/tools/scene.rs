@@ -112,6 +112,15 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Gives the server an SVID of the same ID by another root, and only that root, and waits until it is in force.
+    pub async fn replace_root(&self) {
+        let mut changes = self.server.proxy.shared().current.subscribe();
+        self.orders.says(Says::Gives(Authority::new("demo.org").response("/orders", &[])));
+        soon("another root", changes.changed()).await.unwrap();
+    }
+}
+
 impl Scene<Process> {
     /// As [`Scene::at`], with the built binary.
     pub async fn of_processes(door: Door, app: impl Display) -> Self {
