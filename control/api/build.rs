@@ -15,6 +15,7 @@ const SURFACES: [(&str, &[&str]); 3] = [
             "spire/api/server/bundle/v1/bundle.proto",
             "spire/api/server/entry/v1/entry.proto",
             "spire/api/server/svid/v1/svid.proto",
+            "svidecar/server/v1/bootstrap.proto",
             "svidecar/server/v1/join_token.proto",
             "svidecar/server/v1/watch.proto",
         ],

@@ -171,10 +171,10 @@ pub enum AgentError {
         /// What is wrong.
         reason: String,
     },
-    /// The server's bundle has not the root that the token names.
+    /// The server has neither the key nor the root that the token names.
     #[error(
-        "the server at {server} is not the one that the join token was made by: none of its {roots} root \
-         certificates has the SHA-256 {pin}; check server_address, or make a new token"
+        "the server at {server} is not the one that the join token was made by: its bootstrap key is another, and none \
+         of its {roots} root certificates has the SHA-256 {pin}; check server_address, or make a new token"
     )]
     PinMismatch {
         /// Its address.

@@ -7,6 +7,7 @@
 //!
 //! The modules mirror the protobuf packages, because generated code refers across packages by path.
 
+pub mod bootstrap;
 pub mod claims;
 mod convert;
 pub mod status;

@@ -18,7 +18,7 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{AuthorityError, pem};
+use crate::{AuthorityError, certificate::sha256, pem};
 
 mod public;
 #[cfg(test)]
@@ -78,6 +78,12 @@ impl FromStr for KeyType {
             _ => Err(AuthorityError::UnknownKeyType { name: name.to_owned() }),
         }
     }
+}
+
+/// What a public key is known by where it is not itself at hand: SHA-256 of its `SubjectPublicKeyInfo` DER, lowercase hex.
+#[must_use]
+pub fn key_hash(spki_der: &[u8]) -> String {
+    hex::encode(sha256(spki_der))
 }
 
 enum Pair {

@@ -24,6 +24,7 @@ use svidecar_code::Code;
 
 pub mod authorize;
 mod insecure;
+mod pinned;
 mod resolve;
 pub mod resume;
 mod signatures;
@@ -34,6 +35,7 @@ mod verifier;
 
 pub use authorize::Authorizer;
 pub use insecure::InsecureVerifier;
+pub use pinned::PinnedKey;
 pub use resume::{ResumingClient, ResumingServer};
 pub use sources::{BundleSource, Identity, IdentitySource, NoIdentity};
 pub use verifier::{ClientCertificate, SpiffeVerifier};

@@ -1,13 +1,14 @@
 //! The certificate authority of the trust domain, and its rotation.
 //!
 //! Owns which X.509 authority and which token key are active, which are prepared, and when that changes; the
-//! keys on disk; and the server's own SVID. Signing is done from memory, without the store. The rule that holds
+//! keys on disk; the server's own SVID; and its bootstrap keys. Signing is done from memory, without the store. The rule that holds
 //! at every moment, across crashes too: a key signs only after the transaction that put its public half into the
 //! bundle has been committed. It must never decide who may have which ID (services do), and never read a clock
 //! (time is an argument).
 
 mod authorities;
 mod authority;
+mod bootstrap;
 mod error;
 mod journal;
 mod keys;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use authorities::Authorities;
 pub use authority::JwtAuthority;
+pub use bootstrap::{BootstrapKey, BootstrapKeys};
 pub use error::CaError;
 pub use schedule::check_settings;
 
@@ -73,6 +75,7 @@ pub struct CaManager {
     current: ArcSwap<Authorities>,
     bundle: watch::Sender<Arc<BundleRecord>>,
     rotation: Mutex<Rotation>,
+    bootstrap: BootstrapKeys,
     store: Arc<dyn Store>,
     jwt_issuer: Option<String>,
     tick_every: Duration,
@@ -94,10 +97,12 @@ impl CaManager {
         let mut rotation = Rotation::load(settings, Arc::clone(&store), key_dir.to_owned()).await?;
         let bundle = rotation.advance(now).await?;
         let current = rotation.authorities(None, now)?;
+        let bootstrap = BootstrapKeys::open(settings.trust_domain.clone(), key_dir.to_owned(), now).await?;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
             bundle: watch::Sender::new(Arc::new(bundle)),
             rotation: Mutex::new(rotation),
+            bootstrap,
             store,
             jwt_issuer: settings.jwt_issuer.clone(),
             tick_every: schedule::tick_interval(settings.ca_ttl.get()),
@@ -116,10 +121,10 @@ impl CaManager {
         self.bundle.subscribe()
     }
 
-    /// The hash that join tokens pin this server by: SHA-256 of the active root, lowercase hex.
+    /// The keys that prove who the server is to those who know no authority of it yet.
     #[must_use]
-    pub fn root_hash(&self) -> String {
-        svidecar_authority::bundle::root_hash(self.current.load().x509.certificate())
+    pub const fn bootstrap(&self) -> &BootstrapKeys {
+        &self.bootstrap
     }
 
     /// Signs an X.509-SVID.

@@ -5,6 +5,7 @@
 //! SPIRE's own APIs, so they administer a SPIRE server as well. They must never open the database.
 
 mod agent;
+mod authority;
 mod bootstrap;
 mod bundle;
 mod client;
@@ -74,6 +75,9 @@ enum Command {
     /// Looks after our bundle and those of federated trust domains
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Looks after the keys that others believe the server by
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     /// Mints X.509-SVIDs without an agent
     #[command(subcommand)]
     X509(mint::X509Command),
@@ -117,6 +121,7 @@ async fn administer(command: Command, console: &mut Console) -> Result<(), CliEr
         Command::Entry(command) => entry::run(command, console).await,
         Command::Agent(command) => agent::run(command, console).await,
         Command::Bundle(command) => bundle::run(command, console).await,
+        Command::Authority(command) => authority::run(command, console).await,
         Command::X509(command) => mint::x509(command, console).await,
         Command::Jwt(command) => mint::jwt(command, console).await,
         Command::Run(_) | Command::Validate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),

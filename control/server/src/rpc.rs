@@ -7,10 +7,12 @@
 mod access;
 mod agent;
 mod agent_fields;
+mod bootstrap;
 mod bundle;
 mod entry;
 mod entry_fields;
 mod gate;
+mod handshake;
 mod join_token;
 mod listen;
 mod selectors;

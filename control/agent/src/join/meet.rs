@@ -55,7 +55,7 @@ pub async fn meet_another(
 /// The roots that `source` names; none for anyone.
 async fn named(address: &Address, source: &Source) -> Result<Option<Bundle>, AgentError> {
     match source {
-        Source::Pin(pin) => pinned_root(address, pin).await.map(Some),
+        Source::Pin(pin) => pinned(address, pin).await.map(Some),
         Source::File(path, format) => document::read_file(path, *format, &address.trust_domain).map(Some),
         Source::Url(url, format) => url::fetch(url, *format, &address.trust_domain).await.map(Some),
         Source::Anyone => Ok(None),
@@ -70,6 +70,21 @@ async fn ask(address: &Address, trust: &Trust) -> Result<(Channel, Bundle), Agen
     let channel = dial(address, trust).await?;
     let bundle = get_bundle(address, channel.clone()).await?;
     Ok((channel, bundle))
+}
+
+/// What the hash in a token vouches for. It is that of the server's bootstrap key: the server proves that it has that key,
+/// and hands over its bundle. Or, in a token that was made before there were such keys, it is that of a root. What is
+/// asked for second proves nothing without a root of that very hash, so that whoever keeps the first from succeeding has won
+/// nothing.
+async fn pinned(address: &Address, pin: &str) -> Result<Bundle, AgentError> {
+    match ask(address, &Trust::Key(pin.to_owned())).await {
+        Ok((_, bundle)) if bundle.x509_authorities.is_empty() => {
+            Err(AgentError::BadAnswer { what: "GetBundle", reason: "it has no X.509 authority".to_owned() })
+        }
+        Ok((_, bundle)) => Ok(bundle),
+        Err(AgentError::Untrusted { .. }) => pinned_root(address, pin).await,
+        Err(error) => Err(error),
+    }
 }
 
 /// Gets the root that a token names. The server is asked for its bundle over a connection that proves

@@ -28,7 +28,7 @@ use crate::{
     svid::HeldSvid,
 };
 
-const NO_PIN: &str = "the join token that this agent has is not pinned to a root, and neither trust_bundle_path nor trust_bundle_url is set";
+const NO_PIN: &str = "the join token that this agent has carries no hash that names a server, and neither trust_bundle_path nor trust_bundle_url is set";
 
 /// What an agent goes by when its server was replaced.
 pub struct Rejoin {

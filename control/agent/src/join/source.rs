@@ -13,7 +13,7 @@ use crate::error::AgentError;
 /// What the first contact goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The server has a root with this SHA-256 (hex), which came with the token.
+    /// The server has a bootstrap key, or a root, with this SHA-256 (hex), which came with the token.
     Pin(String),
     /// A bundle in a file.
     File(PathBuf, BundleFormat),

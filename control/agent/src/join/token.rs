@@ -11,7 +11,7 @@ use crate::{error::AgentError, state::file::read_bounded};
 /// A file with a token is small.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// A join token, with the hash of the server's root if it was made by our server. No `Debug`.
+/// A join token, with the hash that names the server if it was made by ours. No `Debug`.
 pub struct JoinToken {
     secret: Zeroizing<String>,
     pin: Option<[u8; 32]>,
@@ -59,7 +59,7 @@ impl JoinToken {
         &self.secret
     }
 
-    /// SHA-256 of the DER of a root that the server must have.
+    /// SHA-256 of the server's bootstrap key, or of the DER of a root that it has.
     #[must_use]
     pub fn pin(&self) -> Option<&[u8; 32]> {
         self.pin.as_ref()

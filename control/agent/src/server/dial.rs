@@ -7,9 +7,10 @@ use std::{io, sync::Arc, time::Duration};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, client::danger::ServerCertVerifier};
 use rustls_pki_types::ServerName;
+use svidecar_api::bootstrap;
 use svidecar_authority::{
     bundle::BundleSet,
-    tls::{self, Identity, InsecureVerifier, NoIdentity, SpiffeVerifier, Versions, authorize},
+    tls::{self, Identity, InsecureVerifier, NoIdentity, PinnedKey, SpiffeVerifier, Versions, authorize},
     x509::X509Error,
 };
 use tokio::net::TcpStream;
@@ -21,6 +22,9 @@ use tonic::{
 
 use super::address::Address;
 use crate::{error::AgentError, svid::HeldSvid};
+
+/// What is spoken.
+const HTTP2: &[u8] = b"h2";
 
 /// Longest wait for TCP and for TLS, each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +45,8 @@ pub enum Trust {
     Live(BundleSource),
     /// One whose SVID this bundle verifies.
     Bundle(Arc<BundleSet>),
+    /// One that has the private key of the public key with this SHA-256 (hex).
+    Key(String),
     /// Any that claims the right ID. What it says has to be checked in another way.
     Anyone,
 }
@@ -110,17 +116,18 @@ fn config(address: &Address, trust: &Trust, identity: Option<&HeldSvid>) -> Resu
         SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::one_of([server_id.clone()]))
     };
     match trust {
-        Trust::Live(source) => with(identity, verified(source())),
-        Trust::Bundle(bundles) => with(identity, verified(Arc::clone(bundles))),
-        Trust::Anyone => with(identity, InsecureVerifier::new(server_id)),
+        Trust::Live(source) => with(identity, verified(source()), &[HTTP2]),
+        Trust::Bundle(bundles) => with(identity, verified(Arc::clone(bundles)), &[HTTP2]),
+        Trust::Key(hash) => with(identity, PinnedKey::new(hash.clone()), &[HTTP2, &bootstrap::alpn(hash)]),
+        Trust::Anyone => with(identity, InsecureVerifier::new(server_id), &[HTTP2]),
     }
 }
 
 fn with(
     identity: Option<&HeldSvid>,
     verifier: impl ServerCertVerifier + 'static,
+    alpn: &[&[u8]],
 ) -> Result<ClientConfig, AgentError> {
-    let alpn: &[&[u8]] = &[b"h2"];
     match identity {
         Some(svid) => Identity::new(svid.chain.clone(), svid.key.pkcs8_der())
             .and_then(|identity| tls::client_config(identity, verifier, alpn, Versions::Tls13)),
@@ -146,7 +153,7 @@ fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> Agent
         let reason = failure.to_string();
         return match failure {
             // Another authority of the same name may have signed, too.
-            X509Error::UntrustedRoot(_) | X509Error::BadSignature { .. } => {
+            X509Error::UntrustedRoot(_) | X509Error::BadSignature { .. } | X509Error::OtherKey { .. } => {
                 AgentError::Untrusted { server, reason }
             }
             X509Error::IdNotAllowed { .. } => AgentError::Unreachable {

@@ -189,8 +189,11 @@ async fn a_token_that_does_not_name_the_server_goes_nowhere() {
     let (bed, _, file, agent) = bed().await;
     let pin = bed.world.pin();
     for (token, said) in [
-        (NEW_TOKEN.to_owned(), "is not pinned to a root"),
-        (format!("{NEW_TOKEN}.{}", "ab".repeat(32)), "none of its 1 root certificates has the SHA-256"),
+        (NEW_TOKEN.to_owned(), "carries no hash that names a server"),
+        (
+            format!("{NEW_TOKEN}.{}", "ab".repeat(32)),
+            "its bootstrap key is another, and none of its 1 root certificates has the SHA-256",
+        ),
         // The root is right, but the token is from the time of the old server.
         (format!("{TOKEN}.{pin}"), "is the one that it joined the old server with"),
         ("not a token".to_owned(), "is not of the form TOKEN"),

@@ -179,3 +179,38 @@ fn a_key_that_is_not_the_leafs_is_refused() {
     let (svid, _) = svid(&ca("demo.org"), "spiffe://demo.org/shop");
     assert_eq!(Identity::new(svid.chain, key().pkcs8_der()).unwrap_err().code(), "key_mismatch");
 }
+
+/// Name, dates and issuer of a pinned server play no part; its key is all.
+#[test]
+fn a_pinned_key_is_the_servers_or_nobodys() {
+    let start = |ca: &crate::x509::X509Ca, hash: String| {
+        let server = server_config(
+            Identity::new(vec![ca.certificate().clone()], ca.key().pkcs8_der()).unwrap(),
+            verifier(trusting(ca), authorize::any()).client_certificate(ClientCertificate::Optional),
+            &[b"h2"],
+            Versions::Tls13,
+        );
+        let client = client_config(NoIdentity, PinnedKey::new(hash), &[b"h2"], Versions::Tls13);
+        handshake(client.unwrap(), server.unwrap())
+    };
+    let (ca, other) = (ca_now("demo.org"), ca_now("demo.org"));
+    let hash = crate::key::key_hash(&ca.key().spki_der());
+    assert!(start(&ca, hash.clone()).is_ok());
+    let (error, side) = start(&other, hash).err().unwrap();
+    assert_eq!((failure_of(&error).unwrap().code(), side), (Code::PinMismatch, "client"));
+}
+
+/// A certificate that has ended still says whose key it was, to those who ask for that alone.
+#[test]
+fn an_undated_verifier_takes_what_was_valid_once_and_nothing_of_others() {
+    let (ca, other) = (ca_now("demo.org"), ca_now("demo.org"));
+    let key = key();
+    let params = crate::x509::SvidParams::new(id("spiffe://demo.org/x"), key.spki_der(), HOUR);
+    let chain = ca.sign_svid(&params, clock::unix()).unwrap().chain;
+    let later = crate::time::plus(clock::unix(), 2 * HOUR);
+    let dated = verifier(trusting(&ca), authorize::any());
+    assert_eq!(failure_of(&dated.accepts(&chain, later).unwrap_err()).unwrap().code(), Code::Expired);
+    assert!(dated.undated().accepts(&chain, later).is_ok());
+    let foreign = verifier(trusting(&other), authorize::any()).undated();
+    assert!(foreign.accepts(&chain, later).is_err());
+}

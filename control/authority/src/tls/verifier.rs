@@ -10,7 +10,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{Authorizer, BundleSource, reject, signatures::handshake_signatures};
-use crate::x509::verify_peer;
+use crate::{certificate::CertInfo, x509::verify_peer};
 
 /// Whether a server insists on a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,12 +29,14 @@ pub struct SpiffeVerifier {
     bundles: Arc<dyn BundleSource>,
     authorizer: Authorizer,
     client_certificate: ClientCertificate,
+    dated: bool,
 }
 
 impl SpiffeVerifier {
     /// Verifies against the bundles of `bundles`, then asks `authorizer`.
     pub fn new(bundles: impl BundleSource + 'static, authorizer: Authorizer) -> Self {
-        Self { bundles: Arc::new(bundles), authorizer, client_certificate: ClientCertificate::Required }
+        let client_certificate = ClientCertificate::Required;
+        Self { bundles: Arc::new(bundles), authorizer, client_certificate, dated: true }
     }
 
     /// As a server: whether a client certificate is required.
@@ -44,11 +46,20 @@ impl SpiffeVerifier {
         self
     }
 
+    /// Takes a chain that was valid once, or will be: whoever lets such a peer do something has to look at the dates,
+    /// by a clock of its own.
+    #[must_use]
+    pub const fn undated(mut self) -> Self {
+        self.dated = false;
+        self
+    }
+
     /// Verifies a chain, leaf first, outside of a handshake: that of a session that is resumed.
     ///
     /// # Errors
     /// What a handshake would fail with.
     pub fn accepts(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        let now = if self.dated { now } else { beginning(chain).unwrap_or(now) };
         verify_peer(chain, &self.bundles.bundles(), now)
             .and_then(|peer| (self.authorizer)(&peer))
             .map_err(reject)
@@ -66,6 +77,11 @@ impl SpiffeVerifier {
             .collect::<Vec<_>>();
         self.accepts(&chain, now)
     }
+}
+
+/// When the leaf's validity begins: a moment at which it was valid.
+fn beginning(chain: &[CertificateDer<'_>]) -> Option<UnixTime> {
+    CertInfo::parse(chain.first()?).ok().map(|leaf| leaf.not_before)
 }
 
 impl fmt::Debug for SpiffeVerifier {

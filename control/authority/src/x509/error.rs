@@ -149,6 +149,14 @@ pub enum X509Error {
         /// Who would be accepted.
         expected: String,
     },
+    /// Another key than the one that a hash names.
+    #[error("the server's key has the SHA-256 {found}; expected is {expected}")]
+    OtherKey {
+        /// The hash of the key that was shown.
+        found: String,
+        /// The hash that is known.
+        expected: String,
+    },
 }
 
 /// The facts of [`X509Error::UntrustedRoot`].
@@ -194,6 +202,7 @@ impl X509Error {
             Self::NotYetValid { .. } => Code::NotYetValid,
             Self::InvalidChain { .. } => Code::InvalidChain,
             Self::IdNotAllowed { .. } => Code::IdNotAllowed,
+            Self::OtherKey { .. } => Code::PinMismatch,
         }
     }
 

@@ -59,6 +59,9 @@ pub enum CaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was asked of the bootstrap keys cannot be.
+    #[error("bootstrap keys: {0}")]
+    BootstrapKeys(String),
     /// JWT-SVIDs are switched off.
     #[error("JWT-SVIDs are disabled on this server (`disable_jwt_svids`)")]
     JwtDisabled,
@@ -97,6 +100,7 @@ impl CaError {
             Self::Subject { .. } => Code::CaSubject,
             Self::Keys { .. } => Code::CaKeys,
             Self::Journal { .. } => Code::CaJournal,
+            Self::BootstrapKeys(_) => Code::Invalid,
             Self::JwtDisabled => Code::JwtSvidsDisabled,
             Self::JwtKeyExpired => Code::JwtKeyExpired,
             Self::Store(error) => error.code(),

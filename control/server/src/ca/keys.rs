@@ -41,10 +41,14 @@ impl KeyDir {
 
     /// Writes a key. Blocks.
     pub(super) fn save(&self, name: &str, key: &PrivateKey) -> Result<(), CaError> {
+        self.write(name, &key.to_pkcs8_pem())
+    }
+
+    /// Writes a file of keys, PEM. Blocks.
+    pub(super) fn write(&self, name: &str, pem: &str) -> Result<(), CaError> {
         let path = self.file(name);
         let beside = path.with_extension("tmp");
         let fail = failure("write the key file", &path);
-        let pem = key.to_pkcs8_pem();
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -60,6 +64,12 @@ impl KeyDir {
 
     /// Reads a key; `None` when there is no such file. Blocks.
     pub(super) fn load(&self, name: &str) -> Result<Option<PrivateKey>, CaError> {
+        let Some(pem) = self.read(name)? else { return Ok(None) };
+        PrivateKey::from_pem(&pem).map(Some).map_err(|error| self.unreadable(name, &error))
+    }
+
+    /// Reads a file of keys, PEM; `None` when there is no such file. Blocks.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CaError> {
         let path = self.file(name);
         let fail = failure("read the key file", &path);
         let file = match File::open(&path) {
@@ -69,11 +79,25 @@ impl KeyDir {
         };
         let mut pem = Zeroizing::new(Vec::with_capacity(8192));
         file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut pem).map_err(&fail)?;
-        PrivateKey::from_pem(&pem).map(Some).map_err(|error| CaError::Keys {
-            action: "read the key file",
-            reason: error.to_string(),
-            path: path.clone(),
-        })
+        Ok(Some(pem))
+    }
+
+    /// That what is in a file cannot be used.
+    pub(super) fn unreadable(&self, name: &str, why: &impl ToString) -> CaError {
+        CaError::Keys { action: "read the key file", path: self.file(name), reason: why.to_string() }
+    }
+
+    /// The names that begin so, in order. Blocks.
+    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>, CaError> {
+        let fail = failure("read the key directory", &self.0);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(&fail)? {
+            let name = entry.map_err(&fail)?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".pem"));
+            names.extend(name.filter(|name| name.starts_with(prefix)).map(str::to_owned));
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Removes a key that signs no more. Blocks.

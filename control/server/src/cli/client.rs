@@ -6,7 +6,9 @@ use svidecar_api::{
         agent::v1::agent_client::AgentClient, bundle::v1::bundle_client::BundleClient,
         entry::v1::entry_client::EntryClient, svid::v1::svid_client::SvidClient,
     },
-    svidecar::server::v1::join_tokens_client::JoinTokensClient,
+    svidecar::server::v1::{
+        bootstrap_keys_client::BootstrapKeysClient, join_tokens_client::JoinTokensClient,
+    },
     transport::uds,
 };
 use tonic::transport::Channel;
@@ -62,6 +64,11 @@ impl ServerSocket {
     /// Our own service: a SPIRE server does not have it.
     pub(super) async fn tokens(&self) -> Result<JoinTokensClient<Channel>, CliError> {
         Ok(JoinTokensClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    /// Our own service.
+    pub(super) async fn bootstrap_keys(&self) -> Result<BootstrapKeysClient<Channel>, CliError> {
+        Ok(BootstrapKeysClient::new(self.connect().await?))
     }
 
     pub(super) async fn bundles(&self) -> Result<BundleClient<Channel>, CliError> {

@@ -63,6 +63,10 @@ pub fn of(path: &str) -> Option<Access> {
             "MintX509SVID" | "MintJWTSVID" => ADMINISTRATORS,
             _ => return None,
         },
+        "svidecar.server.v1.BootstrapKeys" => match method {
+            "ListBootstrapKeys" | "RotateBootstrapKey" | "RevokeBootstrapKey" => ADMINISTRATORS,
+            _ => return None,
+        },
         "svidecar.server.v1.JoinTokens" => match method {
             "CreateJoinToken" | "ListJoinTokens" | "DeleteJoinToken" => ADMINISTRATORS,
             _ => return None,
@@ -100,7 +104,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 36);
+        assert_eq!(seen, 39);
     }
 
     #[test]

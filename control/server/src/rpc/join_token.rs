@@ -38,7 +38,7 @@ pub struct Wanted {
 
 /// A token that was made.
 pub struct Made {
-    /// The secret, with our root's hash if we chose it.
+    /// The secret, with the hash of our bootstrap key if we chose it.
     pub value: String,
     /// Unix seconds.
     pub expires_at: i64,
@@ -64,10 +64,10 @@ pub async fn create(state: &State, wanted: Wanted, by: &Peer) -> Result<Made, St
                 .map_err(|error| status::invalid("invalid agent ID", error))?,
         ),
     };
-    // What is handed out is pinned to our root, so that the first contact needs no other proof of who we are.
+    // What is handed out names our bootstrap key, so that the first contact needs no other proof of who we are.
     let (token, value) = if wanted.token.is_empty() {
         let token = Uuid::new_v4().to_string();
-        let pinned = format!("{token}.{}", state.ca.root_hash());
+        let pinned = format!("{token}.{}", state.ca.bootstrap().pin());
         (token, pinned)
     } else {
         (ids::without_pin(&wanted.token).to_owned(), wanted.token)

@@ -1,7 +1,6 @@
 //! Connections before they become calls: the TLS endpoint on TCP, and the administrators' Unix socket.
 //!
-//! TLS is as SPIRE's server does it: 1.2 and up, HTTP/2, the server's own SVID, a client certificate is asked
-//! for and not required; one that comes is verified against the current bundles.
+//! How the first proves who it is, and finds out who calls, is [`Handshakes`]' affair.
 
 use std::{
     io,
@@ -13,12 +12,8 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use rustls::ServerConfig;
 use svidecar_api::transport::{authority::Lenient, uds};
-use svidecar_authority::{
-    AuthorityError,
-    tls::{self, ClientCertificate, IdentitySource as _, SpiffeVerifier, Versions, authorize},
-};
+use svidecar_authority::tls;
 use svidecar_code::Code;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,12 +21,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::Connected;
 
-use crate::{peer::Peer, state::State};
+use super::handshake::Handshakes;
+use crate::peer::Peer;
 
 /// Connections at the same time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -45,17 +41,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an exhausted descriptor table is waited out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Settings of the TLS endpoint; identity and bundles are taken anew at each handshake.
-///
-/// # Errors
-/// rustls refuses the combination, which no input can cause.
-pub fn tls_config(state: &Arc<State>) -> Result<ServerConfig, AuthorityError> {
-    let (ca, entries) = (Arc::clone(&state.ca), Arc::clone(&state.entries));
-    let verifier = SpiffeVerifier::new(move || entries.bundle_set(), authorize::any())
-        .client_certificate(ClientCertificate::Optional);
-    tls::server_config(move || ca.identity(), verifier, &[b"h2"], Versions::Tls12And13)
-}
-
 /// A connection with what is known about its other end.
 pub struct Connection<S> {
     stream: S,
@@ -67,13 +52,12 @@ pub struct Connection<S> {
 /// The connections of the TLS endpoint whose handshake succeeded.
 pub fn tls_incoming(
     listener: TcpListener,
-    config: ServerConfig,
+    handshakes: Handshakes,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> + use<> {
     let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let handshakes = tasks.clone();
+    let (handshakes, running) = (Arc::new(handshakes), tasks.clone());
     tasks.spawn(async move {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -86,9 +70,9 @@ pub fn tls_incoming(
                 time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (acceptor, sender) = (acceptor.clone(), sender.clone());
-            handshakes.spawn(async move {
-                let stream = shake_hands(acceptor, stream, address).await;
+            let (handshakes, sender) = (Arc::clone(&handshakes), sender.clone());
+            running.spawn(async move {
+                let stream = shake_hands(&handshakes, stream, address).await;
                 drop(handshake);
                 if let Some((stream, peer)) = stream {
                     // Nobody receives any more when the server is stopping.
@@ -113,12 +97,12 @@ async fn accept(
 }
 
 async fn shake_hands(
-    acceptor: TlsAcceptor,
+    handshakes: &Handshakes,
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
-    let stream = match time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    let (stream, svid) = match time::timeout(HANDSHAKE_TIMEOUT, handshakes.accept(stream)).await {
+        Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             // A port check connects and says nothing; that is not worth a line.
             if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -138,8 +122,7 @@ async fn shake_hands(
             return None;
         }
     };
-    let svid = tls::peer_of(stream.get_ref().1).map(Arc::new);
-    Some((stream, Peer::Remote { address, svid }))
+    Some((stream, Peer::Remote { address, svid: svid.map(Arc::new) }))
 }
 
 /// The connections of the administrators' socket.
@@ -206,8 +189,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use svidecar_authority::tls::NoIdentity;
+    use svidecar_authority::tls::{NoIdentity, SpiffeVerifier, Versions, authorize};
     use tokio::io::AsyncWriteExt as _;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
 

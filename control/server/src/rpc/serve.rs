@@ -8,7 +8,10 @@ use svidecar_api::{
         agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
         entry::v1::entry_server::EntryServer, svid::v1::svid_server::SvidServer,
     },
-    svidecar::server::v1::{join_tokens_server::JoinTokensServer, watch_server::WatchServer},
+    svidecar::server::v1::{
+        bootstrap_keys_server::BootstrapKeysServer, join_tokens_server::JoinTokensServer,
+        watch_server::WatchServer,
+    },
     transport::uds,
 };
 use svidecar_id::SpiffeId;
@@ -19,9 +22,11 @@ use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use super::{
     agent::AgentService,
+    bootstrap::BootstrapKeyService,
     bundle::BundleService,
     entry::EntryService,
     gate::{Gate, GateLayer},
+    handshake::Handshakes,
     join_token::JoinTokenService,
     listen,
     svid::SvidService,
@@ -90,6 +95,7 @@ impl Services {
             .add_service(entry)
             .add_service(svid)
             .add_service(tokens)
+            .add_service(BootstrapKeysServer::new(BootstrapKeyService(Arc::clone(&state))))
             .add_service(WatchServer::new(watch))
             .add_service(health)
             .add_service(reflection().build_v1().map_err(ServerError::Reflection)?)
@@ -104,8 +110,8 @@ impl Services {
     /// [`ServerError::Tls`] or [`ServerError::Serve`].
     pub async fn serve(self, endpoints: Endpoints, shutdown: CancellationToken) -> Result<(), ServerError> {
         let tasks = TaskTracker::new();
-        let config = listen::tls_config(&self.state).map_err(ServerError::Tls)?;
-        let remote = listen::tls_incoming(endpoints.tcp, config, &tasks, shutdown.clone());
+        let handshakes = Handshakes::new(&self.state).map_err(ServerError::Tls)?;
+        let remote = listen::tls_incoming(endpoints.tcp, handshakes, &tasks, shutdown.clone());
         let local = listen::local_incoming(endpoints.local);
         let remote = server()
             .max_connection_age(MAX_CONNECTION_AGE)

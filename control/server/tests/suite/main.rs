@@ -4,6 +4,7 @@
 
 mod access;
 mod attest;
+mod bootstrap;
 mod cli;
 mod crash;
 mod probes;

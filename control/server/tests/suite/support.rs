@@ -6,13 +6,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
 use svidecar_api::{
+    bootstrap,
     spire::api::{
         server::{
             agent::v1::{
@@ -33,7 +34,7 @@ use svidecar_authority::{
     bundle::{Bundle, BundleSet, root_hash},
     csr,
     key::{KeyType, PrivateKey},
-    tls::{self, Identity, NoIdentity, SpiffeVerifier, Versions, authorize},
+    tls::{self, Identity, IdentitySource, NoIdentity, PinnedKey, SpiffeVerifier, Versions, authorize},
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
@@ -54,8 +55,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub settings: ServerSettings,
-    /// Seconds that the server's clock is ahead.
-    ahead: Arc<AtomicU64>,
+    /// Seconds that the server's clock is ahead; behind, below zero.
+    ahead: Arc<AtomicI64>,
     server: Option<Server>,
     shutdown: CancellationToken,
     _dir: Option<TempDir>,
@@ -67,6 +68,11 @@ impl TestServer {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        Self::start_ago(Duration::ZERO, change).await
+    }
+
+    /// A server whose clock is behind: what passes until it is right has passed for it alone.
+    pub async fn start_ago(ago: Duration, change: impl FnOnce(&mut ServerSettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let mut settings = ServerSettings::new(TrustDomain::parse("demo.org").unwrap(), data);
@@ -77,7 +83,7 @@ impl TestServer {
             address: settings.bind(),
             socket: settings.socket_path.clone(),
             settings,
-            ahead: Arc::default(),
+            ahead: Arc::new(AtomicI64::new(-seconds(ago))),
             server: None,
             shutdown: CancellationToken::new(),
             _dir: Some(dir),
@@ -89,8 +95,11 @@ impl TestServer {
     async fn begin(&mut self) {
         self.shutdown = CancellationToken::new();
         let ahead = Arc::clone(&self.ahead);
-        let clock =
-            Clock::from_fn(move || clock::wall() + Duration::from_secs(ahead.load(Ordering::Relaxed)));
+        let clock = Clock::from_fn(move || {
+            let ahead = ahead.load(Ordering::Relaxed);
+            let by = Duration::from_secs(ahead.unsigned_abs());
+            if ahead < 0 { clock::wall() - by } else { clock::wall() + by }
+        });
         let server = Server::start(self.settings.clone(), clock, None, self.shutdown.clone()).await.unwrap();
         self.address = server.address;
         self.server = Some(server);
@@ -110,7 +119,7 @@ impl TestServer {
 
     /// Lets the server's clock jump.
     pub fn pass(&self, time: Duration) {
-        self.ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
+        self.ahead.fetch_add(seconds(time), Ordering::Relaxed);
     }
 
     /// A connection to the administrators' socket.
@@ -120,9 +129,13 @@ impl TestServer {
 
     /// A TLS connection without an identity to the server that `pin` names.
     pub async fn anonymous(&self, pin: &str) -> Channel {
-        let config =
-            tls::client_config(NoIdentity, self.verifier(pin).await, &[b"h2"], Versions::Tls13).unwrap();
-        self.dial(config).await.unwrap()
+        self.try_anonymous(pin).await.unwrap()
+    }
+
+    /// The same, for pins that may name no server.
+    pub async fn try_anonymous(&self, pin: &str) -> Result<Channel, tonic::transport::Error> {
+        let config = tls::client_config(NoIdentity, self.verifier(pin).await, &[b"h2"], Versions::Tls13);
+        self.dial(config.unwrap()).await
     }
 
     /// A TLS connection with an identity.
@@ -141,17 +154,32 @@ impl TestServer {
         self.dial(config.unwrap()).await
     }
 
-    /// Believes the server whose root has the hash that a token pins, as an agent does: the bundle may come from
-    /// anywhere, the hash makes it trustworthy.
+    /// Believes the server that a token's hash vouches for, as an agent does: one that proves that it has the key of that
+    /// hash gives its bundle; or the hash is that of a root, which may come from anywhere then.
     async fn verifier(&self, pin: &str) -> SpiffeVerifier {
-        let mut client = BundleClient::new(self.local().await);
-        let bundle = client.get_bundle(GetBundleRequest::default()).await.unwrap().into_inner();
-        let mut roots = bundle.x509_authorities.into_iter().map(|root| CertificateDer::from(root.asn1));
         let mut pinned = Bundle::empty(self.settings.trust_domain.clone());
-        pinned.x509_authorities.extend(roots.find(|root| root_hash(root) == pin));
+        let (proven, channel) = match self.by_key(NoIdentity, pin).await {
+            Ok(channel) => (true, channel),
+            Err(_) => (false, self.local().await),
+        };
+        let bundle = BundleClient::new(channel).get_bundle(GetBundleRequest::default()).await;
+        let roots = bundle.unwrap().into_inner().x509_authorities.into_iter();
+        let roots = roots.map(|root| CertificateDer::from(root.asn1));
+        pinned.x509_authorities.extend(roots.filter(|root| proven || root_hash(root) == pin));
         let pinned = Arc::new(BundleSet::of(pinned));
         let server_id = SpiffeId::parse("spiffe://demo.org/spire/server").unwrap();
         SpiffeVerifier::new(move || Arc::clone(&pinned), authorize::one_of([server_id]))
+    }
+
+    /// A connection to the server that has the key of that hash.
+    pub async fn by_key(
+        &self,
+        identity: impl IdentitySource + 'static,
+        hash: &str,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let protocols: &[&[u8]] = &[b"h2", &bootstrap::alpn(hash)];
+        let verifier = PinnedKey::new(hash.to_owned());
+        self.dial(tls::client_config(identity, verifier, protocols, Versions::Tls13).unwrap()).await
     }
 
     /// Dials with any TLS settings.
@@ -179,6 +207,14 @@ impl TestServer {
         (token, pin)
     }
 
+    /// A token of any life.
+    pub async fn long_token(&self, life: Duration) -> String {
+        let ttl = i32::try_from(life.as_secs()).unwrap();
+        let request = CreateJoinTokenRequest { ttl, token: String::new(), agent_id: None };
+        let mut client = AgentClient::new(self.local().await);
+        client.create_join_token(request).await.unwrap().into_inner().value
+    }
+
     /// An agent that has joined with a fresh token.
     pub async fn agent(&self) -> Agent {
         let (token, pin) = self.token(None).await;
@@ -204,6 +240,10 @@ impl TestServer {
         assert_eq!(result.status.unwrap().code, 0);
         result.entry.unwrap()
     }
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap()
 }
 
 /// Asks for the SVID of an agent.
@@ -238,7 +278,7 @@ impl Credentials {
         Self { id: format!("spiffe://{}{}", id.trust_domain, id.path), chain: svid.cert_chain.clone(), key }
     }
 
-    fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         let chain = self.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         Identity::new(chain, self.key.pkcs8_der()).unwrap()
     }
