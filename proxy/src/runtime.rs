@@ -11,6 +11,7 @@ pub mod life;
 pub mod listeners;
 pub mod peer;
 pub mod shared;
+pub mod shortage;
 pub mod sockets;
 pub mod worker;
 pub mod workers;

@@ -18,6 +18,7 @@ use svidecar_api::{
     transport::uds,
     workload::{self, spiffe_workload_api_server::SpiffeWorkloadApiServer},
 };
+use svidecar_process::accept::{self, Comes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -39,6 +40,9 @@ const ADMIN_DIRECTORY_MODE: u32 = 0o700;
 
 /// Calls that one connection may have open; a workload needs a handful.
 const STREAMS_PER_CONNECTION: u32 = 128;
+
+/// Who comes to the Workload API.
+const WORKLOADS: Comes = Comes::Anybody { whose: "workload" };
 
 /// TCP callers whose process is looked for at the same time.
 const PINNING_AT_ONCE: usize = 16;
@@ -88,6 +92,7 @@ pub async fn serve_workload_uds<H: Health>(
     health: tonic_health::pb::health_server::HealthServer<H>,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let listener = listener.keeping(|stream| WORKLOADS.keep(stream));
     serve_workload(listener.incoming().map(|stream| stream.map(Connection::of_unix)), api, health, shutdown)
         .await
 }
@@ -102,13 +107,12 @@ pub async fn serve_workload_tcp<H: Health>(
     health: tonic_health::pb::health_server::HealthServer<H>,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener)
-        .map(|stream| async move {
-            match stream {
-                Ok(stream) => Ok(Connection::of_tcp(stream).await),
-                Err(error) => Err(error),
-            }
-        })
+    let accepted = futures_util::stream::unfold(listener, |listener| async move {
+        let (stream, _) = accept::tcp(&listener, WORKLOADS).await;
+        Some((stream, listener))
+    });
+    let incoming = accepted
+        .map(|stream| async move { Ok(Connection::of_tcp(stream).await) })
         .buffer_unordered(PINNING_AT_ONCE);
     serve_workload(incoming, api, health, shutdown).await
 }

@@ -145,6 +145,8 @@ codes! {
     UpstreamFailed = "upstream_failed" (502, 14) Upstream;
 
     // The life of a connection.
+    /// The process may have no more descriptors.
+    OutOfDescriptors = "out_of_descriptors" (503, 14) Us;
     /// The listener has as many connections as it may.
     TooManyConnections = "too_many_connections" (503, 14) Peer;
     /// The peer's SVID expired while it was connected.

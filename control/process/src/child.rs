@@ -19,7 +19,7 @@ use nix::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 
-use crate::{error::WrapperError, signals::Received};
+use crate::{descriptors, error::WrapperError, signals::Received};
 
 /// A running command. Killed when it is dropped before its end was awaited.
 ///
@@ -50,8 +50,8 @@ impl Child {
                 None => command.env_remove(name),
             };
         }
-        let process =
-            command.spawn().map_err(|source| WrapperError::Start { program: program.clone(), source })?;
+        let process = descriptors::with_the_limit_found(|| command.spawn())
+            .map_err(|source| WrapperError::Start { program: program.clone(), source })?;
         let pid = i32::try_from(process.id()).ok().map(Pid::from_raw);
         info!(program = %program.to_string_lossy(), pid = process.id(), "Started the app");
         Ok(Self { pid, ended, reaps_all: std::process::id() == 1 })

@@ -1,14 +1,16 @@
 //! What every program of svidecar is, whatever it does: a command line with its console and settings, a log and metrics, a clock,
-//! pages for probes, signals, the shares that strangers have, and the command after `--` that it may run.
+//! pages for probes, signals, descriptors, the shares that strangers have, and the command after `--` that it may run.
 //!
 //! The binaries stand on it. It must never know one of them, nor what only one of them needs.
 
+pub mod accept;
 pub mod args;
 pub mod backoff;
 pub mod child;
 pub mod clock;
 pub mod command;
 pub mod console;
+pub mod descriptors;
 pub mod error;
 pub mod http;
 pub mod log;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::json;
 use svidecar_authority::time::rfc3339;
-use svidecar_process::{Metrics, http::Reply, metrics::Page};
+use svidecar_process::{Metrics, descriptors, http::Reply, metrics::Page};
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -64,7 +64,9 @@ pub async fn answer(state: Arc<State>, metrics: Option<Metrics>, path: String) -
         "/metrics" => match metrics {
             Some(metrics) => {
                 telemetry::measure(&state);
-                Reply::of_type(Page::CONTENT_TYPE, metrics.page().into_text())
+                let mut page = metrics.page();
+                descriptors::write(&mut page);
+                Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             None => Reply::not_found(),
         },

@@ -12,7 +12,7 @@ use svidecar_config::{
     load::Loader,
     proxy::{OnNetworkLoss, ProxySettings},
 };
-use svidecar_process::{Child, Received, Signals, clock, log};
+use svidecar_process::{Child, Received, Signals, clock, descriptors, log};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -32,7 +32,7 @@ use crate::{
 pub fn run(loader: Loader<ProxySettings>, command: Option<Vec<OsString>>) -> Result<ExitCode, ProxyError> {
     let settings = loader.load()?.value;
     log::init(&settings.log).map_err(|error| ProxyError::Log(error.to_string()))?;
-    raise_descriptor_limit();
+    descriptors::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -203,13 +203,4 @@ fn start_app(command: &[OsString], proxy: &Proxy) -> Result<Child, ProxyError> {
     let admin = proxy.admin_address().map(|address| format!("http://{address}"));
     let told = admin.as_deref().map(|admin| ("SVIDECAR_ADMIN", Some(OsStr::new(admin))));
     Ok(Child::start(command, told.as_slice())?)
-}
-
-/// Each connection needs two descriptors; the soft limit of most systems is 1024.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let files = Resource::RLIMIT_NOFILE;
-    if getrlimit(files).and_then(|(_, most)| setrlimit(files, most, most)).is_err() {
-        warn!("Cannot raise the limit of open files");
-    }
 }

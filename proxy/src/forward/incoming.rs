@@ -62,8 +62,9 @@ impl Incoming {
     #[must_use]
     pub fn follower(&self) -> Follower {
         let rules = self.rules();
-        let mut follower = self.worker().follower(rules.listener.direction()).since(rules.version);
-        let Some(peer) = &self.party.peer else { return follower };
+        let follower = self.worker().follower(rules.listener.direction()).since(rules.version);
+        let Some(peer) = &self.party.peer else { return follower.counted_as(&self.party.address.source()) };
+        let mut follower = follower.counted_as(peer.id());
         let (not_after, now) = (peer.proved.facts().not_after, clock::unix());
         match self.worker().shared.current.load().plan.settings.on_peer_expiry {
             OnPeerExpiry::Drain => follower.expire_after(time_to_leave(not_after, now, rand::random())),
@@ -111,7 +112,7 @@ impl Incoming {
                 .expiry_grace()
                 .map_or(Fate::GoesOn, |grace| Fate::Finishes(Ending::PeerExpired, Some(grace))),
             // Nothing has a good moment to be cut: it gets the whole drain timeout, then it is forced.
-            Event::Draining => Fate::Finishes(Ending::Drained, None),
+            Event::Draining | Event::Crowded => Fate::Finishes(Ending::Drained, None),
         }
     }
 

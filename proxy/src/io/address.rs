@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use svidecar_process::Source;
+
 /// The other end of an accepted connection.
 #[derive(Clone, Copy, Debug)]
 pub enum PeerAddress {
@@ -18,6 +20,15 @@ impl PeerAddress {
         match self {
             Self::Tcp(address) => Some(*address),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// What it is counted as until it has proven more.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Tcp(address) => address.ip().into(),
+            Self::Unix(_) => Source::Unknown,
         }
     }
 }

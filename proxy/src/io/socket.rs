@@ -5,12 +5,13 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use svidecar_process::descriptors;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
     net::{TcpStream, UnixStream},
@@ -80,17 +81,26 @@ impl Socket {
         reason = "an owned descriptor stays what it is; the function in its place is unsafe"
     )]
     fn errors(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let descriptor = match &self.kind {
-            Kind::Tcp(stream) => stream.as_fd(),
-            Kind::Unix(stream) => stream.as_fd(),
-        };
-        AsyncFd::with_interest(descriptor.try_clone_to_owned()?, Interest::ERROR)
+        let second = self.as_fd().try_clone_to_owned()?;
+        if !descriptors::table().admits(&second) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        AsyncFd::with_interest(second, Interest::ERROR)
     }
 
     /// A Unix connection.
     #[must_use]
     pub const fn unix(stream: UnixStream) -> Self {
         Self::of(Kind::Unix(stream))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 

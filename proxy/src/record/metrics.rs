@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use metrics::{Counter, counter, describe_counter};
-use svidecar_process::metrics::Metrics as Recorded;
+use svidecar_process::{descriptors, metrics::Metrics as Recorded};
 use tokio_util::sync::CancellationToken;
 
 pub use self::state::{OpenConnections, State};
@@ -72,6 +72,7 @@ impl Metrics {
         let mut page = self.recorded.page();
         self.state.write(&mut page);
         self.sums.write(&mut page);
+        descriptors::write(&mut page);
         page.into_text()
     }
 }

@@ -1,10 +1,13 @@
 //! Accepts connections and hands each to the worker's [`Service`]. Waits when the limit is reached instead of
 //! accepting what it cannot serve.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
 use svidecar_code::Code;
-use svidecar_process::clock;
+use svidecar_process::{
+    accept::{self, Comes},
+    clock,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -21,9 +24,6 @@ use crate::{
         worker::Worker,
     },
 };
-
-/// When the process is out of descriptors, accepting again at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One worker's part of a listener.
 pub struct Listener {
@@ -72,13 +72,14 @@ pub async fn run(worker: Rc<Worker>, service: Rc<dyn Service>, listener: Listene
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if !is_of_one_connection(&error) {
-                    warn!(listener = %listener.name, %error, "Cannot accept connections");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                accept::failed(&error).await;
                 continue;
             }
         };
+        if !(Comes::Anybody { whose: direction.as_str() }).keep(socket.as_fd()) {
+            worker.shared.shortage.tell();
+            continue;
+        }
         // One accepted connection per worker may wait for its turn; a permit taken before it came would be missing
         // to the other workers.
         let permit = tokio::select! {
@@ -127,12 +128,4 @@ fn register(socket: ListenSocket) -> io::Result<Listening> {
         ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listening::Tcp),
         ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listening::Unix),
     }
-}
-
-/// Errors that concern only the connection that was about to be accepted (accept(2)).
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }

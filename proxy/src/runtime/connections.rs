@@ -1,5 +1,5 @@
 //! What can happen to a live connection from outside of it: the snapshot changed, the proxy drains, the peer's SVID
-//! expired, its time is up.
+//! expired, room is needed, its time is up.
 //!
 //! Each connection follows these events itself, in its own task, through its [`Follower`], and ends only for a reason
 //! of its own; nothing here closes connections wholesale. One task of the worker ([`Registry::follow`]) watches what the
@@ -8,6 +8,7 @@
 mod registry;
 
 use std::{
+    hash::Hash,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -37,6 +38,8 @@ pub enum Event {
     Draining,
     /// The peer's SVID is about to expire, or has.
     PeerExpired,
+    /// Others need room, and nobody has more connections than whoever this one is of: end when there is nothing to do.
+    Crowded,
 }
 
 /// What an event means for a connection or a request.
@@ -101,6 +104,8 @@ pub struct Follower {
     place: usize,
     direction: Direction,
     seen: u64,
+    /// How often the registry had made room at the last look.
+    rooms_seen: u32,
     told_to_drain: bool,
     ending: Option<Ending>,
     expiry: Option<Instant>,
@@ -115,6 +120,7 @@ impl Follower {
         Self {
             place: registry.enter(),
             seen: registry.version(),
+            rooms_seen: registry.rooms_made(),
             registry: Rc::clone(registry),
             direction,
             told_to_drain: false,
@@ -129,6 +135,20 @@ impl Follower {
     #[must_use]
     pub const fn since(mut self, version: u64) -> Self {
         self.seen = version;
+        self
+    }
+
+    /// Whose connection it is: it is told [`Event::Crowded`] when others need room and nobody has more.
+    #[must_use]
+    pub fn counted_as(self, whose: &impl Hash) -> Self {
+        self.registry.count_as(self.place, whose);
+        self
+    }
+
+    /// For connections that wait for nobody: they are told [`Event::Crowded`] first, and each time.
+    #[must_use]
+    pub fn of_what_waits(self) -> Self {
+        self.registry.count_as_waiting(self.place);
         self
     }
 
@@ -192,6 +212,13 @@ impl Follower {
         if self.is_past(self.expiry) {
             self.expiry = None;
             return Some(Event::PeerExpired);
+        }
+        let rooms = self.registry.rooms_made();
+        if std::mem::replace(&mut self.rooms_seen, rooms) != rooms
+            && self.ending.is_none()
+            && self.registry.makes_room(self.place)
+        {
+            return Some(Event::Crowded);
         }
         let version = self.registry.version();
         (std::mem::replace(&mut self.seen, version) != version).then_some(Event::Changed)

@@ -3,7 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use svidecar_config::address::ListenAddress;
+use svidecar_config::{address::ListenAddress, proxy::Limits};
+use svidecar_process::descriptors::{self, Descriptors};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -45,7 +46,7 @@ pub struct Opened(Vec<(Key, Wanted, BoundListener)>);
 
 struct Wanted {
     address: ListenAddress,
-    max_connections: u32,
+    max_connections: usize,
 }
 
 impl Listeners {
@@ -84,20 +85,21 @@ impl Listeners {
             }
             stays
         });
+        warn_of_few_descriptors(plan);
         for (key, wanted) in wanted(plan) {
             if let Some(open) = self.open.get_mut(&key).filter(|open| open.wanted == wanted.address) {
-                open.set_limit(wanted.max_connections as usize);
+                open.set_limit(wanted.max_connections);
             }
         }
         for (key, wanted, bound) in opened.0 {
             let (direction, name) = key.clone();
             info!(listener = %name, direction = direction.as_str(), address = %bound.address, "Listening");
             let stop = CancellationToken::new();
-            let limit = Arc::new(Semaphore::new(wanted.max_connections as usize));
+            let limit = Arc::new(Semaphore::new(wanted.max_connections));
             let BoundListener { address, sockets, file } = bound;
             let open = Open {
                 wanted: wanted.address,
-                permits: wanted.max_connections as usize,
+                permits: wanted.max_connections,
                 address,
                 limit: Arc::clone(&limit),
                 stop: stop.clone(),
@@ -141,17 +143,55 @@ impl Open {
 }
 
 fn wanted(plan: &Plan) -> impl Iterator<Item = (Key, Wanted)> {
-    let inbound = plan.inbound.iter().map(|listener| {
-        let limits = &listener.settings.limits;
-        let wanted =
-            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
-        ((Direction::Inbound, Arc::clone(&listener.name)), wanted)
+    let most = most_connections(descriptors::table(), plan.inbound.len() + plan.outbound.len());
+    let wanted = move |listen: &ListenAddress, limits: &Limits| Wanted {
+        address: listen.clone(),
+        max_connections: (limits.max_connections as usize).min(most),
+    };
+    let inbound = plan.inbound.iter().map(move |listener| {
+        let settings = &listener.settings;
+        ((Direction::Inbound, Arc::clone(&listener.name)), wanted(&settings.listen, &settings.limits))
     });
-    let outbound = plan.outbound.iter().map(|listener| {
-        let limits = &listener.settings.limits;
-        let wanted =
-            Wanted { address: listener.settings.listen.clone(), max_connections: limits.max_connections };
-        ((Direction::Outbound, Arc::clone(&listener.name)), wanted)
+    let outbound = plan.outbound.iter().map(move |listener| {
+        let settings = &listener.settings;
+        ((Direction::Outbound, Arc::clone(&listener.name)), wanted(&settings.listen, &settings.limits))
     });
     inbound.chain(outbound)
+}
+
+/// What one of so many listeners may have at most: half of what there are descriptors for is for those that come, half for those
+/// that we dial.
+fn most_connections(table: Descriptors, listeners: usize) -> usize {
+    (table.for_connections() / 2 / listeners.max(1)).max(1)
+}
+
+/// Says which limits of the settings cannot be reached.
+fn warn_of_few_descriptors(plan: &Plan) {
+    let inbound = plan.inbound.iter().map(|listener| (&listener.name, &listener.settings.limits));
+    let outbound = plan.outbound.iter().map(|listener| (&listener.name, &listener.settings.limits));
+    let most = most_connections(descriptors::table(), plan.inbound.len() + plan.outbound.len());
+    for (name, limits) in inbound.chain(outbound).filter(|(_, limits)| limits.max_connections as usize > most)
+    {
+        info!(
+            listener = %name,
+            max_connections = limits.max_connections,
+            most,
+            "There are not enough descriptors for max_connections; raise the limit of open files to have more than this"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_share_what_there_are_descriptors_for() {
+        let table = descriptors::table();
+        let all = table.for_connections();
+        for listeners in 1..10 {
+            assert!(listeners * most_connections(table, listeners) <= all / 2);
+        }
+        assert_eq!(most_connections(table, all), 1);
+    }
 }

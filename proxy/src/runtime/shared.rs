@@ -14,7 +14,10 @@ use tracing::{debug, info};
 use crate::{
     plan::{snapshot::Current, status::ReloadStatus},
     record::Telemetry,
-    runtime::drain::{Direction, Drain},
+    runtime::{
+        drain::{Direction, Drain},
+        shortage::Shortage,
+    },
 };
 
 /// Lines about misfortunes that peers can provoke, in each of these windows of time.
@@ -30,6 +33,8 @@ pub struct Shared {
     pub current: Arc<Current>,
     /// The way down.
     pub drain: Drain,
+    /// Where room is asked for.
+    pub shortage: Shortage,
     /// Access log and metrics.
     pub telemetry: Arc<Telemetry>,
     /// How the last reload went.
@@ -48,6 +53,7 @@ impl Shared {
         Arc::new(Self {
             current,
             drain: Drain::new(),
+            shortage: Shortage::default(),
             telemetry,
             reload,
             throttle: Throttle::new(LINES, WINDOW),

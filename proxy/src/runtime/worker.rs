@@ -37,7 +37,7 @@ impl Worker {
     /// Wakes this thread's connections when something happens to them. Runs as long as the thread.
     pub async fn follow(self: Rc<Self>) {
         let (version, phase) = (self.shared.current.subscribe(), self.shared.drain.subscribe());
-        self.registry.follow(version, phase).await;
+        self.registry.follow(version, phase, self.shared.shortage.subscribe()).await;
     }
 
     /// The version of the snapshot in force.

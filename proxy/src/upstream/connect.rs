@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use svidecar_code::Code;
 use svidecar_config::address::Address;
 use svidecar_id::SpiffeId;
-use svidecar_process::{clock, throttle::Leave};
+use svidecar_process::{clock, descriptors, throttle::Leave};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::Instant,
@@ -28,6 +28,7 @@ use crate::{
         handshake::{self, HandshakeFailure, Remedy},
         peer::Peer,
         shared::Shared,
+        shortage::ROOM_IS_MADE,
     },
 };
 
@@ -134,7 +135,7 @@ pub async fn connect(
     allowance: &mut Allowance,
 ) -> Result<Connected, Failure> {
     let spec = &place.spec;
-    let mut socket = reach(place, allowance).await?;
+    let mut socket = reach(shared, place, allowance).await?;
     let Some(tls) = &spec.tls else {
         return Ok(Connected { stream: socket.into(), alpn: None, server: None });
     };
@@ -162,7 +163,7 @@ pub async fn connect(
         }
         attempt += 1;
         debug!(upstream = %spec.name, address = place.location.to_string(), error = %failure, "Connecting once more, in another way");
-        socket = reach(place, &mut Allowance::new(spec)).await?;
+        socket = reach(shared, place, &mut Allowance::new(spec)).await?;
     }
 }
 
@@ -195,10 +196,14 @@ pub fn require_identity(shared: &Shared, spec: &UpstreamSpec) -> Result<(), Refu
 }
 
 /// A socket that the address has accepted.
-async fn reach(place: &Place, allowance: &mut Allowance) -> Result<Socket, Failure> {
+async fn reach(shared: &Shared, place: &Place, allowance: &mut Allowance) -> Result<Socket, Failure> {
     let Place { spec, name, location } = place;
-    match allowance.spend(dial(location)).await {
-        Some(Ok(socket)) => Ok(socket),
+    match allowance.spend(dial_with_room(shared, location)).await {
+        Some(Ok(Some(socket))) => Ok(socket),
+        Some(Ok(None)) => {
+            let detail = format!("no descriptor is left for a connection to `{}` at {name}", spec.name);
+            Err(Refusal::new(Code::OutOfDescriptors, detail).into())
+        }
         Some(Err(error)) => {
             let code = match error.kind() {
                 io::ErrorKind::ConnectionRefused => Code::UpstreamRefused,
@@ -209,6 +214,24 @@ async fn reach(place: &Place, allowance: &mut Allowance) -> Result<Socket, Failu
             Err(Failure::Unreachable(unreachable(spec, name, code, &error, may_be_down)))
         }
         None => Err(too_slow(spec, name).into()),
+    }
+}
+
+/// Once more when there was no descriptor for it and others have made room. `None`: they have not.
+async fn dial_with_room(shared: &Shared, location: &Location) -> io::Result<Option<Socket>> {
+    let mut was_refused = false;
+    loop {
+        match dial(location).await {
+            Ok(socket) if descriptors::table().admits_dialled(&socket) => return Ok(Some(socket)),
+            Err(error) if !descriptors::is_exhausted(&error) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        shared.shortage.tell();
+        if std::mem::replace(&mut was_refused, true) {
+            descriptors::refused("upstream");
+            return Ok(None);
+        }
+        tokio::time::sleep(ROOM_IS_MADE).await;
     }
 }
 

@@ -221,7 +221,8 @@ impl Driven for Kept<'_> {
                 info!(upstream = %facts.spec.name, address = facts.address, "The server's SVID expires; its connection takes no new request");
                 Fate::Finishes(Ending::PeerExpired, None)
             }
-            Event::Draining => Fate::GoesOn,
+            // One connection, that all callers of a worker share, is no crowd.
+            Event::Draining | Event::Crowded => Fate::GoesOn,
         }
     }
 

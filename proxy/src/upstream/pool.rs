@@ -1,7 +1,8 @@
 //! HTTP/1 connections to one address that wait for their next request.
 //!
 //! Nothing runs for a connection that waits: whether the other side has closed it is looked at when it is wanted. One
-//! task per pool closes what has waited too long, or may not be used any more, and lives only while something waits.
+//! task per pool closes what has waited too long, or may not be used any more, and everything when room is needed: nobody misses
+//! what waits. It lives only while something waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -88,7 +89,7 @@ impl Pool {
         // Closed outside of the borrow: its end may come back to us.
         drop(oldest);
         if !self.is_reaping.replace(true) {
-            let mut follower = worker.follower(Direction::Outbound);
+            let mut follower = worker.follower(Direction::Outbound).of_what_waits();
             follower.set_timer(clock::timer().checked_add(self.idle_timeout));
             worker.spawn(reap(Rc::downgrade(self), Rc::clone(worker), follower));
         }
@@ -106,6 +107,11 @@ impl Pool {
         let mut stay = self.idle.take();
         stay.retain(|waiting| waiting.facts.is_usable(worker));
         self.idle.replace(stay);
+    }
+
+    fn close_all(&self) {
+        // Closed outside of the borrow: its end may come back to us.
+        drop(self.idle.take());
     }
 
     /// Closes what has waited too long or was closed by the other side; says when to come again.
@@ -128,10 +134,10 @@ fn is_quiet(connection: &mut Connection) -> bool {
 
 async fn reap(pool: Weak<Pool>, worker: Rc<Worker>, mut follower: Follower) {
     let judge = |event| {
-        if event == Event::Changed
-            && let Some(pool) = pool.upgrade()
-        {
-            pool.close_unusable(&worker);
+        match (event, pool.upgrade()) {
+            (Event::Changed, Some(pool)) => pool.close_unusable(&worker),
+            (Event::Crowded, Some(pool)) => pool.close_all(),
+            _ => {}
         }
         Fate::GoesOn
     };

@@ -9,6 +9,7 @@ mod http;
 mod lifecycle;
 mod process;
 mod reload;
+mod shortage;
 mod standing;
 #[path = "../support/support.rs"]
 mod support;

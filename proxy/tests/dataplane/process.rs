@@ -1,6 +1,6 @@
 //! The built binary as a process: signals, the app beside it, exit codes.
 
-use std::process::Stdio;
+use std::{net::SocketAddr, process::Stdio};
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
@@ -11,10 +11,11 @@ use tokio::{
 use crate::support::{
     agent::{Agent, Says},
     authority::Authority,
+    sidecar::POLICY,
     soon,
 };
 
-struct Process {
+pub struct Process {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     _directory: tempfile::TempDir,
@@ -22,12 +23,21 @@ struct Process {
 
 impl Process {
     fn start(agent: &Agent, app: &[&str]) -> Self {
+        Self::start_under("exec \"$@\"", agent, "", app)
+    }
+
+    /// Starts with these listeners and [`POLICY`] as `policy.yaml`, by a script whose arguments are the command.
+    pub fn start_under(script: &str, agent: &Agent, listeners: &str, app: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("policy.yaml"), POLICY).unwrap();
         let config = directory.path().join("svidecar.yaml");
-        let text = format!("workload_api: {}\nadmin: {{listen: \"127.0.0.1:0\"}}\n", agent.endpoint());
+        let text = format!(
+            "workload_api: {}\nworkers: 2\nadmin: {{listen: \"127.0.0.1:0\"}}\n{listeners}",
+            agent.endpoint()
+        );
         std::fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svidecar"));
-        command.arg("run").arg("--config").arg(&config);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_svidecar"), "run", "--config"]).arg(&config);
         if !app.is_empty() {
             command.arg("--").args(app);
         }
@@ -38,24 +48,32 @@ impl Process {
         Self { child, log, _directory: directory }
     }
 
-    async fn says(&mut self, words: &str) {
+    /// Waits for a line with these words.
+    pub async fn says(&mut self, words: &str) -> String {
         soon(words, async {
             while let Some(line) = self.log.next_line().await.unwrap() {
                 if line.contains(words) {
-                    return;
+                    return line;
                 }
             }
             panic!("it ended and never said `{words}`");
         })
-        .await;
+        .await
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Waits for a line with these words, and takes the address out of it that follows `key`.
+    pub async fn address(&mut self, words: &str, key: &str) -> SocketAddr {
+        let line = self.says(words).await;
+        let (_, rest) = line.split_once(&format!("{key}=")).unwrap_or_else(|| panic!("no {key} in {line}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
     }
 
-    async fn exit_code(mut self) -> Option<i32> {
+    pub async fn exit_code(mut self) -> Option<i32> {
         // `Child::wait` closes the standard input, which would end an app that reads it.
         let _stdin = self.child.stdin.take();
         // The log is read on, so that nobody waits for us.
@@ -77,6 +95,16 @@ async fn the_app_starts_when_ready_and_its_exit_code_is_ours() {
     let agent = agent().await;
     let process = Process::start(&agent, &["/bin/sh", "-c", "test -n \"$SVIDECAR_ADMIN\" && exit 7"]);
     assert_eq!(process.exit_code().await, Some(7));
+}
+
+/// Programs that use select(2), or close all numbers up to the limit, rely on the small one.
+#[tokio::test]
+async fn the_app_gets_the_limit_of_open_files_that_we_got() {
+    let agent = agent().await;
+    let script = "ulimit -Sn 100; ulimit -Hn 512; exec \"$@\"";
+    let app = ["/bin/sh", "-c", "test $(ulimit -Sn) = 100 && test $(ulimit -Hn) = 512"];
+    let process = Process::start_under(script, &agent, "", &app);
+    assert_eq!(process.exit_code().await, Some(0));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use svidecar_config::agent::AgentSettings;
 use svidecar_process::{
-    Console, log,
+    Console, descriptors, log,
     settings::{self, LogArgs, SettingsArgs as _},
 };
 
@@ -118,6 +118,7 @@ impl settings::SettingsArgs for SettingsArgs {
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let settings = args.settings.load()?.value;
     log::init(&settings.log)?;
+    descriptors::raise();
     // Two threads: one process per node must not take a node's cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

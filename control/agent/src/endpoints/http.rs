@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use svidecar_process::{Metrics, clock, http::Reply, metrics::Page};
+use svidecar_process::{Metrics, clock, descriptors, http::Reply, metrics::Page};
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -28,7 +28,9 @@ impl Probes {
             "/ready" => self.ready(),
             "/metrics" => {
                 self.gauges();
-                Reply::of_type(Page::CONTENT_TYPE, self.metrics.page().into_text())
+                let mut page = self.metrics.page();
+                descriptors::write(&mut page);
+                Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             _ => Reply::not_found(),
         }

@@ -4,6 +4,7 @@
 use std::{
     error::Error as StdError,
     io,
+    os::fd::{AsFd as _, BorrowedFd},
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -171,6 +172,7 @@ pub struct Listener {
     path: PathBuf,
     /// Device and inode of the file, so that a successor's socket at the same path is never removed.
     file: (u64, u64),
+    keeps: fn(BorrowedFd<'_>) -> bool,
 }
 
 impl Listener {
@@ -208,7 +210,15 @@ impl Listener {
         socket.listen(BACKLOG).map_err(io_error)?;
         let metadata = std::fs::symlink_metadata(path).map_err(io_error)?;
         let inner = UnixListener::from_std(socket.into()).map_err(io_error)?;
-        Ok(Self { inner, path: path.to_owned(), file: (metadata.dev(), metadata.ino()) })
+        let file = (metadata.dev(), metadata.ino());
+        Ok(Self { inner, path: path.to_owned(), file, keeps: |_| true })
+    }
+
+    /// Closes connections at once that `keeps` does not want to be kept, such as when descriptors are short.
+    #[must_use]
+    pub fn keeping(mut self, keeps: fn(BorrowedFd<'_>) -> bool) -> Self {
+        self.keeps = keeps;
+        self
     }
 
     /// Where it listens.
@@ -221,7 +231,8 @@ impl Listener {
     pub async fn accept(&self) -> UnixStream {
         loop {
             match self.inner.accept().await {
-                Ok((stream, _)) => return stream,
+                Ok((stream, _)) if (self.keeps)(stream.as_fd()) => return stream,
+                Ok(_) => {}
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }

@@ -7,19 +7,19 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::reply::Reply;
+use crate::{
+    accept::{self, Comes},
+    descriptors,
+    source::Source,
+    waiting::{Guest, Waiting},
+};
 
 /// The largest head.
 const MAX_HEAD: usize = 16 * 1024;
-
-/// How long a full descriptor table is waited out before the next accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a connection may live. A client that does not read its answer has no connection for longer than this and
 /// [`Limits::answer`]; the others come again.
@@ -28,7 +28,8 @@ const LIFE: Duration = Duration::from_secs(600);
 /// What a server spends on those who ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that are served at the same time; a further one waits in the kernel's queue.
+    /// Connections that are served at the same time, if the reserve of descriptors has as many. A further one takes the place
+    /// of the oldest of whoever has most.
     pub connections: usize,
     /// How long a client may take to send a head, the first or a later one on the same connection.
     pub head: Duration,
@@ -96,41 +97,23 @@ where
     F: Future<Output = Reply> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Waiting::new(limits.connections.min(descriptors::table().for_operators()));
     let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let Some((stream, slot)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    while let Some((stream, address)) =
+        shutdown.run_until_cancelled(accept::tcp(&listener, Comes::Operators)).await
+    {
+        let guest = places.enter(Source::from(address.ip()));
         let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
-        connections.spawn(async move {
-            serve_connection(stream, limits, handler, shutdown).await;
-            drop(slot);
-        });
+        connections.spawn(serve_connection(stream, limits, guest, handler, shutdown));
     }
     connections.close();
     connections.wait().await;
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            tracing::debug!(%error, "cannot accept a connection for health and metrics");
-            None
-        }
-    }
-}
-
 async fn serve_connection<H, F>(
     stream: TcpStream,
     limits: Limits,
+    mut guest: Guest<Source>,
     handler: Arc<H>,
     shutdown: CancellationToken,
 ) where
@@ -151,6 +134,7 @@ async fn serve_connection<H, F>(
     // What goes wrong on such a connection is the client's to report.
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = guest.evicted() => return,
         () = shutdown.cancelled() => {}
         () = tokio::time::sleep(LIFE) => {}
     }
@@ -279,19 +263,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_over_the_limit_wait_for_those_before() {
+    async fn a_flood_of_connections_keeps_no_probe_from_its_answer() {
         let served = Served::start(LIMITS).await;
-        let (mut first, mut second) = (served.connect().await, served.connect().await);
-        for client in [&mut first, &mut second] {
-            exchange(client).await;
+        let mut silent = Vec::new();
+        for _ in 0..10 {
+            silent.push(served.connect().await);
+            let answer = ask(&served, "GET /query?a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         }
-        let mut third = served.connect().await;
-        third.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        exchange(&mut first).await;
-        assert_eq!(third.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        drop(first);
-        third.read_exact(&mut [0; 12]).await.unwrap();
-        drop((second, third));
+        // Those that came first had to go.
+        for mut oldest in silent.drain(..8) {
+            assert_eq!(oldest.read(&mut [0]).await.unwrap_or(0), 0);
+        }
+        drop(silent);
         served.stop().await;
     }
 

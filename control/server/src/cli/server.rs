@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 use svidecar_config::server::ServerSettings;
 use svidecar_process::{
-    Console, log,
+    Console, descriptors, log,
     settings::{self, LogArgs, SettingsArgs as _},
 };
 
@@ -73,6 +73,7 @@ impl SettingsArgs {
 pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
     let settings = args.load_checked()?;
     log::init(&settings.log)?;
+    descriptors::raise();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     Ok(runtime.block_on(run::run(settings))?)

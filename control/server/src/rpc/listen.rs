@@ -15,6 +15,10 @@ use futures_util::StreamExt as _;
 use svidecar_api::transport::{authority::Lenient, uds};
 use svidecar_authority::tls;
 use svidecar_code::Code;
+use svidecar_process::{
+    accept::{self, Comes},
+    descriptors,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixStream},
@@ -38,8 +42,8 @@ const MAX_HANDSHAKES: usize = 256;
 /// How long a peer may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an exhausted descriptor table is waited out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Who comes to the TLS endpoint.
+const AGENTS: Comes = Comes::Anybody { whose: "agent" };
 
 /// A connection with what is known about its other end.
 pub struct Connection<S> {
@@ -59,17 +63,15 @@ pub fn tls_incoming(
     let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
     let (handshakes, running) = (Arc::new(handshakes), tasks.clone());
     tasks.spawn(async move {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections =
+            Arc::new(Semaphore::new(MAX_CONNECTIONS.min(descriptors::table().for_connections())));
         let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
                 accepted = accept(&listener, &connections, &slots) => accepted,
             };
-            let Some((stream, address, connection, handshake)) = accepted else {
-                time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+            let Some((stream, address, connection, handshake)) = accepted else { continue };
             let (handshakes, sender) = (Arc::clone(&handshakes), sender.clone());
             running.spawn(async move {
                 let stream = shake_hands(&handshakes, stream, address).await;
@@ -91,7 +93,7 @@ async fn accept(
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit, OwnedSemaphorePermit)> {
     let connection = Arc::clone(connections).acquire_owned().await.ok()?;
     let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
-    let (stream, address) = listener.accept().await.ok()?;
+    let (stream, address) = accept::tcp(listener, AGENTS).await;
     stream.set_nodelay(true).ok()?;
     Some((stream, address, connection, handshake))
 }

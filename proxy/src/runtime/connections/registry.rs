@@ -5,7 +5,9 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     future::poll_fn,
+    hash::{BuildHasher as _, Hash, RandomState},
     pin::pin,
     rc::Rc,
     sync::{
@@ -24,6 +26,9 @@ use crate::runtime::drain::Phase;
 /// Timers may be late by this much, so that many of them cost one look.
 const GRAIN: Duration = Duration::from_millis(20);
 
+/// The part of the connections of whoever has most that make room at a time.
+const MAKES_ROOM: usize = 8;
+
 /// The live connections of a worker.
 pub struct Registry {
     /// Of the snapshot in force.
@@ -35,6 +40,9 @@ pub struct Registry {
     next: Cell<Option<Instant>>,
     follower: RefCell<Option<Waker>>,
     slots: RefCell<Slots>,
+    /// How often room was made.
+    rooms_made: Cell<u32>,
+    hasher: RandomState,
 }
 
 #[derive(Default)]
@@ -47,6 +55,11 @@ struct Slots {
 struct Slot {
     waker: Option<Waker>,
     wake_at: Option<Instant>,
+    /// A hash of whose it is. Two who have the same are taken for one.
+    whose: Option<u64>,
+    makes_room: bool,
+    /// Of connections that wait for nobody: they make room first, and each time.
+    waits: bool,
 }
 
 impl Registry {
@@ -60,12 +73,19 @@ impl Registry {
             next: Cell::new(None),
             follower: RefCell::default(),
             slots: RefCell::default(),
+            rooms_made: Cell::new(0),
+            hasher: RandomState::new(),
         })
     }
 
-    /// Follows the snapshot's version, the drain's phase and the timers, and wakes whom they concern. Runs until the
+    /// Follows the snapshot's version, the drain's phase, the timers and the wish for room, and wakes whom they concern. Runs until the
     /// proxy itself is gone; then there is nobody left to serve for, and everything is cut.
-    pub async fn follow(&self, mut version: watch::Receiver<u64>, mut phase: watch::Receiver<Phase>) {
+    pub async fn follow(
+        &self,
+        mut version: watch::Receiver<u64>,
+        mut phase: watch::Receiver<Phase>,
+        mut shortage: watch::Receiver<Option<Instant>>,
+    ) {
         loop {
             version.mark_unchanged();
             self.phase.set(*phase.borrow_and_update());
@@ -75,6 +95,8 @@ impl Registry {
                     changed = version.changed() => break changed,
                     changed = phase.changed() => break changed,
                     () = self.next_timer() => self.wake_due(),
+                    // It is asked for by who is there as long as the version is.
+                    Ok(()) = shortage.changed() => self.make_room(),
                 }
             };
             if changed.is_err() {
@@ -96,6 +118,51 @@ impl Registry {
 
     pub(super) fn clock(&self) -> Instant {
         self.clock.get()
+    }
+
+    pub(super) fn rooms_made(&self) -> u32 {
+        self.rooms_made.get()
+    }
+
+    pub(super) fn makes_room(&self, at: usize) -> bool {
+        self.slots.borrow().all.get(at).is_some_and(|slot| slot.makes_room || slot.waits)
+    }
+
+    pub(super) fn count_as(&self, at: usize, whose: &impl Hash) {
+        if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
+            slot.whose = Some(self.hasher.hash_one(whose));
+        }
+    }
+
+    pub(super) fn count_as_waiting(&self, at: usize) {
+        if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
+            slot.waits = true;
+        }
+    }
+
+    /// Asks what waits, and some connections of whoever has most, to end.
+    fn make_room(&self) {
+        self.rooms_made.set(self.rooms_made.get().wrapping_add(1));
+        let mut slots = self.slots.borrow_mut();
+        slots
+            .all
+            .iter_mut()
+            .filter(|slot| slot.waits)
+            .filter_map(|slot| slot.waker.take())
+            .for_each(Waker::wake);
+        let stays = |slot: &Slot| slot.whose.filter(|_| !slot.makes_room);
+        let mut held = HashMap::<u64, usize>::new();
+        for whose in slots.all.iter().filter_map(stays) {
+            *held.entry(whose).or_default() += 1;
+        }
+        let Some((greediest, count)) = held.into_iter().max_by_key(|(_, count)| *count) else { return };
+        let theirs = slots.all.iter_mut().filter(|slot| stays(slot) == Some(greediest));
+        for slot in theirs.take(count.div_ceil(MAKES_ROOM)) {
+            slot.makes_room = true;
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
     }
 
     pub(super) fn enter(&self) -> usize {

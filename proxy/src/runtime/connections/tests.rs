@@ -11,11 +11,13 @@ use svidecar_process::clock;
 use tokio::{sync::watch, task::LocalSet};
 
 use super::*;
+use crate::runtime::shortage::Shortage;
 
 pub struct Scene {
     version: watch::Sender<u64>,
     number: Arc<AtomicU64>,
     pub phase: watch::Sender<Phase>,
+    shortage: Shortage,
     pub registry: Rc<Registry>,
 }
 
@@ -25,9 +27,11 @@ pub async fn with_registry<F: Future<Output = ()>>(test: impl FnOnce(Rc<Scene>) 
     let number = Arc::new(AtomicU64::new(1));
     let registry = Registry::new(Arc::clone(&number), Phase::Running);
     let (versions, phases) = (version.subscribe(), phase.subscribe());
-    let scene = Rc::new(Scene { version, number, phase, registry: Rc::clone(&registry) });
+    let shortage = Shortage::default();
+    let shortages = shortage.subscribe();
+    let scene = Rc::new(Scene { version, number, phase, shortage, registry: Rc::clone(&registry) });
     let local = LocalSet::new();
-    local.spawn_local(async move { registry.follow(versions, phases).await });
+    local.spawn_local(async move { registry.follow(versions, phases, shortages).await });
     local.run_until(test(scene)).await;
 }
 
@@ -56,6 +60,7 @@ async fn each_event_is_told_once_and_in_order() {
                         Fate::Finishes(Ending::PeerExpired, Some(Duration::from_secs(50)))
                     }
                     Event::Draining => Fate::Finishes(Ending::Drained, Some(Duration::from_secs(5))),
+                    Event::Crowded => panic!("nobody asked for room"),
                 }
             })
             .await;
@@ -74,6 +79,36 @@ async fn force_ends_at_once() {
         let mut follower = Follower::new(&scene.registry, Direction::Inbound);
         scene.phase.send_replace(Phase::Force);
         assert_eq!(follower.over(|_| Fate::GoesOn).await, Over::Cut(Ending::Drained));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_most_makes_room() {
+    with_registry(|scene| async move {
+        let follower = |whose: &str| Follower::new(&scene.registry, Direction::Inbound).counted_as(&whose);
+        let mut greedy: Vec<_> = (0..16).map(|_| follower("greedy")).collect();
+        let mut modest = [follower("modest"), Follower::new(&scene.registry, Direction::Inbound)];
+        let is_crowded = |follower: &mut Follower| {
+            let mut crowded = false;
+            let judge = |event| {
+                crowded |= event == Event::Crowded;
+                Fate::Finishes(Ending::Drained, None)
+            };
+            let cx = Context::from_waker(std::task::Waker::noop());
+            assert!(follower.poll_over(&cx, judge).is_pending());
+            crowded
+        };
+        let mut told = 0;
+        for times in [2, 2, 2] {
+            scene.shortage.tell();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let crowded = greedy.iter_mut().filter_map(|follower| is_crowded(follower).then_some(())).count();
+            assert_eq!(crowded, times, "after {told}");
+            told += crowded;
+            assert!(!modest.iter_mut().any(is_crowded));
+        }
+        assert_eq!(greedy.iter().filter(|follower| follower.is_finishing()).count(), told);
     })
     .await;
 }

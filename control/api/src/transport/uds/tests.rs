@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::net::UnixListener as StdListener;
+use std::{
+    os::unix::net::UnixListener as StdListener,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
@@ -54,6 +59,19 @@ async fn the_peer_is_known() {
     let credentials = server.peer_cred().unwrap();
     assert_eq!(credentials.uid(), rustix::process::geteuid().as_raw());
     assert_eq!(credentials.pid(), Some(std::process::id().cast_signed()));
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_kept_is_closed_and_the_next_one_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let listener = Listener::bind(&path, 0o600, 0o700).await.unwrap();
+    let listener = listener.keeping(|_| SEEN.fetch_add(1, Ordering::Relaxed) > 0);
+    let mut refused = UnixStream::connect(&path).await.unwrap();
+    let (kept, _) = tokio::join!(UnixStream::connect(&path), listener.accept());
+    assert_eq!(refused.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(kept.unwrap().try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]
