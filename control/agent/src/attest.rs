@@ -1,8 +1,8 @@
 //! Who is calling: from a connection to a set of selectors.
 //!
 //! Owns the order of steps that makes the answer trustworthy: the caller is pinned by a pidfd when its
-//! connection is accepted, `/proc` is read and an engine is asked, and only then is it checked that the pinned
-//! process is still the one that was read. It must never decide what a workload may have; it only says what is true of it.
+//! connection is accepted, it is heard to speak, `/proc` is read and an engine is asked, and only then is it checked that
+//! the pinned process is still the one that was read. It must never decide what a workload may have; it only says what is true of it.
 //! What there is to know is each [`Attestor`]'s; another kind of selectors is another of them.
 
 pub mod attestor;
@@ -10,6 +10,8 @@ pub mod caller;
 pub mod container;
 pub mod docker;
 pub mod hash;
+mod holders;
+pub mod speaker;
 pub mod tcp;
 pub mod unix;
 
@@ -55,6 +57,7 @@ impl WorkloadAttestor {
     /// # Errors
     /// [`AttestError`] when the process is gone, or is not the one that connected.
     pub async fn attest(&self, caller: Arc<Caller>) -> Result<Attestation, AttestError> {
+        caller.speaks().await?;
         let (attestors, pinned) = (Arc::clone(&self.attestors), Arc::clone(&caller));
         let readings = off_the_async_threads(move || read(&attestors, &pinned)).await?;
         let asks = readings.iter().any(|reading| matches!(reading, Reading::Question(_)));
@@ -134,7 +137,7 @@ mod tests {
     }
 
     fn this_process() -> Arc<Caller> {
-        Arc::new(Caller::pin(i32::try_from(std::process::id()).unwrap(), None).unwrap())
+        Arc::new(Caller::pin(i32::try_from(std::process::id()).unwrap()).unwrap())
     }
 
     #[tokio::test]

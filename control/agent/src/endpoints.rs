@@ -7,6 +7,7 @@ pub mod callers;
 mod connection;
 pub mod http;
 mod stream;
+mod witness;
 pub mod workload_api;
 
 use std::{net::SocketAddr, path::Path};
@@ -52,7 +53,13 @@ const PINNING_AT_ONCE: usize = 16;
 /// # Errors
 /// [`AgentError::Listen`] with what to do.
 pub async fn bind_workload(path: &Path) -> Result<uds::Listener, AgentError> {
-    bind(path, WORKLOAD_SOCKET_MODE, WORKLOAD_DIRECTORY_MODE).await
+    let listener = bind(path, WORKLOAD_SOCKET_MODE, WORKLOAD_DIRECTORY_MODE).await?;
+    // What is accepted inherits it, so that no byte comes without its writer.
+    rustix::net::sockopt::set_socket_passcred(&listener, true).map_err(|error| AgentError::Listen {
+        address: path.display().to_string(),
+        reason: format!("the kernel does not say who writes on a Unix socket: {error}"),
+    })?;
+    Ok(listener)
 }
 
 /// Listens on the operator's socket.

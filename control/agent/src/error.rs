@@ -48,6 +48,48 @@ pub enum AttestError {
         /// What `/proc` says.
         now: String,
     },
+    /// The process runs another program than when it connected.
+    #[error(
+        "process {pid} runs another program than the one that connected; the program that is to have an identity has to \
+         connect itself"
+    )]
+    ProgramChanged {
+        /// The PID that connected.
+        pid: i32,
+    },
+    /// A program that a TCP caller could have been given the connection for.
+    #[error(
+        "process {pid} runs a set-user-ID or set-group-ID program, which may have been started with a connection of \
+         somebody else's; let it use the Unix socket"
+    )]
+    BorrowedIds {
+        /// The PID that connected.
+        pid: i32,
+    },
+    /// Two processes have one connection.
+    #[error(
+        "process {other} has the connection of process {pid} as well{}, so that nothing tells which of them is to have the \
+         identity; each process has to connect itself, and a connection must not be inherited or passed on",
+        if *other == 0 { " (it is in another PID namespace)" } else { "" }
+    )]
+    SharedConnection {
+        /// The PID that connected.
+        pid: i32,
+        /// The other; 0 if the kernel does not say.
+        other: i32,
+    },
+    /// The process that was pinned has not been heard.
+    #[error(
+        "process {pid} was the one that connected, but has sent nothing since within {} s: it has passed the connection \
+         on, or does not acknowledge the settings of HTTP/2",
+        after.as_secs()
+    )]
+    Silent {
+        /// The PID that connected.
+        pid: i32,
+        /// How long we waited.
+        after: Duration,
+    },
     /// The kernel wrote something else than documented.
     #[error("/proc/{pid}/{file} has not the form that proc(5) describes")]
     Unreadable {
@@ -74,13 +116,10 @@ pub enum AttestError {
     },
     /// A TCP caller whose process was not found.
     #[error(
-        "no single process owns the connection from {peer}; use the Unix socket, or run the agent as root \
+        "no process is seen to hold the caller's end of the TCP connection; use the Unix socket, or run the agent as root \
          so that it sees all processes"
     )]
-    NoSocketOwner {
-        /// The caller's address.
-        peer: SocketAddr,
-    },
+    NoSocketOwner,
     /// `/proc/net/tcp` could not be read.
     #[error("cannot read the kernel's socket table: {source}")]
     SocketTable {
@@ -103,10 +142,13 @@ impl AttestError {
             Self::OtherPidNamespace => Code::OtherPidNamespace,
             Self::ProcHidden { .. } => Code::ProcHidden,
             Self::Gone { .. } => Code::ProcessGone,
-            Self::CredentialsChanged { .. } => Code::CredentialsChanged,
+            Self::CredentialsChanged { .. } | Self::BorrowedIds { .. } => Code::CredentialsChanged,
             Self::Unreadable { .. } | Self::Io { .. } | Self::SocketTable { .. } => Code::ProcUnreadable,
             Self::NotLoopback { .. } => Code::NotLoopback,
-            Self::NoSocketOwner { .. } => Code::NoSocketOwner,
+            Self::ProgramChanged { .. } => Code::ProgramChanged,
+            Self::SharedConnection { .. } => Code::SharedConnection,
+            Self::Silent { .. } => Code::CallerSilent,
+            Self::NoSocketOwner => Code::NoSocketOwner,
             Self::NoCredentials => Code::NoCredentials,
             Self::Interrupted => Code::Interrupted,
         }

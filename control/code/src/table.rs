@@ -219,6 +219,12 @@ codes! {
     EngineUnavailable = "engine_unavailable" Us;
     /// The caller became another user while it was asked about.
     CredentialsChanged = "credentials_changed" Workload;
+    /// A caller runs another program than when it connected.
+    ProgramChanged = "program_changed" Workload;
+    /// Two processes have one connection to the agent.
+    SharedConnection = "shared_connection" Workload;
+    /// A caller has sent nothing that shows that it is still there.
+    CallerSilent = "caller_silent" Workload;
     /// The caller is in another PID namespace.
     OtherPidNamespace = "other_pid_namespace" Configuration;
     /// What the system says of the caller cannot be read.

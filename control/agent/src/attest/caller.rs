@@ -1,72 +1,130 @@
 //! A calling process, pinned.
 //!
-//! Owns the guarantee that a PID means the same process from accept to decision: a pidfd is opened right
-//! after the kernel named the peer, and it and the start time are checked again after `/proc` was read.
-//! Linux recycles PIDs; without the pin a new process could inherit the identity of a dead one.
+//! Owns the guarantee that a PID means the same process from accept to decision, with the same user and program: a pidfd is
+//! had right after accept, and all that was true then is looked at again after `/proc` was read. Linux recycles PIDs,
+//! processes run other programs, and descriptors are inherited; without the pin one could have another's identity.
+
+pub mod proc;
 
 use std::{
-    fs,
-    io::{self, Read as _},
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    time::Duration,
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{getsockopt, sockopt},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     process::{Pid, PidfdFlags, pidfd_open},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
+pub use proc::{FileId, ProcessStatus};
+
+use super::{holders, speaker::Speaker};
 use crate::error::AttestError;
 
-/// `/proc/PID/status` and `stat` are a few KiB; more is not what the kernel writes.
-const MAX_PROC_FILE: u64 = 64 * 1024;
+/// How long a client may take to acknowledge our settings.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
-/// The facts of `/proc/PID/status` that make selectors. Effective IDs, as the kernel checks them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessStatus {
-    /// Effective user ID.
-    pub uid: u32,
-    /// Effective group ID.
-    pub gid: u32,
-    /// Supplementary group IDs.
-    pub groups: Vec<u32>,
-}
-
-/// A process that called us, held by a pidfd.
+/// A process that called us, held by a pidfd. Needs a runtime, which tells when the process ends.
 pub struct Caller {
     pid: Pid,
-    /// What the kernel says of the peer (SO_PEERCRED); none for TCP, where the owner of the socket was looked up.
-    credentials: Option<(u32, u32)>,
-    pidfd: OwnedFd,
+    pidfd: AsyncFd<OwnedFd>,
     start_time: u64,
+    /// Effective user and group: of the connection where the kernel tells them, else of the process when it was pinned.
+    ids: (u32, u32),
+    executable: Option<FileId>,
+    line: Line,
+}
+
+/// What shows that the process is the one at the other end.
+enum Line {
+    /// Nobody is: an operator asks about it.
+    None,
+    /// Each byte says who wrote it.
+    Unix(Speaker),
+    /// Only it holds the socket of this inode.
+    Tcp(u64),
 }
 
 impl Caller {
-    /// Pins the process `pid`, whose effective user and group the kernel gave as `credentials`.
+    /// Pins the process `pid`, which has not called.
     ///
     /// # Errors
-    /// When the process is gone, is in another PID namespace (PID 0), or its `/proc` cannot be read.
-    pub fn pin(pid: i32, credentials: Option<(u32, u32)>) -> Result<Self, AttestError> {
-        let pid = match Pid::from_raw(pid) {
-            Some(pid) if pid.as_raw_nonzero().get() > 0 => pid,
-            _ => return Err(AttestError::OtherPidNamespace),
-        };
+    /// When the process is gone, or its `/proc` cannot be read.
+    pub fn pin(pid: i32) -> Result<Self, AttestError> {
+        Self::with(valid(pid)?, None, None, Line::None)
+    }
+
+    /// Pins the process that connected to our end `stream` of a Unix socket, which has to have SO_PASSCRED.
+    ///
+    /// # Errors
+    /// When the kernel does not say who it was, the process is gone, is in another PID namespace (PID 0), or its
+    /// `/proc` cannot be read.
+    pub fn of_unix(stream: &impl AsFd) -> Result<Self, AttestError> {
+        Self::of_unix_by(stream, peer_pidfd(stream)?)
+    }
+
+    /// As [`Self::of_unix`], with the `pidfd` that the kernel gives from 6.5 on. Without one it is opened by number, and then
+    /// may be of another process with that number. That one has not spoken, and [`Self::speaks`] never comes true of it.
+    pub fn of_unix_by(stream: &impl AsFd, pidfd: Option<OwnedFd>) -> Result<Self, AttestError> {
+        let credentials =
+            getsockopt(stream, sockopt::PeerCredentials).map_err(|_| AttestError::NoCredentials)?;
+        let pid = valid(credentials.pid())?;
+        let ids = (credentials.uid(), credentials.gid());
+        Self::with(pid, pidfd, Some(ids), Line::Unix(Speaker::new(credentials.pid())))
+    }
+
+    /// Pins the process `pid`, which was found to hold the socket `inode`.
+    ///
+    /// # Errors
+    /// As [`Self::pin`]; and when the socket is not its alone.
+    pub fn of_tcp(pid: i32, inode: u64) -> Result<Self, AttestError> {
+        let caller = Self::with(valid(pid)?, None, None, Line::Tcp(inode))?;
+        caller.still_the_same()?;
+        Ok(caller)
+    }
+
+    fn with(
+        pid: Pid,
+        pidfd: Option<OwnedFd>,
+        ids: Option<(u32, u32)>,
+        line: Line,
+    ) -> Result<Self, AttestError> {
         let raw = pid.as_raw_nonzero().get();
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Err(AttestError::Gone { pid: raw }),
-            Err(error) => {
-                return Err(AttestError::Io { pid: raw, what: "open a pidfd", source: error.into() });
-            }
+        let failed = |what| move |source| AttestError::Io { pid: raw, what, source };
+        let pidfd = match pidfd {
+            Some(pidfd) => pidfd,
+            None => match pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(pidfd) => pidfd,
+                Err(rustix::io::Errno::SRCH) => return Err(AttestError::Gone { pid: raw }),
+                Err(error) => return Err(failed("open a pidfd")(error.into())),
+            },
         };
-        let start_time = match read_start_time(raw) {
+        let start_time = match proc::start_time(raw) {
             // Alive and not in /proc: that /proc is of other processes.
             Err(AttestError::Gone { .. }) if !has_exited(&pidfd) => {
                 return Err(AttestError::ProcHidden { pid: raw });
             }
             other => other?,
         };
-        Ok(Self { pid, credentials, pidfd, start_time })
+        let ids = match ids {
+            Some(ids) => ids,
+            None => proc::status(raw).map(|status| (status.uid, status.gid))?,
+        };
+        let executable = proc::executable(raw);
+        // If it lives now, /proc/PID showed it all the while.
+        if has_exited(&pidfd) {
+            return Err(AttestError::Gone { pid: raw });
+        }
+        #[expect(deprecated, reason = "unsound for types that lie about their descriptor; this one owns it")]
+        let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(failed("watch the pidfd"))?;
+        Ok(Self { pid, pidfd, start_time, ids, executable, line })
     }
 
     /// The process ID in our PID namespace.
@@ -75,10 +133,22 @@ impl Caller {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// Its effective user, as pinned.
+    #[must_use]
+    pub const fn uid(&self) -> u32 {
+        self.ids.0
+    }
+
+    /// The program that it was pinned with, where the kernel let us see it.
+    #[must_use]
+    pub const fn executable(&self) -> Option<FileId> {
+        self.executable
+    }
+
     /// `/proc/PID/NAME`.
     #[must_use]
     pub fn proc_file(&self, name: &str) -> PathBuf {
-        proc_file(self.pid(), name)
+        proc::file(self.pid(), name)
     }
 
     /// Reads `/proc/PID/NAME`, which is refused if it has more than `limit` bytes.
@@ -86,44 +156,117 @@ impl Caller {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, name: &'static str, limit: u64) -> Result<String, AttestError> {
-        read_proc(self.pid(), name, limit)
+        proc::read(self.pid(), name, limit)
     }
 
     /// Reads the process's effective IDs and groups.
     ///
     /// # Errors
-    /// When `/proc` cannot be read, or says another user or group than the kernel said of the connection.
+    /// When `/proc` cannot be read, or says another user or group than when it was pinned.
     pub fn status(&self) -> Result<ProcessStatus, AttestError> {
-        let text = self.read("status", MAX_PROC_FILE)?;
-        let status =
-            parse_status(&text).ok_or(AttestError::Unreadable { pid: self.pid(), file: "status" })?;
-        match self.credentials {
-            Some((uid, gid)) if (uid, gid) != (status.uid, status.gid) => {
-                Err(AttestError::CredentialsChanged {
-                    pid: self.pid(),
-                    connected: format!("uid {uid}, gid {gid}"),
-                    now: format!("uid {}, gid {}", status.uid, status.gid),
-                })
+        let status = proc::status(self.pid())?;
+        if self.ids != (status.uid, status.gid) {
+            let (uid, gid) = self.ids;
+            return Err(AttestError::CredentialsChanged {
+                pid: self.pid(),
+                connected: format!("uid {uid}, gid {gid}"),
+                now: format!("uid {}, gid {}", status.uid, status.gid),
+            });
+        }
+        Ok(status)
+    }
+
+    /// Checks that the pinned process lives, that `/proc/PID` still shows it, that it has the same user, group and program,
+    /// and that a socket that only it held is still its alone.
+    ///
+    /// # Errors
+    /// What has changed.
+    pub fn still_the_same(&self) -> Result<(), AttestError> {
+        let pid = self.pid();
+        if has_exited(&self.pidfd) || proc::start_time(pid)? != self.start_time {
+            return Err(AttestError::Gone { pid });
+        }
+        let status = self.status()?;
+        if proc::executable(pid) != self.executable {
+            return Err(AttestError::ProgramChanged { pid });
+        }
+        if let Line::Tcp(inode) = self.line {
+            if !status.own_ids {
+                return Err(AttestError::BorrowedIds { pid });
             }
-            _ => Ok(status),
+            match holders::of(inode).as_slice() {
+                [one] if *one == pid => {}
+                [] => return Err(AttestError::NoSocketOwner),
+                others => {
+                    let other = others.iter().copied().find(|other| *other != pid).unwrap_or_default();
+                    return Err(AttestError::SharedConnection { pid, other });
+                }
+            }
+        }
+        // The pidfd is asked last: if it lives now, /proc/PID showed it all the while.
+        if has_exited(&self.pidfd) { Err(AttestError::Gone { pid }) } else { Ok(()) }
+    }
+
+    /// Who listens for it, where the kernel says of each byte who wrote it.
+    #[must_use]
+    pub fn speaker(&self) -> Option<&Speaker> {
+        match &self.line {
+            Line::Unix(speaker) => Some(speaker),
+            Line::None | Line::Tcp(_) => None,
         }
     }
 
-    /// Checks that the pinned process lives and that `/proc/PID` still shows it.
+    /// Waits until it is known that the pinned process itself is at the other end.
     ///
     /// # Errors
-    /// [`AttestError::Gone`] when it does not.
-    pub fn still_the_same(&self) -> Result<(), AttestError> {
-        if has_exited(&self.pidfd) || read_start_time(self.pid())? != self.start_time {
-            return Err(AttestError::Gone { pid: self.pid() });
+    /// When another process is there too, or the pinned one has not spoken in time.
+    pub async fn speaks(&self) -> Result<(), AttestError> {
+        let Line::Unix(speaker) = &self.line else { return Ok(()) };
+        match tokio::time::timeout(FIRST_WORD, speaker.is_the_caller()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(AttestError::Silent { pid: self.pid(), after: FIRST_WORD }),
         }
-        // The pidfd is asked last: if it lives now, /proc/PID showed it all the while.
-        if has_exited(&self.pidfd) { Err(AttestError::Gone { pid: self.pid() }) } else { Ok(()) }
+    }
+
+    /// Resolves when the process has ended.
+    pub async fn exited(&self) {
+        loop {
+            // A runtime that is shutting down tells no more of it, and ends whoever waits here.
+            let Ok(mut ready) = self.pidfd.readable().await else { return };
+            if has_exited(&self.pidfd) {
+                return;
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+fn valid(pid: i32) -> Result<Pid, AttestError> {
+    match Pid::from_raw(pid) {
+        Some(pid) if pid.as_raw_nonzero().get() > 0 => Ok(pid),
+        _ => Err(AttestError::OtherPidNamespace),
+    }
+}
+
+/// SO_PEERPIDFD; none on a kernel before 6.5.
+fn peer_pidfd(stream: &impl AsFd) -> Result<Option<OwnedFd>, AttestError> {
+    match getsockopt(stream, sockopt::PeerPidfd) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        // It ended and was buried before we asked; later kernels give a pidfd even so.
+        Err(Errno::ESRCH | Errno::EINVAL) => {
+            let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
+            Err(if pid == 0 { AttestError::OtherPidNamespace } else { AttestError::Gone { pid } })
+        }
+        Err(Errno::ENODATA) => Err(AttestError::NoCredentials),
+        Err(error) => {
+            Err(AttestError::Io { pid: 0, what: "get the pidfd of a caller", source: io::Error::from(error) })
+        }
     }
 }
 
 /// A pidfd becomes readable when its process exits.
-fn has_exited(pidfd: &OwnedFd) -> bool {
+fn has_exited(pidfd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     match rustix::event::poll(&mut fds, Some(&at_once)) {
@@ -133,95 +276,5 @@ fn has_exited(pidfd: &OwnedFd) -> bool {
     }
 }
 
-fn proc_file(pid: i32, name: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/{name}"))
-}
-
-fn read_proc(pid: i32, name: &'static str, limit: u64) -> Result<String, AttestError> {
-    read_bounded(proc_file(pid, name), limit).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => AttestError::Gone { pid },
-        _ if source.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-            AttestError::Gone { pid }
-        }
-        _ => AttestError::Io { pid, what: "read /proc", source },
-    })
-}
-
-/// The file's text. A process may put any bytes in its own name, so what is not UTF-8 is replaced.
-pub(super) fn read_bounded(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn read_start_time(pid: i32) -> Result<u64, AttestError> {
-    let text = read_proc(pid, "stat", MAX_PROC_FILE)?;
-    parse_start_time(&text).ok_or(AttestError::Unreadable { pid, file: "stat" })
-}
-
-/// Field 22 of `/proc/PID/stat` (proc(5)), in clock ticks since boot. The second field is the process's
-/// name in parentheses and may itself hold spaces and parentheses: fields are counted from its last `)`.
-fn parse_start_time(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-fn parse_status(text: &str) -> Option<ProcessStatus> {
-    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-    // Real, effective, saved, file system.
-    let effective = |key: &str| line(key)?.split_ascii_whitespace().nth(1)?.parse::<u32>().ok();
-    let groups = line("Groups:")?.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some(ProcessStatus { uid: effective("Uid:")?, gid: effective("Gid:")?, groups })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::process::{Command, Stdio};
-
-    use super::*;
-
-    #[test]
-    fn start_time_is_counted_from_the_last_parenthesis() {
-        let stat = "7 (a) b) (c) R 1 7 7 0 -1 4194304 1 0 1 0 0 0 0 0 20 0 1 0 4242 1 2 3";
-        assert_eq!(parse_start_time(stat), Some(4242));
-        assert_eq!(parse_start_time("7 (x"), None);
-    }
-
-    #[test]
-    fn status_gives_effective_ids_and_groups() {
-        let text = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nFDSize:\t64\nGroups:\t10 20 \nNStgid:\t1\n";
-        let status = parse_status(text).unwrap();
-        assert_eq!(status, ProcessStatus { uid: 2, gid: 6, groups: vec![10, 20] });
-        assert_eq!(parse_status("Uid:\t1\n"), None);
-    }
-
-    #[test]
-    fn a_process_that_exited_is_not_attested() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let caller = Caller::pin(i32::try_from(child.id()).unwrap(), None).unwrap();
-        caller.still_the_same().unwrap();
-
-        drop(child.stdin.take());
-        // It is dead but not yet reaped here: /proc/PID is still there and only the pidfd knows.
-        let mut fds = [PollFd::new(&caller.pidfd, PollFlags::IN)];
-        rustix::event::poll(&mut fds, None).unwrap();
-        assert!(matches!(caller.still_the_same(), Err(AttestError::Gone { .. })));
-        child.wait().unwrap();
-        assert!(matches!(caller.still_the_same(), Err(AttestError::Gone { .. })));
-    }
-
-    #[test]
-    fn other_credentials_than_the_connections_are_refused() {
-        let me = i32::try_from(std::process::id()).unwrap();
-        let caller = Caller::pin(me, Some((4_000_000, 4_000_000))).unwrap();
-        assert!(matches!(caller.status(), Err(AttestError::CredentialsChanged { .. })));
-    }
-
-    #[test]
-    fn pid_zero_means_another_pid_namespace() {
-        assert!(matches!(Caller::pin(0, None), Err(AttestError::OtherPidNamespace)));
-    }
-}
+mod tests;

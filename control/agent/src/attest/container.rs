@@ -59,7 +59,7 @@ impl Own {
     #[must_use]
     pub fn read() -> Self {
         let read = |name: &str, limit| -> io::Result<String> {
-            caller::read_bounded(Path::new("/proc/self").join(name), limit)
+            caller::proc::read_bounded(Path::new("/proc/self").join(name), limit)
         };
         let cgroup = read("cgroup", MAX_CGROUP).unwrap_or_default();
         let mountinfo = read("mountinfo", MAX_MOUNTINFO).unwrap_or_default();

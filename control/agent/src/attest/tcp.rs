@@ -1,19 +1,17 @@
 //! Which local process owns the other end of a loopback TCP connection.
 //!
 //! TCP has no SO_PEERCRED. The kernel's socket table gives the inode of the peer's socket, and the process
-//! that holds that inode is the caller, provided exactly one does. The process is pinned first and its
-//! file descriptors are read again after, so that the answer belongs to the pinned process. In doubt
-//! (no holder, two holders, a table too long) the answer is an error: a socket shared over `fork` has no
-//! single owner. It must never be used for a peer that is not on loopback.
+//! that holds that inode is the caller, provided exactly one does. The process is pinned first and looked at again after,
+//! so that the answer belongs to the pinned process. In doubt (no holder, two holders, a table too long) the answer is an
+//! error: a socket shared over `fork` has no single owner. It must never be used for a peer that is not on loopback.
 
 use std::{
     fs, io,
     io::BufRead as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
 };
 
-use super::Caller;
+use super::{Caller, holders};
 use crate::error::AttestError;
 
 /// Lines of `/proc/net/tcp` that are read at most.
@@ -30,17 +28,21 @@ pub fn owner(ours: SocketAddr, peer: SocketAddr) -> Result<Caller, AttestError> 
     }
     let socket = find_inode(peer, ours)
         .map_err(|source| AttestError::SocketTable { source })?
-        .ok_or(AttestError::NoSocketOwner { peer })?;
-    let target = format!("socket:[{}]", socket.inode);
-    let mut holders = holders(&target).into_iter();
-    let (Some(pid), None) = (holders.next(), holders.next()) else {
-        return Err(AttestError::NoSocketOwner { peer });
+        .ok_or(AttestError::NoSocketOwner)?;
+    let mut holders = holders::of(socket.inode).into_iter();
+    let pid = match (holders.next(), holders.next()) {
+        (Some(pid), None) => pid,
+        (Some(pid), Some(other)) => return Err(AttestError::SharedConnection { pid, other }),
+        _ => return Err(AttestError::NoSocketOwner),
     };
-    let caller = Caller::pin(pid, None)?;
-    if !holds(pid, &target) || caller.status()?.uid != socket.uid {
-        return Err(AttestError::NoSocketOwner { peer });
+    let caller = Caller::of_tcp(pid, socket.inode)?;
+    if caller.uid() != socket.uid {
+        return Err(AttestError::CredentialsChanged {
+            pid,
+            connected: format!("uid {}", socket.uid),
+            now: format!("uid {}", caller.uid()),
+        });
     }
-    caller.still_the_same()?;
     Ok(caller)
 }
 
@@ -104,31 +106,14 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
-/// All processes that hold `target`, two at most: more do not matter.
-fn holders(target: &str) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| holds(*pid, target))
-        .take(2)
-        .collect()
-}
-
-fn holds(pid: i32, target: &str) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .any(|link| link == Path::new(target))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    #[test]
-    fn the_owner_of_a_loopback_connection_is_found() {
+    #[tokio::test]
+    async fn the_owner_of_a_loopback_connection_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, peer) = listener.accept().unwrap();
@@ -141,7 +126,7 @@ mod tests {
     fn a_socket_that_nobody_holds_has_no_owner() {
         let ours = "127.0.0.1:1".parse().unwrap();
         let peer = "127.0.0.1:2".parse().unwrap();
-        assert!(matches!(owner(ours, peer), Err(AttestError::NoSocketOwner { .. })));
+        assert!(matches!(owner(ours, peer), Err(AttestError::NoSocketOwner)));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The unix attestor: selectors from the kernel's view of a process.
 //!
 //! Owns SPIRE's `unix:` selectors: uid, user, gid, group, supplementary_gid, supplementary_group, path and
-//! sha256. A fact that cannot be had is left out and noted, so an entry that asks for it does not match.
+//! sha256. A fact that cannot be had is left out and noted, so an entry that asks for it does not match. It must never
+//! take a path for a file: in a mount namespace of its own, which any user can make, a process has any file at any path.
 
-use std::{fs::File, io, sync::Arc};
+use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use nix::{
     errno::Errno,
@@ -12,7 +13,7 @@ use nix::{
 
 use super::{
     attestor::{Attestor, Found, Reading},
-    caller::{Caller, ProcessStatus},
+    caller::{Caller, FileId, ProcessStatus},
     hash::{HashCache, Hashed},
 };
 use crate::{error::AttestError, selector::Selector};
@@ -101,12 +102,24 @@ fn executable(caller: &Caller, hashes: &HashCache, selectors: &mut Vec<Selector>
         Ok(path) => path,
         Err(error) => return notes.push(refused(&error)),
     };
+    // The link is opened, not the path: it leads to the running binary in any mount namespace.
+    let file = match File::open(&link).and_then(|file| Ok((file_id(&file.metadata()?), file))) {
+        // Another program than the one that was pinned has nothing to say; the caller is refused soon.
+        Ok((id, file)) if Some(id) == caller.executable() => file,
+        Ok(_) => return,
+        Err(error) => return notes.push(refused(&error)),
+    };
     match path.to_str() {
-        Some(path) => push(selectors, "path", path),
+        Some(text) if caller.executable() == seen_by_us(&path) => push(selectors, "path", text),
+        Some(_) => notes.push(format!(
+            "no unix:path selector: the process has a file at {} that is not the one which the agent has there (another \
+             mount namespace, or replaced), and any user can make such a view; use unix:sha256, or run the agent where it \
+             sees the same files",
+            path.display()
+        )),
         None => notes.push(format!("no unix:path selector: {} is not UTF-8", path.display())),
     }
-    // The link is opened, not the path: it leads to the running binary in any mount namespace.
-    match File::open(&link).and_then(|file| hashes.sha256(&file)) {
+    match hashes.sha256(&file) {
         Ok(Hashed::Sha256(hash)) => push(selectors, "sha256", hash),
         Ok(Hashed::TooLarge { size }) => notes.push(format!(
             "no unix:sha256 selector: {} has {size} bytes, over unix.workload_size_limit ({})",
@@ -119,18 +132,25 @@ fn executable(caller: &Caller, hashes: &HashCache, selectors: &mut Vec<Selector>
     }
 }
 
+/// The file at this path, for the agent.
+fn seen_by_us(path: &Path) -> Option<FileId> {
+    Some(file_id(&std::fs::metadata(path).ok()?))
+}
+
+fn file_id(metadata: &std::fs::Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn attest_self(attestor: &UnixAttestor) -> Found {
-        let me = i32::try_from(std::process::id()).unwrap();
-        let credentials = Some((nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
-        attestor.attest(&Caller::pin(me, credentials).unwrap()).unwrap()
+        attestor.attest(&Caller::pin(i32::try_from(std::process::id()).unwrap()).unwrap()).unwrap()
     }
 
-    #[test]
-    fn our_own_selectors_are_found() {
+    #[tokio::test]
+    async fn our_own_selectors_are_found() {
         let found = attest_self(&UnixAttestor::new(true, u64::MAX)).selectors;
         let exe = std::env::current_exe().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
@@ -140,22 +160,22 @@ mod tests {
         assert!(found.iter().any(|s| s.value.starts_with("gid:")), "{found:?}");
     }
 
-    #[test]
-    fn a_large_binary_is_noted_not_hashed() {
+    #[tokio::test]
+    async fn a_large_binary_is_noted_not_hashed() {
         let found = attest_self(&UnixAttestor::new(true, 1));
         assert!(!found.selectors.iter().any(|s| s.value.starts_with("sha256:")));
         assert!(found.notes.iter().any(|note| note.contains("workload_size_limit")), "{:?}", found.notes);
     }
 
-    #[test]
-    fn paths_are_not_looked_at_unless_asked() {
+    #[tokio::test]
+    async fn paths_are_not_looked_at_unless_asked() {
         let found = attest_self(&UnixAttestor::new(false, 0)).selectors;
         assert!(!found.iter().any(|s| s.value.starts_with("path:")));
     }
 
     #[test]
     fn supplementary_groups_become_selectors() {
-        let status = ProcessStatus { uid: 0, gid: 0, groups: vec![0, 3_999_999] };
+        let status = ProcessStatus { uid: 0, gid: 0, groups: vec![0, 3_999_999], own_ids: true };
         let (mut selectors, mut notes) = (Vec::new(), Vec::new());
         accounts(&status, &mut selectors, &mut notes);
         assert!(selectors.contains(&Selector::new(KIND, "supplementary_gid:3999999")));

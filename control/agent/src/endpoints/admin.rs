@@ -41,7 +41,7 @@ pub struct AdminApi {
 impl Admin for AdminApi {
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
         let caller =
-            Caller::pin(request.get_ref().pid, None).map_err(|error| Status::not_found(error.to_string()))?;
+            Caller::pin(request.get_ref().pid).map_err(|error| Status::not_found(error.to_string()))?;
         let found = self
             .attestor
             .attest(Arc::new(caller))

@@ -90,8 +90,8 @@ impl Callers {
         Ok(Known { manager, told: self.told.clone(), caller, found })
     }
 
-    /// When the caller's stream has to end: at shutdown, or when more is known of the caller than the stream
-    /// was begun with. What it has it keeps until it is back.
+    /// When the caller's stream has to end: at shutdown, with its process, or when more is known of the caller than the
+    /// stream was begun with. What it has it keeps until it is back.
     #[must_use]
     pub fn end(&self, known: &Known) -> End {
         let (shutdown, attestor) = (self.shutdown.clone(), self.attestor.clone());
@@ -99,6 +99,7 @@ impl Callers {
         Box::pin(async move {
             tokio::select! {
                 () = shutdown.cancelled() => Status::unavailable("the agent is shutting down"),
+                () = caller.exited() => Status::permission_denied("the process that called has ended"),
                 () = known_better(&attestor, &caller, &found), if !found.unanswered.is_empty() => {
                     let answered: Vec<_> = found.unanswered.iter().map(|one| one.answered).collect();
                     Status::unavailable(format!("{}; connect again for all identities", answered.join(", ")))

@@ -1,6 +1,7 @@
 //! A connection that knows its caller.
 //!
-//! Owns the moment of pinning: right after accept, before a byte is read.
+//! Owns the moment of pinning: right after accept, before a byte is read; and that a connection ends with its process,
+//! whoever has inherited it.
 
 use std::{
     io,
@@ -16,6 +17,7 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
+use super::witness::Witnessed;
 use crate::{
     attest::{Caller, tcp},
     error::AttestError,
@@ -28,10 +30,13 @@ pub type CallerInfo = Result<Arc<Caller>, Arc<AttestError>>;
 pub struct Connection {
     stream: Stream,
     caller: CallerInfo,
+    /// Resolves when nobody is to be served here any more.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
 }
 
 enum Stream {
-    Unix(Lenient<UnixStream>),
+    Unix(Lenient<Witnessed>),
     Tcp(TcpStream),
 }
 
@@ -39,13 +44,16 @@ impl Connection {
     /// Pins the caller that the kernel names.
     #[must_use]
     pub fn of_unix(stream: UnixStream) -> Self {
-        let caller = stream
-            .peer_cred()
-            .ok()
-            .and_then(|credentials| Some((credentials.pid()?, credentials.uid(), credentials.gid())))
-            .ok_or(AttestError::NoCredentials)
-            .and_then(|(pid, uid, gid)| Caller::pin(pid, Some((uid, gid))));
-        Self { stream: Stream::Unix(Lenient::new(stream)), caller: caller.map(Arc::new).map_err(Arc::new) }
+        let caller = Caller::of_unix(&stream);
+        Self::of_pinned(stream, caller)
+    }
+
+    /// A connection whose caller was just pinned.
+    #[must_use]
+    pub fn of_pinned(stream: UnixStream, caller: Result<Caller, AttestError>) -> Self {
+        let caller = caller.map(Arc::new).map_err(Arc::new);
+        let stream = Witnessed::new(stream, caller.as_ref().ok().map(Arc::clone));
+        Self::new(Stream::Unix(Lenient::new(stream)), caller)
     }
 
     /// Looks for the process at the other end of a loopback connection and pins it.
@@ -57,7 +65,23 @@ impl Connection {
             }
             _ => Err(AttestError::NoCredentials),
         };
-        Self { stream: Stream::Tcp(stream), caller: caller.map(Arc::new).map_err(Arc::new) }
+        Self::new(Stream::Tcp(stream), caller.map(Arc::new).map_err(Arc::new))
+    }
+
+    fn new(stream: Stream, caller: CallerInfo) -> Self {
+        let pinned = caller.as_ref().ok().map(Arc::clone);
+        let end = Box::pin(async move {
+            match pinned {
+                Some(caller) => caller.exited().await,
+                None => std::future::pending().await,
+            }
+        });
+        Self { stream, caller, end, ended: false }
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>) -> bool {
+        self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
+        self.ended
     }
 }
 
@@ -75,6 +99,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.poll_end(context) {
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -88,6 +115,9 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.poll_end(context) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -95,6 +125,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.poll_end(context) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),

@@ -7,6 +7,7 @@
 
 mod attestation;
 mod harness;
+mod hostile;
 mod jwt;
 mod lifecycle;
 mod replaced;

@@ -4,7 +4,7 @@
 use std::{
     error::Error as StdError,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -244,6 +244,12 @@ impl Listener {
             let stream = listener.accept().await;
             Some((Ok(stream), listener))
         })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
     }
 }
 

@@ -118,9 +118,9 @@ fn a_cgroup_is_believed_if_root_owns_all_above_it() {
 }
 
 /// On whatever this test runs: it is in the same place as the agent, which is itself.
-#[test]
-fn the_place_of_this_process_is_found() {
-    let caller = Caller::pin(i32::try_from(std::process::id()).unwrap(), None).unwrap();
+#[tokio::test]
+async fn the_place_of_this_process_is_found() {
+    let caller = Caller::pin(i32::try_from(std::process::id()).unwrap()).unwrap();
     let locator = Locator::new(Own::read());
     match locator.place(&caller).unwrap() {
         Place::Host => assert!(locator.own.containers.is_empty() && locator.own.mounted.is_none()),
