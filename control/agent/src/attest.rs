@@ -13,18 +13,20 @@ pub mod hash;
 mod holders;
 pub mod speaker;
 pub mod tcp;
+pub mod turns;
 pub mod unix;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use svidecar_process::source::Source;
 
 pub use attestor::{Attestor, Unanswered};
 pub use caller::Caller;
 pub use docker::DockerAttestor;
 pub use unix::UnixAttestor;
 
-use self::attestor::Reading;
+use self::{attestor::Reading, turns::Turns};
 use crate::{error::AttestError, selector::SelectorSet};
 
 /// What attestation found.
@@ -42,29 +44,39 @@ pub struct Attestation {
 #[derive(Clone)]
 pub struct WorkloadAttestor {
     attestors: Arc<[Arc<dyn Attestor>]>,
+    turns: Turns,
 }
 
 impl WorkloadAttestor {
     /// An attestor that asks all of these.
     #[must_use]
     pub fn new(attestors: Vec<Arc<dyn Attestor>>) -> Self {
-        Self { attestors: attestors.into() }
+        Self { attestors: attestors.into(), turns: Turns::new(turns::AT_ONCE) }
     }
 
-    /// Finds the caller's selectors. Reads files and the user database, off the async threads, and asks whoever knows
-    /// more, all at once.
+    /// Finds the selectors of a caller.
     ///
     /// # Errors
     /// [`AttestError`] when the process is gone, or is not the one that connected.
     pub async fn attest(&self, caller: Arc<Caller>) -> Result<Attestation, AttestError> {
         caller.speaks().await?;
+        let source = Source::User(caller.uid());
+        self.look_at(caller, source).await
+    }
+
+    /// Finds the selectors of a process, for `source`. Reads files and the user database, off the async threads, and asks
+    /// whoever knows more, all at once.
+    ///
+    /// # Errors
+    /// [`AttestError`] when the process is gone, or is not the one that was pinned.
+    pub async fn look_at(&self, caller: Arc<Caller>, source: Source) -> Result<Attestation, AttestError> {
         let (attestors, pinned) = (Arc::clone(&self.attestors), Arc::clone(&caller));
-        let readings = off_the_async_threads(move || read(&attestors, &pinned)).await?;
+        let readings = self.off_the_async_threads(source, move || read(&attestors, &pinned)).await?;
         let asks = readings.iter().any(|reading| matches!(reading, Reading::Question(_)));
         let found = join_all(readings.into_iter().map(Reading::answer)).await;
         if asks {
             // Asking took its time.
-            off_the_async_threads(move || caller.still_the_same()).await?;
+            self.off_the_async_threads(source, move || caller.still_the_same()).await?;
         }
         let (mut selectors, mut notes, mut unanswered) = (Vec::new(), Vec::new(), Vec::new());
         for one in found {
@@ -74,6 +86,21 @@ impl WorkloadAttestor {
         }
         Ok(Attestation { selectors: selectors.into(), notes, unanswered })
     }
+
+    async fn off_the_async_threads<T: Send + 'static>(
+        &self,
+        source: Source,
+        read: impl FnOnce() -> Result<T, AttestError> + Send + 'static,
+    ) -> Result<T, AttestError> {
+        let turn = self.turns.take(source).await?;
+        // What hangs in the kernel keeps its turn, whoever has given up on it.
+        let read = move || {
+            let outcome = read();
+            drop(turn);
+            outcome
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| AttestError::Interrupted)?
+    }
 }
 
 /// Reads first and checks after: a PID that was recycled in between fails the check.
@@ -82,12 +109,6 @@ fn read(attestors: &[Arc<dyn Attestor>], caller: &Caller) -> Result<Vec<Reading>
         attestors.iter().map(|attestor| Arc::clone(attestor).read(caller)).collect::<Result<_, _>>()?;
     caller.still_the_same()?;
     Ok(readings)
-}
-
-async fn off_the_async_threads<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, AttestError> + Send + 'static,
-) -> Result<T, AttestError> {
-    tokio::task::spawn_blocking(read).await.map_err(|_| AttestError::Interrupted)?
 }
 
 #[cfg(test)]

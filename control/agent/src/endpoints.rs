@@ -5,7 +5,9 @@
 pub mod admin;
 pub mod callers;
 mod connection;
+mod gate;
 pub mod http;
+pub mod quota;
 mod stream;
 mod witness;
 pub mod workload_api;
@@ -22,13 +24,15 @@ use svidecar_api::{
 use svidecar_process::accept::{self, Comes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTOR_SET, health_server::Health};
 
-pub use connection::{CallerInfo, Connection};
+pub use connection::Connection;
+pub use quota::{CallerInfo, Quota};
 
 use crate::error::AgentError;
 use admin::AdminApi;
+use gate::GateLayer;
 use workload_api::WorkloadApi;
 
 /// Anyone on the node may connect; who gets what is decided per process.
@@ -44,6 +48,10 @@ const STREAMS_PER_CONNECTION: u32 = 128;
 
 /// Who comes to the Workload API.
 const WORKLOADS: Comes = Comes::Anybody { whose: "workload" };
+
+/// Bytes that a connection may send before they are read, the least that HTTP/2 knows; and the largest head of a call.
+const RECEIVE_WINDOW: u32 = 65_535;
+const MAX_HEAD: u32 = 16 * 1024;
 
 /// TCP callers whose process is looked for at the same time.
 const PINNING_AT_ONCE: usize = 16;
@@ -97,11 +105,12 @@ pub async fn serve_workload_uds<H: Health>(
     listener: uds::Listener,
     api: WorkloadApi,
     health: tonic_health::pb::health_server::HealthServer<H>,
+    quota: Quota,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let listener = listener.keeping(|stream| WORKLOADS.keep(stream));
-    serve_workload(listener.incoming().map(|stream| stream.map(Connection::of_unix)), api, health, shutdown)
-        .await
+    let incoming = listener.incoming().map(move |stream| Ok(Connection::of_unix(stream?, &quota)));
+    serve_workload(incoming, api, health, shutdown).await
 }
 
 /// Serves the Workload API on loopback TCP until shutdown.
@@ -112,6 +121,7 @@ pub async fn serve_workload_tcp<H: Health>(
     listener: TcpListener,
     api: WorkloadApi,
     health: tonic_health::pb::health_server::HealthServer<H>,
+    quota: Quota,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let accepted = futures_util::stream::unfold(listener, |listener| async move {
@@ -119,7 +129,10 @@ pub async fn serve_workload_tcp<H: Health>(
         Some((stream, listener))
     });
     let incoming = accepted
-        .map(|stream| async move { Ok(Connection::of_tcp(stream).await) })
+        .map(move |stream| {
+            let quota = quota.clone();
+            async move { Ok(Connection::of_tcp(stream, &quota).await) }
+        })
         .buffer_unordered(PINNING_AT_ONCE);
     serve_workload(incoming, api, health, shutdown).await
 }
@@ -137,7 +150,14 @@ async fn serve_workload<H: Health>(
     };
     let mut router = Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
-        .add_service(SpiffeWorkloadApiServer::with_interceptor(api, workload_api::check_header))
+        .initial_stream_window_size(Some(RECEIVE_WINDOW))
+        .initial_connection_window_size(Some(RECEIVE_WINDOW))
+        .http2_max_header_list_size(Some(MAX_HEAD))
+        .layer(GateLayer)
+        .add_service(InterceptedService::new(
+            SpiffeWorkloadApiServer::new(api).max_decoding_message_size(quota::MAX_REQUEST),
+            workload_api::check_header,
+        ))
         .add_service(health);
     // The descriptors are ours and sound; without them only reflection would be missing.
     if let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {

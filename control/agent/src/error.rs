@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::WrapperError;
+use svidecar_process::{WrapperError, source::Source};
 
 /// Why a caller could not be attested.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,12 @@ pub enum AttestError {
         /// What the system said.
         source: io::Error,
     },
+    /// The caller's user has too many others looked at.
+    #[error("{user} has as many callers looked at as it may at the same time; try again")]
+    Busy {
+        /// The user.
+        user: Source,
+    },
     /// The transport did not say who calls.
     #[error("the transport does not say which process calls")]
     NoCredentials,
@@ -149,6 +155,7 @@ impl AttestError {
             Self::SharedConnection { .. } => Code::SharedConnection,
             Self::Silent { .. } => Code::CallerSilent,
             Self::NoSocketOwner => Code::NoSocketOwner,
+            Self::Busy { .. } => Code::QuotaExceeded,
             Self::NoCredentials => Code::NoCredentials,
             Self::Interrupted => Code::Interrupted,
         }

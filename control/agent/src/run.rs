@@ -145,14 +145,20 @@ impl Sockets {
             Callers::new(manager.subscribe(), status.subscribe(), attestor.clone(), shutdown.clone());
         let api = WorkloadApi::new(callers, settings.allow_unauthenticated_verifiers);
         let listener = endpoints::bind_workload(&settings.socket_path).await?;
-        let serve =
-            endpoints::serve_workload_uds(listener, api.clone(), health_service.clone(), shutdown.clone());
+        let quota = endpoints::Quota::of_this_process();
+        let serve = endpoints::serve_workload_uds(
+            listener,
+            api.clone(),
+            health_service.clone(),
+            quota.clone(),
+            shutdown.clone(),
+        );
         tasks.spawn(served("Workload API", serve));
         if let Some(address) = settings.tcp_listen.address() {
             let ListenAddress::Tcp(address) = address else { return Err(not_tcp("tcp_listen", address)) };
             let listener = endpoints::bind_tcp(*address).await?;
             log_address("the Workload API listens on TCP", &listener);
-            let serve = endpoints::serve_workload_tcp(listener, api, health_service, shutdown.clone());
+            let serve = endpoints::serve_workload_tcp(listener, api, health_service, quota, shutdown.clone());
             tasks.spawn(served("Workload API on TCP", serve));
         }
         let listener = endpoints::bind_admin(&settings.admin_socket()).await?;

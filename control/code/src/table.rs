@@ -225,6 +225,8 @@ codes! {
     SharedConnection = "shared_connection" Workload;
     /// A caller has sent nothing that shows that it is still there.
     CallerSilent = "caller_silent" Workload;
+    /// A user of the host has its share of what the agent can do at the same time.
+    QuotaExceeded = "quota_exceeded" Workload;
     /// The caller is in another PID namespace.
     OtherPidNamespace = "other_pid_namespace" Configuration;
     /// What the system says of the caller cannot be read.

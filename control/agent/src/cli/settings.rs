@@ -15,10 +15,10 @@ use svidecar_process::{
 };
 
 use super::error::CliError;
-use crate::run;
+use crate::{attest::turns::AT_ONCE, run};
 
-/// Callers that are attested at the same time; more wait.
-const MAX_ATTESTATIONS: usize = 32;
+/// Threads for what blocks, beside those in which callers are attested: finding the callers over TCP, and our own files.
+const OTHER_BLOCKING_THREADS: usize = 32;
 
 /// The file of the settings, and SPIRE's flags over it. Every flag is a key of the file too.
 #[derive(Args, Debug, Default)]
@@ -122,7 +122,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     // Two threads: one process per node must not take a node's cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(MAX_ATTESTATIONS)
+        .max_blocking_threads(AT_ONCE + OTHER_BLOCKING_THREADS)
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {

@@ -12,6 +12,7 @@ use svidecar_api::{
         admin_server::Admin,
     },
 };
+use svidecar_process::source::Source;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -44,7 +45,7 @@ impl Admin for AdminApi {
             Caller::pin(request.get_ref().pid).map_err(|error| Status::not_found(error.to_string()))?;
         let found = self
             .attestor
-            .attest(Arc::new(caller))
+            .look_at(Arc::new(caller), Source::Unknown)
             .await
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         let manager = self.manager.borrow().clone().ok_or_else(|| {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use http::Extensions;
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
-use svidecar_process::{Throttle, clock};
+use svidecar_process::{Throttle, clock, source::Source};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -41,6 +41,8 @@ pub struct Callers {
     attestor: WorkloadAttestor,
     /// Which refusals the log has just told.
     told: Arc<Throttle<(SelectorSet, &'static str)>>,
+    /// Whose failures of attestation.
+    failures: Arc<Throttle<(Source, Code)>>,
     shutdown: CancellationToken,
 }
 
@@ -63,7 +65,8 @@ impl Callers {
         attestor: WorkloadAttestor,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { manager, status, attestor, told: Arc::new(Throttle::new(1, SAY_AGAIN)), shutdown }
+        let (told, failures) = (Arc::new(Throttle::new(1, SAY_AGAIN)), Arc::new(Throttle::new(1, SAY_AGAIN)));
+        Self { manager, status, attestor, told, failures, shutdown }
     }
 
     /// Finds out who calls, by what the connection left in the request's `extensions`.
@@ -79,11 +82,12 @@ impl Callers {
         };
         let caller = match extensions.get::<CallerInfo>() {
             Some(Ok(caller)) => Arc::clone(caller),
-            Some(Err(error)) => return Err(not_attested(error, method)),
-            None => return Err(not_attested(&AttestError::NoCredentials, method)),
+            Some(Err(error)) => return Err(self.not_attested(error, Source::Unknown, method)),
+            None => return Err(self.not_attested(&AttestError::NoCredentials, Source::Unknown, method)),
         };
+        let source = Source::User(caller.uid());
         let found = self.attestor.attest(Arc::clone(&caller)).await;
-        let found = found.map_err(|error| not_attested(&error, method))?;
+        let found = found.map_err(|error| self.not_attested(&error, source, method))?;
         tracing::debug!(
             pid = caller.pid(), method, selectors = %found.selectors.without_secrets(), "workload attested"
         );
@@ -106,6 +110,28 @@ impl Callers {
                 }
             }
         })
+    }
+
+    /// Says in the log why a caller is not known, once in a while, and to the caller each time.
+    fn not_attested(&self, error: &AttestError, source: Source, method: &'static str) -> Status {
+        if let Some(leave) = self.failures.leave_for((source, error.code()), clock::monotonic()) {
+            tracing::warn!(
+                %error, code = error.code().name(), method, kept_back = leave.kept_back,
+                "a caller could not be attested"
+            );
+        }
+        metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code().name())
+            .increment(1);
+        match error {
+            // Reading failed; another try may do better.
+            AttestError::Io { .. }
+            | AttestError::SocketTable { .. }
+            | AttestError::Busy { .. }
+            | AttestError::Interrupted => {
+                Status::unavailable(format!("could not resolve caller information: {error}"))
+            }
+            _ => Status::permission_denied(format!("could not resolve caller information: {error}")),
+        }
     }
 }
 
@@ -177,18 +203,5 @@ async fn known_better(attestor: &WorkloadAttestor, caller: &Arc<Caller>, found: 
             // Nothing new, or nobody left to tell.
             Ok(_) | Err(_) => return std::future::pending().await,
         }
-    }
-}
-
-fn not_attested(error: &AttestError, method: &'static str) -> Status {
-    tracing::warn!(%error, code = error.code().name(), method, "a caller could not be attested");
-    metrics::counter!("svidecar_agent_attestation_failures_total", "code" => error.code().name())
-        .increment(1);
-    match error {
-        // Reading failed; another try may do better.
-        AttestError::Io { .. } | AttestError::SocketTable { .. } | AttestError::Interrupted => {
-            Status::unavailable(format!("could not resolve caller information: {error}"))
-        }
-        _ => Status::permission_denied(format!("could not resolve caller information: {error}")),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! As root, for there have to be users: elsewhere these tests say their names and do nothing.
 
+mod crowd;
 mod raw;
 mod recycled;
 mod roles;
@@ -143,5 +144,35 @@ async fn a_stream_ends_with_its_process_whoever_inherits_it() {
         assert_eq!(next(&mut rightful).await.svids.len(), number);
         assert_eq!(everything_said(child).await, ["0 identities"], "{at}");
     }
+    agent.stop().await;
+}
+
+/// Mallory's own program, mounted where the shop's is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_in_a_mount_namespace_of_ones_own_proves_nothing() {
+    if !root("a_path_in_a_mount_namespace_of_ones_own_proves_nothing") {
+        return;
+    }
+    let bed = open_bed();
+    let this = std::env::current_exe().unwrap();
+    let shop = bed.dir.path().join("shop");
+    std::fs::copy(&this, &shop).unwrap();
+    bed.world.create_entry("e1", "/shop", &[&format!("unix:path:{}", shop.display())]);
+    let settings = bed.settings();
+    let socket = settings.socket_path.display().to_string();
+    let agent = bed.start(settings);
+    agent.ready().await;
+    // The shop itself, then the same program as another file in its place.
+    assert_eq!(
+        everything_said(as_mallory(roles::played_by(&shop, "fetch", &socket))).await,
+        ["got spiffe://demo.org/shop"]
+    );
+    let fake = bed.dir.path().join("fake");
+    std::fs::copy(&this, &fake).unwrap();
+    let mut unshare = roles::in_a_mount_namespace(&fake, &shop, "fetch", &socket);
+    unshare.uid(MALLORY).gid(MALLORY);
+    let mut child = unshare.spawn().unwrap();
+    let said = soon(tokio::task::spawn_blocking(move || said(&mut child))).await.unwrap();
+    assert_eq!(said, ["refused no identity issued"]);
     agent.stop().await;
 }

@@ -25,8 +25,8 @@ const HEADERS: u8 = 0x1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// A larger frame is passed through as it is; the server's limit is 16 KiB.
-const MAX_HELD: usize = 64 * 1024;
+/// A larger frame is passed through as it is; the server's limit is 16 KiB (RFC 9113 §4.2).
+const MAX_HELD: usize = 16 * 1024;
 
 /// The name that matters, and its index in the static table (RFC 7541 appendix A). The C core writes names out.
 const AUTHORITY: &[u8] = b":authority";

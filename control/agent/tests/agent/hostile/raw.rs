@@ -46,6 +46,15 @@ pub fn preface() -> Vec<u8> {
     [PREFACE, SETTINGS].concat()
 }
 
+/// The head of a call on `stream`, and a message of so many bytes of which not one comes.
+pub fn unfinished(method: &str, stream: u32, length: u32) -> Vec<u8> {
+    let mut bytes = head(method, stream);
+    let mut prefix = vec![0];
+    prefix.extend(length.to_be_bytes());
+    bytes.extend(frame(DATA, 0, stream, &prefix));
+    bytes
+}
+
 /// A connection's beginning with a call of `method`, whose message is empty.
 pub fn call(method: &str) -> Vec<u8> {
     [preface(), head(method, 1), frame(DATA, END_STREAM, 1, &[0; 5])].concat()
@@ -56,17 +65,42 @@ pub fn ids(answer: &[u8]) -> usize {
     answer.windows(9).filter(|bytes| bytes == b"spiffe://").count()
 }
 
+/// Calls `look` with kind, flags, stream and content of each frame that has come whole.
+fn frames<'a>(mut bytes: &'a [u8], mut look: impl FnMut(u8, u8, u32, &'a [u8])) {
+    while let [a, b, c, kind, flags, s1, s2, s3, s4, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some(content) = rest.get(..length) else { return };
+        look(*kind, *flags, u32::from_be_bytes([*s1, *s2, *s3, *s4]), content);
+        bytes = &rest[length..];
+    }
+}
+
+/// Whether the first message of an answer has come whole.
+pub fn has_message(answer: &[u8]) -> bool {
+    let mut data = Vec::new();
+    frames(answer, |kind, _, _, content| {
+        if kind == DATA {
+            data.extend(content);
+        }
+    });
+    let [_, a, b, c, d, message @ ..] = data.as_slice() else { return false };
+    message.len() >= u32::from_be_bytes([*a, *b, *c, *d]) as usize
+}
+
 /// Whether the server has ended a call, or the connection.
 pub fn call_ended(answer: &[u8]) -> bool {
+    ended_calls(answer) > 0
+}
+
+/// How many calls the server has ended; the end of the connection counts as one.
+pub fn ended_calls(answer: &[u8]) -> usize {
     const RESET: u8 = 3;
     const GOAWAY: u8 = 7;
-    let mut left = answer;
-    while let [a, b, c, kind, flags, _, _, _, _, rest @ ..] = left {
-        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        if matches!(*kind, RESET | GOAWAY) || (*kind == HEADERS && flags & END_STREAM != 0) {
-            return true;
+    let mut ended = std::collections::HashSet::new();
+    frames(answer, |kind, flags, stream, _| {
+        if matches!(kind, RESET | GOAWAY) || (kind == HEADERS && flags & END_STREAM != 0) {
+            ended.insert(stream);
         }
-        left = rest.get(length..).unwrap_or_default();
-    }
-    false
+    });
+    ended.len()
 }

@@ -8,7 +8,7 @@ use std::{
 
 use svidecar_agent::{
     attest::Caller,
-    endpoints::{Connection, bind_workload},
+    endpoints::{Connection, Quota, bind_workload},
     error::AttestError,
 };
 use tokio::io::AsyncReadExt as _;
@@ -107,8 +107,8 @@ pub async fn proves_nothing_by_number() {
     let by_number = Caller::of_unix_by(&stream, None).unwrap();
     assert_eq!(by_number.pid(), pid);
     by_number.still_the_same().unwrap();
-    let mut connection = Connection::of_pinned(stream, Ok(by_number));
-    let caller = connection.connect_info().unwrap();
+    let mut connection = Connection::of_pinned(stream, Ok(by_number), &Quota::new(1024));
+    let caller = connection.connect_info().caller().unwrap();
     let mut asked = [0; 16 * 1024];
     assert_ne!(connection.read(&mut asked).await.unwrap(), 0);
     tokio::time::pause();

@@ -32,8 +32,28 @@ const PLAY: [&str; 4] = ["--exact", "hostile::roles::play", "--nocapture", "--te
 
 /// This program in the role of that name. Its output is piped, and ends with the last of its children.
 pub fn role(name: &str, at: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    played_by(&std::env::current_exe().unwrap(), name, at)
+}
+
+/// A copy of this program in a role.
+pub fn played_by(program: &Path, name: &str, at: &str) -> Command {
+    let mut command = Command::new(program);
     command.args(PLAY).env(ROLE, name).env(AT, at).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+/// A copy of this program in a role, mounted at `over` in user and mount namespaces of its own.
+pub fn in_a_mount_namespace(program: &Path, over: &Path, name: &str, at: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "--", "sh", "-c"])
+        .arg(r#"mount --bind "$0" "$1" && exec "$@""#)
+        .args([program, over])
+        .args(PLAY)
+        .env(ROLE, name)
+        .env(AT, at)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command
 }
 
@@ -95,10 +115,14 @@ fn play() {
     let at = given(AT);
     match given(ROLE).as_str() {
         "lend" => lend(&at),
-        "speak" => speak(),
+        "speak" => speak(std::io::stdin().as_fd().try_clone_to_owned().unwrap()),
+        "fetch" => speak(connect(&at)),
         "ask-and-die" => ask_and_die(&at),
         "bequeath" => bequeath(&at),
         "listen" => listen(),
+        "crowd" => crowd(&at),
+        "large-messages" => large_messages(&at),
+        "many-messages" => many_messages(&at),
         "recycled" => alone(recycled::inherits_nothing()),
         "recycled-by-number" => alone(recycled::proves_nothing_by_number()),
         other => panic!("there is no role {other}"),
@@ -140,9 +164,8 @@ fn lend(at: &str) {
     }
 }
 
-/// Fetches over the connection that is its standard input, and says what it got.
-fn speak() {
-    let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+/// Fetches over the connection, and says what it got.
+fn speak(socket: OwnedFd) {
     let outcome = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut socket = Some(socket);
         let connector = tower::service_fn(move |_| {
@@ -182,7 +205,7 @@ fn bequeath(at: &str) {
     wait_for_bytes(&socket);
     rustix::io::write(&socket, raw::SETTINGS_ACK).unwrap();
     let mut answer = Vec::new();
-    while raw::ids(&answer) == 0 {
+    while !raw::has_message(&answer) {
         wait_for_bytes(&socket);
         let mut buffer = [0; 16 * 1024];
         let read = rustix::io::read(&socket, &mut buffer).unwrap();
@@ -207,4 +230,83 @@ fn listen() {
         }
     }
     say(&format!("{} identities", raw::ids(&answer)));
+}
+
+/// Opens many connections, says nothing on them, and waits until nearly all are closed.
+fn crowd(at: &str) {
+    let (many, left) = (700, 256);
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: Some(1024), maximum: Some(1024) },
+    )
+    .unwrap();
+    let mut open: Vec<_> = (0..many).map(|_| connect(at)).collect();
+    say("begun");
+    while open.len() > left {
+        let mut fds: Vec<_> = open.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        rustix::event::poll(&mut fds, None).unwrap();
+        let mut closed: Vec<_> = fds.iter().map(|fd| fd.revents().contains(PollFlags::HUP)).collect();
+        drop(fds);
+        let mut buffer = [0; 1024];
+        // What the agent says first is of no interest.
+        for (socket, closed) in open.iter().zip(&mut closed) {
+            let readable = rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0);
+            if readable && !*closed {
+                rustix::io::read(socket, &mut buffer).ok();
+            }
+        }
+        let mut closed = closed.into_iter();
+        open.retain(|_| !closed.next().unwrap());
+    }
+    say("those over 256 were closed");
+}
+
+/// Begins so many calls on each of so many connections, with messages of this length of which nothing comes.
+fn begin_messages(at: &str, connections: usize, calls: u32, length: u32) -> Vec<OwnedFd> {
+    let begin = |_| {
+        let socket = connect(at);
+        rustix::io::write(&socket, &raw::preface()).unwrap();
+        wait_for_bytes(&socket);
+        rustix::io::write(&socket, raw::SETTINGS_ACK).unwrap();
+        for call in 0..calls {
+            rustix::io::write(&socket, &raw::unfinished("FetchX509SVID", 2 * call + 1, length)).unwrap();
+        }
+        socket
+    };
+    let begun = (0..connections).map(begin).collect();
+    say("begun");
+    begun
+}
+
+/// Waits until so many of the calls on the connections were ended by the agent.
+fn wait_for_ends(open: &[OwnedFd], enough: usize) -> usize {
+    let mut heard = vec![Vec::new(); open.len()];
+    loop {
+        let ended = heard.iter().map(|heard| raw::ended_calls(heard)).sum();
+        if ended >= enough {
+            return ended;
+        }
+        let mut fds: Vec<_> = open.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        rustix::event::poll(&mut fds, None).unwrap();
+        let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        for (number, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            let mut buffer = [0; 16 * 1024];
+            let read = rustix::io::read(&open[number], &mut buffer).unwrap();
+            assert_ne!(read, 0, "the agent closed a connection");
+            heard[number].extend(&buffer[..read]);
+        }
+    }
+}
+
+/// 64 messages of 4 MiB.
+fn large_messages(at: &str) {
+    let open = begin_messages(at, 8, 8, 4 << 20);
+    say(&format!("{} of 64 were refused", wait_for_ends(&open, 64)));
+}
+
+/// 400 messages of as much as is allowed. One user may have 8/9 of 256 places.
+fn many_messages(at: &str) {
+    let open = begin_messages(at, 4, 100, 60 << 10);
+    wait_for_ends(&open, 400 - 228);
+    say("the others were refused");
 }
