@@ -209,6 +209,8 @@ codes! {
     StreamLost = "stream_lost" Us;
     /// What the agent answered cannot be used.
     InvalidAnswer = "invalid_answer" Us;
+    /// The agent gave an SVID that nobody who has its bundle would accept.
+    SvidNotVerified = "svid_not_verified" Us;
 
     // The agent and its callers.
     /// The caller's process has ended.

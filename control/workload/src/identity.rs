@@ -61,6 +61,8 @@ pub enum IdentityState {
     StreamLost,
     /// The agent's answer cannot be used.
     Invalid,
+    /// The agent gave an SVID that its own bundle does not verify.
+    NotVerified,
     /// What we have is current.
     Current,
 }
@@ -79,6 +81,7 @@ impl IdentityState {
             Self::Unavailable => Code::AgentUnavailable,
             Self::StreamLost => Code::StreamLost,
             Self::Invalid => Code::InvalidAnswer,
+            Self::NotVerified => Code::SvidNotVerified,
             Self::Current => Code::Current,
         }
     }

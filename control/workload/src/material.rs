@@ -8,7 +8,11 @@ use svidecar_api::workload::{X509svid, X509svidResponse};
 use svidecar_authority::{
     bundle::{Bundle, BundleSet},
     tls,
-    x509::{inspect::CertInfo, verify::claimed_id},
+    x509::{
+        X509Error,
+        inspect::CertInfo,
+        verify::{claimed_id, verify_peer},
+    },
 };
 use svidecar_id::{SpiffeId, TrustDomain};
 use zeroize::Zeroizing;
@@ -43,6 +47,11 @@ pub enum MaterialError {
         /// What is wrong.
         reason: String,
     },
+    /// What every peer would find that has the bundle of the SVID.
+    #[error(
+        "the agent gives an SVID that does not verify against the bundle that it gives with it: {0}; it is not used. Compare this host's clock with that of the agent's server, and look at the agent's log"
+    )]
+    NotVerified(Box<X509Error>),
     /// None of the identities is the one to present.
     #[error(
         "the agent gives this process {given}, but the settings want {wanted}; correct the settings or the registration entry"
@@ -72,6 +81,38 @@ pub(crate) struct Material {
     pub(crate) svids: Vec<Arc<Svid>>,
     /// Of the identities' own trust domains and the federated ones.
     pub(crate) bundles: BundleSet,
+}
+
+/// The identities of a message that may be used.
+pub(crate) struct Usable {
+    /// The one to present.
+    pub(crate) chosen: Arc<Svid>,
+    /// It and the others, in the agent's order.
+    pub(crate) all: Vec<Arc<Svid>>,
+    /// Why there are not more.
+    pub(crate) left_out: Vec<MaterialError>,
+}
+
+/// Picks the identity to present and verifies it as a peer would that has the same bundles. Others that do not verify are
+/// left out.
+///
+/// # Errors
+/// [`MaterialError::NotGiven`] as [`choose`], [`MaterialError::NotVerified`] for the one that is to be presented.
+pub(crate) fn usable(material: &Material, choice: &Choice, now: UnixTime) -> Result<Usable, MaterialError> {
+    let verify = |svid: &Svid| match verify_peer(&svid.chain, &material.bundles, now) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(MaterialError::NotVerified(Box::new(error))),
+    };
+    let chosen = Arc::clone(choose(&material.svids, choice)?);
+    verify(&chosen)?;
+    let (mut all, mut left_out) = (Vec::with_capacity(material.svids.len()), Vec::new());
+    for svid in &material.svids {
+        match verify(svid) {
+            Ok(()) => all.push(Arc::clone(svid)),
+            Err(error) => left_out.push(error),
+        }
+    }
+    Ok(Usable { chosen, all, left_out })
 }
 
 /// Reads a message of `FetchX509SVID` that came at `now`.

@@ -1,17 +1,22 @@
 //! The two streams of the Workload API, opened again whenever they end. Hears and passes on; what it means is the
 //! watch's to say.
 
-use std::time::Duration;
+mod doubt;
+mod pace;
 
 use svidecar_api::{
     transport::{ConnectError, Endpoint},
     workload::{X509BundlesResponse, X509svidResponse},
 };
 use svidecar_authority::bundle::BundleSet;
-use svidecar_process::Backoff;
+use svidecar_process::clock;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
+use self::{
+    doubt::Doubt,
+    pace::{Pace, Was},
+};
 use crate::{
     client::{Client, ClientError},
     identity::IdentityState,
@@ -20,10 +25,6 @@ use crate::{
 
 /// What agents, SPIRE's too, begin an answer with when they cannot find out which process asks.
 const NOT_ATTESTED: &str = "could not resolve caller information";
-
-/// Waits between tries that get no answer.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What was heard of the agent.
 pub(crate) enum Heard {
@@ -35,34 +36,35 @@ pub(crate) enum Heard {
     Ended(Ended),
 }
 
-/// How a session with the agent ended.
+/// That a session with the agent ended.
 pub(crate) struct Ended {
     pub(crate) state: IdentityState,
     pub(crate) detail: String,
     /// Whether what we have is taken back (I13).
     pub(crate) redacts: bool,
-    /// Whether asking again makes sense (I6).
-    pub(crate) retry: bool,
+}
+
+/// How a session ended.
+struct End {
+    state: IdentityState,
+    detail: String,
+    was: Was,
 }
 
 /// Keeps the streams open for as long as somebody listens.
 pub(crate) async fn keep_open(endpoint: &Endpoint, heard: mpsc::Sender<Heard>) {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut pace = Pace::default();
+    let mut doubt = Doubt::default();
     loop {
+        let began = clock::timer();
         let mut session = Session { endpoint, heard: &heard, delivered: false };
-        let Ok(ended) = session.run().await else { return };
-        let (delivered, retry) = (session.delivered, ended.retry);
-        if heard.send(Heard::Ended(ended)).await.is_err() {
+        let Ok(End { state, detail, was }) = session.run().await else { return };
+        let served = session.delivered.then(|| clock::timer() - began);
+        let redacts = doubt.takes_back(state, served.is_some(), clock::timer());
+        let wait = pace.wait(was, served, rand::random());
+        if heard.send(Heard::Ended(Ended { state, detail, redacts })).await.is_err() {
             return;
         }
-        if !retry {
-            return heard.closed().await;
-        }
-        if delivered {
-            // A stream that worked and ended is opened again at once (I8).
-            backoff.reset();
-        }
-        let wait = if delivered { Duration::ZERO } else { backoff.next_wait(rand::random()) };
         tokio::time::sleep(wait).await;
     }
 }
@@ -86,7 +88,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Both streams, until one ends.
-    async fn run(&mut self) -> Result<Ended, Unheard> {
+    async fn run(&mut self) -> Result<End, Unheard> {
         let client = match Client::connect(self.endpoint).await {
             Ok(client) => client,
             Err(error) => return Ok(cannot_connect(&error)),
@@ -124,65 +126,63 @@ impl Session<'_> {
         }
     }
 
-    fn refused(&self, status: &Status) -> Ended {
+    fn refused(&self, status: &Status) -> End {
         let pid = std::process::id();
         match status.code() {
-            Code::PermissionDenied if status.message().starts_with(NOT_ATTESTED) => Ended {
+            Code::PermissionDenied if status.message().starts_with(NOT_ATTESTED) => End {
                 state: IdentityState::NotAttested,
                 detail: format!("the agent cannot tell which process asks it: {}", status.message()),
-                redacts: true,
-                retry: true,
+                was: Was::Refused,
             },
-            Code::PermissionDenied => Ended {
+            Code::PermissionDenied => End {
                 state: IdentityState::NotIssued,
                 detail: format!(
                     "the agent has no registration entry for this process ({}); `svidecar-agent why --pid {pid}` (from a \
                      container: with the PID in the agent's log) shows its selectors and the closest entries",
                     status.message()
                 ),
-                redacts: true,
-                retry: true,
+                was: Was::Refused,
             },
-            Code::InvalidArgument => Ended {
+            Code::InvalidArgument => End {
                 state: IdentityState::Invalid,
                 detail: format!("the agent refuses our request: {}", status.message()),
-                redacts: false,
-                retry: false,
+                was: Was::Misunderstood,
             },
-            Code::Unimplemented => Ended {
+            Code::Unimplemented => End {
                 state: IdentityState::Invalid,
                 detail: format!("{} does not serve the X.509 Workload API", self.endpoint),
-                redacts: false,
-                retry: true,
+                was: Was::Refused,
             },
             _ if self.delivered => self.lost(status.message()),
-            code => Ended {
+            code => End {
                 state: IdentityState::Unavailable,
                 detail: format!("the agent cannot answer now ({code:?}: {})", status.message()),
-                redacts: false,
-                retry: true,
+                was: Was::Refused,
             },
         }
     }
 
-    fn lost(&self, why: &str) -> Ended {
-        Ended {
+    fn lost(&self, why: &str) -> End {
+        End {
             state: IdentityState::StreamLost,
             detail: format!("the stream of the Workload API at {} ended: {why}", self.endpoint),
-            redacts: false,
-            retry: true,
+            was: Was::Refused,
         }
     }
 }
 
-fn cannot_connect(error: &ClientError) -> Ended {
+fn cannot_connect(error: &ClientError) -> End {
     let state = match error {
         ClientError::Connect(ConnectError::Missing { .. }) => IdentityState::SocketMissing,
         ClientError::Connect(ConnectError::Refused { .. }) => IdentityState::SocketRefused,
         ClientError::Connect(ConnectError::Denied { .. }) => IdentityState::SocketDenied,
         _ => IdentityState::Unavailable,
     };
-    Ended { state, detail: error.to_string(), redacts: false, retry: true }
+    let was = match state {
+        IdentityState::SocketMissing | IdentityState::SocketRefused => Was::NobodyThere,
+        _ => Was::Refused,
+    };
+    End { state, detail: error.to_string(), was }
 }
 
 /// Pends forever when there is no such stream.

@@ -1,15 +1,15 @@
 //! Keeps an identity current: what was received stays in use while the agent is away, until it expires; what the agent
-//! takes back is gone at once (I9 to I13).
+//! takes back is gone at once (I9 to I13). What no peer would accept never takes the place of what peers accept.
 //!
 //! Owns what each word of the agent changes, and tells the user. It never ends because the agent is away.
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls_pki_types::UnixTime;
-use svidecar_api::{transport::Endpoint, workload::X509svidResponse};
+use svidecar_api::transport::Endpoint;
 use svidecar_authority::bundle::BundleSet;
 use svidecar_id::SpiffeId;
 use svidecar_process::clock;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     expiry::{self, Overdue},
     identity::{Identity, IdentityState, Status, Svid},
-    material::{self, Choice, MaterialError},
+    material::{self, Choice, Material, MaterialError},
     session::{self, Ended, Heard},
 };
 
@@ -46,6 +46,9 @@ pub enum Event {
     TakenBack,
     /// A message with identities cannot be used. Nothing changed; what it means for the status is told by itself.
     SvidsDiscarded(MaterialError),
+    /// One of several identities cannot be used, and it is not the one to present. What it means for the rest is told by
+    /// itself.
+    SvidLeftOut(MaterialError),
     /// A message with bundles cannot be used. Nothing changed.
     BundlesDiscarded(MaterialError),
     /// No newer SVID has come in time. Nothing changed.
@@ -56,7 +59,10 @@ impl Event {
     /// Whether the identity is another value than the one told before.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        !matches!(self, Self::SvidsDiscarded(_) | Self::BundlesDiscarded(_) | Self::Overdue(_))
+        !matches!(
+            self,
+            Self::SvidsDiscarded(_) | Self::SvidLeftOut(_) | Self::BundlesDiscarded(_) | Self::Overdue(_)
+        )
     }
 }
 
@@ -93,7 +99,7 @@ impl IdentityWatch {
     /// ```
     pub async fn run(self, tell: impl FnMut(&Arc<Identity>, Event) + Send) {
         let (sender, heard) = mpsc::channel(1);
-        let listener = Listener { choice: self.choice, known: self.known, tell };
+        let listener = Listener { choice: self.choice, known: self.known, unverified: None, tell };
         tokio::join!(session::keep_open(&self.endpoint, sender), listener.run(heard));
     }
 }
@@ -102,8 +108,18 @@ impl IdentityWatch {
 struct Listener<T> {
     choice: Choice,
     known: Arc<Identity>,
+    /// The last message, if it is not in use because it does not verify now: one of the clocks may be wrong.
+    unverified: Option<Unverified>,
     tell: T,
 }
+
+struct Unverified {
+    material: Material,
+    separate_bundles: bool,
+}
+
+/// How often what did not verify is looked at again. The agent does not send it twice.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
     async fn run(mut self, mut heard: mpsc::Receiver<Heard>) {
@@ -119,11 +135,18 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
                     None => std::future::pending().await,
                 }
             };
+            let look_again = async {
+                match self.unverified {
+                    Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 message = heard.recv() => match message {
                     Some(message) => self.hear(message, clock::unix()),
                     None => return,
                 },
+                () = look_again => self.look_again(clock::unix()),
                 overdue = overdue => (self.tell)(&self.known, Event::Overdue(overdue)),
             }
         }
@@ -132,36 +155,59 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
     fn hear(&mut self, heard: Heard, now: UnixTime) {
         match heard {
             Heard::Svids { message, separate_bundles } => {
-                if let Err(error) = self.take_svids(message, separate_bundles, now) {
-                    let detail = error.to_string();
-                    // What we presented until now is not among what we are given: it was taken back.
-                    let redacts = matches!(error, MaterialError::NotGiven { .. });
-                    (self.tell)(&self.known, Event::SvidsDiscarded(error));
-                    self.note(IdentityState::Invalid, detail, redacts, now);
+                self.unverified = None;
+                let taken = material::read(message, now)
+                    .and_then(|material| self.take_svids(Unverified { material, separate_bundles }, now));
+                if let Err(error) = taken {
+                    self.discard(error, now);
                 }
             }
             Heard::Bundles(Ok(set)) => self.take_bundles(set, now),
             Heard::Bundles(Err(error)) => (self.tell)(&self.known, Event::BundlesDiscarded(error)),
-            Heard::Ended(Ended { state, detail, redacts, .. }) => self.note(state, detail, redacts, now),
+            Heard::Ended(Ended { state, detail, redacts }) => self.note(state, detail, redacts, now),
         }
     }
 
-    fn take_svids(
-        &mut self,
-        message: X509svidResponse,
-        separate_bundles: bool,
-        now: UnixTime,
-    ) -> Result<(), MaterialError> {
-        let material = material::read(message, now)?;
-        let chosen = Arc::clone(material::choose(&material.svids, &self.choice)?);
+    /// Looks again at what did not verify. Nothing is told when it still does not.
+    fn look_again(&mut self, now: UnixTime) {
+        if let Some(message) = self.unverified.take() {
+            // It is kept for the next time.
+            let _ = self.take_svids(message, now);
+        }
+    }
+
+    fn discard(&mut self, error: MaterialError, now: UnixTime) {
+        let detail = error.to_string();
+        let (state, redacts) = match error {
+            // What we presented until now is not among what we are given: it was taken back.
+            MaterialError::NotGiven { .. } => (IdentityState::Invalid, true),
+            MaterialError::NotVerified(_) => (IdentityState::NotVerified, false),
+            _ => (IdentityState::Invalid, false),
+        };
+        (self.tell)(&self.known, Event::SvidsDiscarded(error));
+        self.note(state, detail, redacts, now);
+    }
+
+    fn take_svids(&mut self, message: Unverified, now: UnixTime) -> Result<(), MaterialError> {
+        let usable = match material::usable(&message.material, &self.choice, now) {
+            Ok(usable) => usable,
+            Err(error) => {
+                self.unverified = matches!(error, MaterialError::NotVerified(_)).then_some(message);
+                return Err(error);
+            }
+        };
+        for error in usable.left_out {
+            (self.tell)(&self.known, Event::SvidLeftOut(error));
+        }
+        let Unverified { material, separate_bundles } = message;
         let old = &self.known;
-        let event = what_is_new(old.svid.as_deref(), &chosen);
+        let event = what_is_new(old.svid.as_deref(), &usable.chosen);
         let keep_bundles =
             same_bundles(&old.bundles, &material.bundles) || (separate_bundles && !old.bundles.is_empty());
         let identity = Identity {
             status: current_status(&old.status, now),
-            svid: Some(chosen),
-            all: material.svids,
+            svid: Some(usable.chosen),
+            all: usable.all,
             bundles: if keep_bundles { Arc::clone(&old.bundles) } else { Arc::new(material.bundles) },
             bundles_since: if keep_bundles { old.bundles_since } else { now },
         };
@@ -190,6 +236,9 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
         let have = old.svid.is_some();
         let is_known = old.status.state == state && old.status.detail == detail;
         let takes_back = redacts && have;
+        if redacts {
+            self.unverified = None;
+        }
         if is_known && !takes_back {
             return;
         }

@@ -9,7 +9,9 @@ use metrics::Counter;
 use svidecar_api::transport::Endpoint;
 use svidecar_authority::time;
 use svidecar_process::clock;
-use svidecar_workload::{Choice, Event, Identity, IdentityState, IdentityWatch, Overdue, Svid};
+use svidecar_workload::{
+    Choice, Event, Identity, IdentityState, IdentityWatch, MaterialError, Overdue, Svid,
+};
 use tracing::{error, info, warn};
 
 use crate::plan::snapshot::Current;
@@ -52,13 +54,21 @@ fn tell(identity: &Identity, event: &Event) {
         (Event::Away, _) => warn!(
             error = status.detail,
             code = status.state.code().name(),
-            "The Workload API is away; the SVID that we have goes on to serve until it expires"
+            "The Workload API gives nothing new; the SVID that we have goes on to serve until it expires"
         ),
         (Event::TakenBack, _) => error!(
             error = status.detail,
             code = status.state.code().name(),
             "The agent has taken our identity back; there will be no new connections"
         ),
+        (Event::SvidsDiscarded(error @ MaterialError::NotVerified(_)), _) => {
+            let (error, code) = (error.to_string(), IdentityState::NotVerified.code().name());
+            error!(error, code, "The agent's SVID is not used");
+        }
+        (Event::SvidLeftOut(error), _) => {
+            let (error, code) = (error.to_string(), IdentityState::NotVerified.code().name());
+            warn!(error, code, "One of the agent's SVIDs is not used");
+        }
         (Event::SvidsDiscarded(error), _) => {
             let error = error.to_string();
             warn!(error, code = IdentityState::Invalid.code().name(), "The agent's answer is discarded");

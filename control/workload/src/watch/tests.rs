@@ -11,7 +11,7 @@ use svidecar_id::TrustDomain;
 use svidecar_process::clock;
 
 use super::*;
-use crate::testing::{Issuer, message};
+use crate::testing::{Issuer, LIFE, message};
 
 type Told = Arc<Mutex<Vec<Event>>>;
 type Tell = Box<dyn FnMut(&Arc<Identity>, Event)>;
@@ -31,7 +31,7 @@ impl Bed {
             log.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         });
         let known = Arc::new(Identity::waiting("a test", now));
-        Self { listener: Listener { choice, known, tell }, told, now }
+        Self { listener: Listener { choice, known, unverified: None, tell }, told, now }
     }
 
     /// What is told when this is heard, a second after what was heard before.
@@ -47,7 +47,7 @@ impl Bed {
 
     fn ends(&mut self, state: IdentityState, redacts: bool) -> Vec<Event> {
         let detail = format!("it is {}", state.code());
-        self.hear(Heard::Ended(Ended { state, detail, redacts, retry: true }))
+        self.hear(Heard::Ended(Ended { state, detail, redacts }))
     }
 
     fn known(&self) -> &Identity {
@@ -170,4 +170,83 @@ fn bundles_are_replaced_only_by_others() {
     let told = bed.hear(Heard::Bundles(Err(MaterialError::NoSvid)));
     assert!(matches!(told[..], [Event::BundlesDiscarded(_)]));
     assert_eq!(names(&bed).len(), 1);
+}
+
+/// What no peer would accept that has the bundle: of another root, of the past, of the future.
+fn unverifiable(issuer: &Issuer) -> Vec<X509svid> {
+    let foreign =
+        X509svid { bundle: issuer.0.certificate().to_vec(), ..Issuer::new("demo.org").svid("/a", "") };
+    let (past, future) = (time::minus(clock::unix(), 2 * LIFE - MINUTE), time::plus(clock::unix(), LIFE));
+    vec![foreign, issuer.svid_of("/a", "", past), issuer.svid_of("/a", "", future)]
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_does_not_verify_never_takes_the_place_of_what_does() {
+    let issuer = Issuer::new("demo.org");
+    for (bad, code) in unverifiable(&issuer).into_iter().zip(["untrusted_root", "expired", "not_yet_valid"]) {
+        let mut bed = Bed::new(Choice::default());
+        assert!(
+            matches!(bed.svids(vec![bad.clone()])[..], [Event::SvidsDiscarded(_), Event::Absent]),
+            "{code}"
+        );
+        assert!(bed.presented().is_none() && bed.known().bundles.is_empty());
+        bed.svids(vec![issuer.svid("/a", "")]);
+        let serial = bed.known().svid.as_ref().unwrap().leaf.serial.clone();
+        let told = bed.svids(vec![bad]);
+        let [Event::SvidsDiscarded(MaterialError::NotVerified(error)), Event::Away] = &told[..] else {
+            panic!("{code}: {told:?}");
+        };
+        assert_eq!(error.code().name(), code);
+        assert_eq!(bed.known().status.state, IdentityState::NotVerified);
+        assert_eq!(bed.known().svid.as_ref().unwrap().leaf.serial, serial, "it stays in use");
+        assert!(matches!(bed.svids(vec![issuer.svid("/a", "")])[..], [Event::Rotated]));
+        assert_eq!(bed.known().status.state, IdentityState::Current);
+    }
+}
+
+/// The agent does not say it twice, and its clock may have been right.
+#[test]
+fn what_did_not_verify_is_used_once_it_does() {
+    let issuer = Issuer::new("demo.org");
+    let mut bed = Bed::new(Choice::default());
+    bed.svids(vec![issuer.svid_of("/a", "", time::plus(bed.now, LIFE))]);
+    let mut look_again = |now| {
+        bed.listener.look_again(now);
+        std::mem::take(&mut *bed.told.lock().unwrap())
+    };
+    assert!(look_again(bed.now).is_empty() && look_again(bed.now).is_empty(), "it was told");
+    assert!(matches!(look_again(time::plus(bed.now, LIFE))[..], [Event::Obtained]));
+    assert!(look_again(time::plus(bed.now, LIFE)).is_empty());
+    assert_eq!(bed.known().status.state, IdentityState::Current);
+}
+
+#[test]
+fn what_is_taken_back_is_not_used_later() {
+    let issuer = Issuer::new("demo.org");
+    let mut bed = Bed::new(Choice::default());
+    bed.svids(vec![issuer.svid_of("/a", "", time::plus(bed.now, LIFE))]);
+    bed.ends(IdentityState::NotIssued, true);
+    bed.listener.look_again(time::plus(bed.now, LIFE));
+    assert!(bed.presented().is_none());
+}
+
+/// One of several that does not verify takes nothing from the others.
+#[test]
+fn an_identity_beside_the_presented_one_may_be_bad() {
+    let issuer = Issuer::new("demo.org");
+    for bad in unverifiable(&issuer) {
+        let mut bed = Bed::new(Choice::default());
+        let told = bed.svids(vec![issuer.svid("/first", ""), bad.clone(), issuer.svid("/last", "")]);
+        assert!(
+            matches!(told[..], [Event::SvidLeftOut(MaterialError::NotVerified(_)), Event::Obtained]),
+            "{told:?}"
+        );
+        let ids: Vec<_> = bed.known().all.iter().map(|svid| svid.id.path()).collect();
+        assert_eq!((bed.presented(), &ids[..]), (Some("spiffe://demo.org/first"), &["/first", "/last"][..]));
+        // The one that is to be presented does not give way to another.
+        bed.svids(vec![bad, issuer.svid("/last", "")]);
+        assert_eq!(bed.presented(), Some("spiffe://demo.org/first"));
+    }
 }

@@ -31,6 +31,8 @@ pub enum Says {
     Unavailable,
     Refuses(Code, &'static str),
     Gives(X509svidResponse),
+    /// And ends the stream.
+    GivesAndEnds(X509svidResponse),
 }
 
 pub struct Agent {
@@ -133,13 +135,14 @@ impl Service {
             Says::Denied => Some(Status::permission_denied("no identity issued")),
             Says::Unavailable => Some(Status::unavailable("starting")),
             Says::Refuses(code, message) => Some(Status::new(*code, *message)),
-            Says::Gives(_) => None,
+            Says::Gives(_) | Says::GivesAndEnds(_) => None,
         };
         if let Some(status) = refusal(&self.says.borrow()) {
             return Err(status);
         }
-        let stream = WatchStream::new(self.says.clone()).map(move |says| match says {
-            Says::Gives(response) => Ok(message(response)),
+        let most = if matches!(*self.says.borrow(), Says::GivesAndEnds(_)) { 1 } else { usize::MAX };
+        let stream = WatchStream::new(self.says.clone()).take(most).map(move |says| match says {
+            Says::Gives(response) | Says::GivesAndEnds(response) => Ok(message(response)),
             other => Err(refusal(&other).unwrap()),
         });
         Ok(Response::new(Box::pin(stream.take_until(self.ends.clone().cancelled_owned()))))

@@ -1,6 +1,6 @@
 //! Identities that come, rotate, go away and are taken back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use svidecar_process::clock;
 use svidecar_workload::{Choice, Event, Identity, IdentityState, IdentityWatch};
@@ -146,4 +146,35 @@ async fn why_there_is_nothing_is_told_apart() {
     let other = watch.until(absent).await;
     assert_eq!(other.status.state, IdentityState::Invalid);
     assert!(other.status.detail.contains("does not serve the X.509 Workload API"), "{}", other.status.detail);
+}
+
+/// An agent that delivers and ends each time costs neither side more than a few calls a second.
+#[tokio::test]
+async fn an_agent_that_ends_each_stream_is_not_asked_without_a_pause() {
+    let issuer = Issuer::new("demo.org");
+    let agent = Agent::start(Says::GivesAndEnds(message(vec![issuer.svid("/shop", "")]))).await;
+    let mut watch = Watch::of(&agent);
+    watch.until(|event| matches!(event, Event::Obtained)).await;
+    let start = clock::timer();
+    for _ in 0..4 {
+        watch.until(|event| matches!(event, Event::Confirmed)).await;
+    }
+    // At once, and then after at least half of 100, 200 and 400 ms.
+    assert!(clock::timer() - start >= Duration::from_millis(350));
+}
+
+/// An agent that cannot see us for a moment has not said that we are nobody.
+#[tokio::test]
+async fn what_there_is_stays_while_the_agent_cannot_tell_who_asks() {
+    let issuer = Issuer::new("demo.org");
+    let agent = Agent::start(Says::Gives(message(vec![issuer.svid("/shop", "")]))).await;
+    let mut watch = Watch::of(&agent);
+    watch.until(|event| matches!(event, Event::Obtained)).await;
+    agent.says(Says::Refuses(Code::PermissionDenied, "could not resolve caller information: gone"));
+    let away = watch.until(|event| matches!(event, Event::Away)).await;
+    assert_eq!(away.status.state, IdentityState::NotAttested);
+    assert_eq!((presented(&away), away.bundles.len()), (Some("spiffe://demo.org/shop"), 1));
+    agent.says(Says::Gives(message(vec![issuer.svid("/shop", "")])));
+    let back = watch.until(|event| matches!(event, Event::Rotated)).await;
+    assert_eq!(back.status.state, IdentityState::Current);
 }
