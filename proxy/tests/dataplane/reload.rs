@@ -176,3 +176,32 @@ async fn a_listener_that_is_removed_during_a_handshake_serves_nobody() {
     let _ = soon("the end", stream.read_to_end(&mut answer)).await;
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }
+
+/// Other files in the directory may be written as often as they like: a revocation is in force at once.
+#[tokio::test]
+async fn a_policy_is_taken_while_other_files_are_written_without_end() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let status = async || {
+        let identity = authority.identity("/shop");
+        let stream = mtls(sidecar.inbound("orders"), &authority, identity, &[b"http/1.1"]).await;
+        ask(&mut http1(stream.unwrap()).await, get("/orders")).await.status
+    };
+    assert_eq!(status().await, StatusCode::OK);
+    let other = sidecar.path("other.yaml");
+    let writing = async {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
+        loop {
+            ticks.tick().await;
+            std::fs::write(&other, "x").unwrap();
+        }
+    };
+    let revoking = async {
+        sidecar.edit_policy(&POLICY.replace("[spiffe://demo.org/shop, ", "[")).await;
+        status().await
+    };
+    tokio::select! {
+        status = revoking => assert_eq!(status, StatusCode::FORBIDDEN),
+        () = writing => {}
+    }
+}

@@ -1,21 +1,37 @@
 //! Watches files for changes by inotify: no polling, no wake-up while nothing changes.
 //!
-//! Watches the directories, because editors, `ConfigMap`s and careful writers replace files by renaming. Knows
-//! nothing of what the files say.
+//! Watches the directories, because editors, `ConfigMap`s and careful writers replace files by renaming, and heeds the names in
+//! them that lead to the files. What else happens there holds nothing up. Knows nothing of what the files say.
+
+mod names;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
+    ffi::OsStr,
     io,
-    os::fd::OwnedFd,
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rustix::fs::inotify;
-use tokio::io::{Interest, unix::AsyncFd};
+use rustix::{
+    fs::inotify::{self, Event, ReadFlags},
+    io::Errno,
+};
+use svidecar_process::clock;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, timeout_at},
+};
+
+use self::names::Names;
 
 /// One save is several events; they are over well before this.
 const SETTLE: Duration = Duration::from_millis(30);
+
+/// However often the files are written: what is in them is looked at after this time.
+const LONGEST_SETTLE: Duration = Duration::from_secs(1);
 
 /// Enough for many events at once; what does not fit is read in the next round.
 const EVENT_BUFFER: usize = 4096;
@@ -24,6 +40,8 @@ const EVENT_BUFFER: usize = 4096;
 pub struct FileWatch {
     inotify: AsyncFd<OwnedFd>,
     watched: HashMap<PathBuf, i32>,
+    /// By watch.
+    names: HashMap<i32, Names>,
 }
 
 impl FileWatch {
@@ -38,16 +56,16 @@ impl FileWatch {
             reason = "its successor is unsafe; an owned descriptor lives as long as its registration"
         )]
         let inotify = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        Ok(Self { inotify, watched: HashMap::new() })
+        Ok(Self { inotify, watched: HashMap::new(), names: HashMap::new() })
     }
 
-    /// Watches exactly what can change the content behind `files`: their directories, and, where a path leads
-    /// through symbolic links, the directories of what it leads to.
+    /// Watches exactly what can change the content behind `files`: their names, and, where a path leads through symbolic
+    /// links, the names of those and of what they lead to.
     ///
     /// # Errors
-    /// The first directory that cannot be watched. The others are watched nevertheless.
+    /// The first directory of a file that cannot be watched. The others are watched nevertheless.
     pub fn watch<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> io::Result<()> {
-        let wanted: BTreeSet<PathBuf> = files.flat_map(directories_of).collect();
+        let wanted = names::of(files);
         let flags = inotify::WatchFlags::CLOSE_WRITE
             | inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
@@ -55,19 +73,22 @@ impl FileWatch {
             | inotify::WatchFlags::ONLYDIR;
         let fd = self.inotify.get_ref();
         self.watched.retain(|directory, descriptor| {
-            let keep = wanted.contains(directory);
+            let keep = wanted.contains_key(directory);
             if !keep {
                 // It may be gone with its directory already.
                 let _ = inotify::remove_watch(fd, *descriptor);
             }
             keep
         });
+        self.names.clear();
         let mut first_error = None;
-        for directory in wanted {
+        for (directory, names) in wanted {
             // Added again even if it is watched: the directory of that name may be another one by now.
             match inotify::add_watch(fd, &directory, flags) {
                 Ok(descriptor) => {
                     self.watched.insert(directory, descriptor);
+                    // Two paths may lead to one directory.
+                    self.names.entry(descriptor).or_default().extend(names);
                 }
                 Err(error) => {
                     let what = format!("cannot watch {}: {error}", directory.display());
@@ -78,36 +99,60 @@ impl FileWatch {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Waits until something changed in a watched directory, and for the change to settle.
+    /// Waits until one of the files may have changed, and for the change to settle; for a second at most.
     ///
     /// # Errors
     /// What reading the inotify descriptor says; the watch is of no use afterwards.
     pub async fn changed(&mut self) -> io::Result<()> {
-        self.drain_events().await?;
-        while let Ok(more) = tokio::time::timeout(SETTLE, self.drain_events()).await {
-            more?;
+        while !self.next().await? {}
+        let (mut quiet, latest) = (after(SETTLE), after(LONGEST_SETTLE));
+        loop {
+            let settled = quiet.min(latest);
+            // Events that never end would always be there before the time is up.
+            if settled <= clock::timer() {
+                return Ok(());
+            }
+            match timeout_at(settled, self.next()).await {
+                Ok(concerns) => {
+                    if concerns? {
+                        quiet = after(SETTLE);
+                    }
+                }
+                Err(_) => return Ok(()),
+            }
         }
-        Ok(())
     }
 
-    /// Waits for events and throws them away: what matters is read from the files themselves.
-    async fn drain_events(&mut self) -> io::Result<()> {
-        let mut buffer = [0_u8; EVENT_BUFFER];
-        self.inotify
-            .async_io(Interest::READABLE, |fd| rustix::io::read(fd, &mut buffer).map_err(io::Error::from))
-            .await?;
-        Ok(())
+    /// Waits for events, and says whether one of them concerns a file. What it was does not matter: that is read from the
+    /// files themselves.
+    async fn next(&self) -> io::Result<bool> {
+        let concerns = |event: &Event<'_>| {
+            let lost = event.events().intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED);
+            lost || event.file_name().is_none_or(|name| {
+                let name = OsStr::from_bytes(name.to_bytes());
+                self.names.get(&event.wd()).is_some_and(|names| names.contains(name))
+            })
+        };
+        let read = |fd: &OwnedFd| {
+            let mut buffer = [MaybeUninit::uninit(); EVENT_BUFFER];
+            let mut reader = inotify::Reader::new(fd, &mut buffer);
+            // One read, which says whether there is anything to wait for.
+            let mut any = concerns(&reader.next()?);
+            while !reader.is_buffer_empty() {
+                match reader.next() {
+                    Ok(event) => any |= concerns(&event),
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(any)
+        };
+        self.inotify.async_io(Interest::READABLE, read).await
     }
 }
 
-/// The directory that holds `file`, and the one that holds what it is a link to.
-fn directories_of(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let real = file.canonicalize().ok().map(|real| parent(&real));
-    std::iter::once(parent(file)).chain(real)
+fn after(time: Duration) -> Instant {
+    clock::timer() + time
 }
 
 #[cfg(test)]
@@ -129,6 +174,54 @@ mod tests {
         fs::write(&file, "1").unwrap();
         let mut watch = watch(&[&file]).await;
         fs::write(&file, "2").unwrap();
+        watch.changed().await.unwrap();
+    }
+
+    /// What happens to other names in the directory is not ours.
+    #[tokio::test]
+    async fn only_the_names_that_lead_to_the_files_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        fs::write(&file, "1").unwrap();
+        let watch = watch(&[&file]).await;
+        fs::write(directory.path().join("b.yaml"), "1").unwrap();
+        assert!(!watch.next().await.unwrap());
+        fs::write(&file, "2").unwrap();
+        assert!(watch.next().await.unwrap());
+    }
+
+    /// A file that is written without end is read as it is after a second.
+    #[tokio::test]
+    async fn a_change_settles_though_the_writing_does_not_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        fs::write(&file, "1").unwrap();
+        let mut watch = watch(&[&file]).await;
+        let writing = async {
+            loop {
+                fs::write(&file, "2").unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            changed = watch.changed() => changed.unwrap(),
+            () = writing => {}
+        }
+    }
+
+    /// A release that is a link to a directory.
+    #[tokio::test]
+    async fn a_link_on_the_way_that_is_replaced_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for version in ["v1", "v2"] {
+            fs::create_dir(root.join(version)).unwrap();
+            fs::write(root.join(version).join("a.yaml"), version).unwrap();
+        }
+        symlink("v1", root.join("current")).unwrap();
+        let mut watch = watch(&[&root.join("current/a.yaml")]).await;
+        symlink("v2", root.join("next")).unwrap();
+        fs::rename(root.join("next"), root.join("current")).unwrap();
         watch.changed().await.unwrap();
     }
 
