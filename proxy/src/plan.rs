@@ -62,6 +62,14 @@ pub struct Outbound {
     pub upstream: Arc<UpstreamSpec>,
 }
 
+impl Inbound {
+    /// Whether it decides as another one does, to the letter.
+    #[must_use]
+    pub fn same_policy(&self, other: &Self) -> bool {
+        self.policy_text == other.policy_text
+    }
+}
+
 impl Plan {
     /// Compiles settings, reading the policies that they name. `before` is the plan in force.
     ///

@@ -41,7 +41,7 @@ pub fn hold(what: &str, bytes: usize, limit: usize) {
 fn the_tasks_of_connections_stay_small() {
     hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 4_800);
     hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 4_200);
-    hold("a listener that accepts", of(|| accept::run(any(), any(), any())), 850);
+    hold("a listener that accepts", of(|| accept::run(any(), any(), any())), 900);
 }
 
 #[test]

@@ -21,9 +21,10 @@ use crate::{
 
 /// Serves one connection from the first byte to the last.
 pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>, accepted: Accepted) {
-    // Gone with a reload that came between the accept and now.
-    let Some(listener) = worker.shared.current.load().plan.outbound(&name).cloned() else { return };
     let Accepted { socket, address, life } = accepted;
+    // Gone with a reload that came between the accept and now, or moved to another address.
+    let listener = worker.shared.current.load().plan.outbound(&name).cloned();
+    let Some(listener) = listener.filter(|listener| life.came_by(&listener.settings.listen)) else { return };
     let protocol = listener.settings.protocol;
     let party = Party { worker, address, peer: None };
     let listener = AnyListener::Outbound(listener);

@@ -2,14 +2,16 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use svidecar_code::Code;
 use svidecar_config::proxy::{Limits, ListenerProtocol};
 use svidecar_process::clock;
 
 use crate::{
     admit::{Party, Row, authenticate::Objection},
+    message::refusal::Refusal,
     plan::{Inbound, Outbound, Plan, snapshot::Snapshot},
     record::Origin,
-    runtime::drain::Direction,
+    runtime::{connections::Ending, drain::Direction},
     upstream::{Upstream, upstreams::Upstreams},
 };
 
@@ -46,13 +48,31 @@ pub struct Rules {
 }
 
 impl AnyListener {
-    /// The listener of the same name that a plan has, if it has one.
+    /// The listener of the same name and address that a plan has, if it has one. One that moved is another: what is in force
+    /// with its new address is not in force for who came by the old one.
     #[must_use]
     pub fn of(&self, plan: &Plan) -> Option<Self> {
         match self {
-            Self::Inbound(listener) => plan.inbound(&listener.name).cloned().map(Self::Inbound),
-            Self::Outbound(listener) => plan.outbound(&listener.name).cloned().map(Self::Outbound),
+            Self::Inbound(listener) => {
+                let same = plan
+                    .inbound(&listener.name)
+                    .filter(|same| same.settings.listen == listener.settings.listen);
+                same.cloned().map(Self::Inbound)
+            }
+            Self::Outbound(listener) => {
+                let same = plan
+                    .outbound(&listener.name)
+                    .filter(|same| same.settings.listen == listener.settings.listen);
+                same.cloned().map(Self::Outbound)
+            }
         }
+    }
+
+    /// Whether a plan has a listener of the same name at another address and with another policy.
+    fn has_moved(&self, plan: &Plan) -> bool {
+        let Self::Inbound(listener) = self else { return false };
+        let now = plan.inbound(&listener.name);
+        now.is_some_and(|now| now.settings.listen != listener.settings.listen && !now.same_policy(listener))
     }
 
     /// Its name.
@@ -121,7 +141,11 @@ impl Rules {
         let client = party.address.socket_address();
         let (row, origin, upstream) = match &listener {
             AnyListener::Inbound(inbound) => (
-                Row::inbound(inbound, snapshot.plan.settings.on_peer_expiry, objection(party, snapshot)),
+                Row::inbound(
+                    inbound,
+                    snapshot.plan.settings.on_peer_expiry,
+                    objection(party, snapshot, &listener),
+                ),
                 Origin::inbound(&inbound.name, &inbound.policy, client, party.id()),
                 &inbound.app,
             ),
@@ -134,6 +158,13 @@ impl Rules {
     }
 }
 
-fn objection(party: &Party, snapshot: &Snapshot) -> Option<Objection> {
-    party.peer.as_ref()?.objection(&snapshot.identity, clock::unix())
+fn objection(party: &Party, snapshot: &Snapshot, listener: &AnyListener) -> Option<Objection> {
+    let ends = party.peer.as_ref()?.objection(&snapshot.identity, clock::unix());
+    ends.or_else(|| {
+        let detail = "the listener has another address and another policy now";
+        listener.has_moved(&snapshot.plan).then(|| Objection {
+            ending: Ending::Drained,
+            refusal: Refusal::new(Code::Draining, detail).closing(),
+        })
+    })
 }

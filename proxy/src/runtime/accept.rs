@@ -4,6 +4,7 @@
 use std::{io, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
 use svidecar_code::Code;
+use svidecar_config::address::ListenAddress;
 use svidecar_process::{
     accept::{self, Comes},
     clock,
@@ -31,6 +32,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Which list of the settings it is in.
     pub direction: Direction,
+    /// What the settings call its address.
+    pub listen: ListenAddress,
     /// This worker's socket.
     pub socket: ListenSocket,
     /// The limit of connections, shared by all workers.
@@ -62,7 +65,7 @@ pub async fn run(worker: Rc<Worker>, service: Rc<dyn Service>, listener: Listene
     };
     let mut phase = worker.shared.drain.subscribe();
     let direction = listener.direction;
-    let gate = Gate::new(&worker, direction, &listener.name, &listener.limit);
+    let gate = Gate::new(&worker, direction, &listener.name, &listener.listen, &listener.limit);
     loop {
         let accepted = tokio::select! {
             () = listener.stop.cancelled() => return,

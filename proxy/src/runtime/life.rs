@@ -4,6 +4,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
+use svidecar_config::address::ListenAddress;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -37,21 +38,24 @@ pub struct Life {
 pub struct Gate {
     worker: Rc<Worker>,
     direction: Direction,
+    listen: ListenAddress,
     limit: Arc<Semaphore>,
     open: OpenConnections,
 }
 
 impl Gate {
-    /// For the listener of that name, which has `limit` permits for all workers.
+    /// For the listener of that name, at that address of the settings, which has `limit` permits for all workers.
     #[must_use]
     pub fn new(
         worker: &Rc<Worker>,
         direction: Direction,
         listener: &str,
+        listen: &ListenAddress,
         limit: &Arc<Semaphore>,
     ) -> Rc<Self> {
         let open = worker.shared.telemetry.state().open_connections(direction, listener);
-        Rc::new(Self { worker: Rc::clone(worker), direction, limit: Arc::clone(limit), open })
+        let (worker, listen, limit) = (Rc::clone(worker), listen.clone(), Arc::clone(limit));
+        Rc::new(Self { worker, direction, listen, limit, open })
     }
 
     /// One more, with a permit of the listener.
@@ -63,6 +67,12 @@ impl Gate {
 }
 
 impl Life {
+    /// Whether the connection came by this address of the settings.
+    #[must_use]
+    pub fn came_by(&self, listen: &ListenAddress) -> bool {
+        self.gate.listen == *listen
+    }
+
     /// A place for one more connection, which came inside of this one; none when the listener has as many as it may.
     #[must_use]
     pub fn another(&self) -> Option<Self> {

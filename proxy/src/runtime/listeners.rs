@@ -97,6 +97,7 @@ impl Listeners {
             let stop = CancellationToken::new();
             let limit = Arc::new(Semaphore::new(wanted.max_connections));
             let BoundListener { address, sockets, file } = bound;
+            let listen = wanted.address.clone();
             let open = Open {
                 wanted: wanted.address,
                 permits: wanted.max_connections,
@@ -111,6 +112,7 @@ impl Listeners {
             let part = |socket: ListenSocket| Listener {
                 name: Arc::clone(&name),
                 direction,
+                listen: listen.clone(),
                 socket,
                 limit: Arc::clone(&limit),
                 stop: stop.clone(),

@@ -177,6 +177,33 @@ async fn a_listener_that_is_removed_during_a_handshake_serves_nobody() {
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }
 
+/// What a listener allows at its new address is not for those who came by the old one.
+#[tokio::test]
+async fn an_address_and_a_policy_that_change_together_apply_together() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let address = sidecar.inbound("orders");
+    let identity = || authority.identity("/shop");
+    let mut shop = http1(mtls(address, &authority, identity(), &[b"http/1.1"]).await.unwrap()).await;
+    assert_eq!(ask(&mut shop, get("/admin")).await.status, StatusCode::FORBIDDEN);
+    let slow = TcpStream::connect(address).await.unwrap();
+    sidecar.until_counted("svidecar_open_connections{direction=\"inbound\",listener=\"orders\"} 2").await;
+
+    std::fs::write(sidecar.path("open.yaml"), POLICY.replace("action: deny", "action: allow")).unwrap();
+    let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap();
+    let moved = config.replace("listen: \"127.0.0.1:0\", f", "listen: \"127.0.0.2:0\", f");
+    sidecar.edit("svidecar.yaml", &moved.replace("policy: policy.yaml", "policy: open.yaml")).await;
+    assert_eq!(sidecar.proxy.shared().reload.borrow().error, None);
+    // It is closed, or refused where it was quicker than its end.
+    if let Ok(answer) = soon("an answer or the end", shop.send_request(get("/admin"))).await {
+        assert_eq!(answer.headers()["x-svidecar-error"], "draining");
+    }
+    if let Ok(stream) = mtls_on(slow, &authority, identity(), &[b"http/1.1"]).await {
+        let answer = soon("the end", http1(stream).await.send_request(get("/admin"))).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+}
+
 /// Other files in the directory may be written as often as they like: a revocation is in force at once.
 #[tokio::test]
 async fn a_policy_is_taken_while_other_files_are_written_without_end() {
