@@ -7,7 +7,10 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::reply::Reply;
@@ -28,8 +31,8 @@ const LIFE: Duration = Duration::from_secs(600);
 /// What a server spends on those who ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that are served at the same time, if the reserve of descriptors has as many. A further one takes the place
-    /// of the oldest of whoever has most.
+    /// Connections at the same time, if the reserve of descriptors has as many. For one more, the source that has most of them
+    /// loses one: the oldest that has not asked for anything yet, if there is such a one.
     pub connections: usize,
     /// How long a client may take to send a head, the first or a later one on the same connection.
     pub head: Duration,
@@ -102,9 +105,9 @@ where
     while let Some((stream, address)) =
         shutdown.run_until_cancelled(accept::tcp(&listener, Comes::Operators)).await
     {
-        let guest = places.enter(Source::from(address.ip()));
+        let place = places.enter(Source::from(address.ip()));
         let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
-        connections.spawn(serve_connection(stream, limits, guest, handler, shutdown));
+        connections.spawn(serve_connection(stream, place, limits, handler, shutdown));
     }
     connections.close();
     connections.wait().await;
@@ -112,8 +115,8 @@ where
 
 async fn serve_connection<H, F>(
     stream: TcpStream,
+    mut place: Guest<Source>,
     limits: Limits,
-    mut guest: Guest<Source>,
     handler: Arc<H>,
     shutdown: CancellationToken,
 ) where
@@ -121,7 +124,9 @@ async fn serve_connection<H, F>(
     F: Future<Output = Reply> + Send + 'static,
 {
     let local = stream.local_addr().ok();
+    let asked = Notify::new();
     let service = service_fn(|request| {
+        asked.notify_one();
         let answer = handler(Asked { request, local, max_body: limits.body });
         async move { Ok::<_, Infallible>(in_time(answer, limits.answer).await) }
     });
@@ -130,13 +135,20 @@ async fn serve_connection<H, F>(
         .header_read_timeout(limits.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    // What goes wrong on such a connection is the client's to report.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = guest.evicted() => return,
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(LIFE) => {}
+    let (mut connection, mut life) = (std::pin::pin!(connection), std::pin::pin!(tokio::time::sleep(LIFE)));
+    let mut is_silent = true;
+    loop {
+        // What goes wrong on such a connection is the client's to report.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = asked.notified(), if is_silent => {
+                is_silent = false;
+                place.spoke();
+            }
+            () = place.evicted() => return,
+            () = shutdown.cancelled() => break,
+            () = life.as_mut() => break,
+        }
     }
     connection.as_mut().graceful_shutdown();
     tokio::time::timeout(limits.answer, connection).await.ok();
@@ -263,19 +275,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_connections_keeps_no_probe_from_its_answer() {
+    async fn silent_connections_keep_nobody_out() {
         let served = Served::start(LIMITS).await;
-        let mut silent = Vec::new();
-        for _ in 0..10 {
-            silent.push(served.connect().await);
+        let mut asks = served.connect().await;
+        exchange(&mut asks).await;
+        for _ in 0..20 {
+            let mut silent = Vec::new();
+            for _ in 0..3 * LIMITS.connections {
+                silent.push(served.connect().await);
+            }
+            // Those before have made room for the last ones, and those make room for this one.
             let answer = ask(&served, "GET /query?a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\na"), "{answer}");
+            exchange(&mut asks).await;
+            let mut first = silent.remove(0);
+            assert!(matches!(first.read(&mut [0]).await, Ok(0) | Err(_)), "the oldest silent one went");
         }
-        // Those that came first had to go.
-        for mut oldest in silent.drain(..8) {
-            assert_eq!(oldest.read(&mut [0]).await.unwrap_or(0), 0);
-        }
-        drop(silent);
+        drop(asks);
         served.stop().await;
     }
 
