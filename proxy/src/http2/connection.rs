@@ -15,13 +15,13 @@ use self::reading::Reading;
 use super::{
     ErrorCode, Role, Settings,
     error::{ConnectionError, Violation},
-    flow::{Growth, ReceiveWindow},
+    flow::{Growth, ReceiveWindow, SendWindows},
     frame::{self, Header, LARGEST_WINDOW, flag, kind},
     head::{HeadWriter, Limits},
     hpack,
     outbox::Outbox,
     patience::Patience,
-    settings::PeerSettings,
+    settings::{self, PeerSettings},
     streams::{Closed, Graveyard, Key, Streams, want},
 };
 use crate::{
@@ -39,8 +39,12 @@ const HIGH_WATER: usize = 2 * (FLIGHT + frame::HEADER);
 /// What one stream may add in one turn while others wait in line, in octets.
 const TURN: usize = 32 << 10;
 
-/// What all windows of a connection may grow by, in octets.
-const GROWTH: u32 = 16 << 20;
+/// Streams without a window that are looked at in one turn, after the peer opened the windows of all.
+const VISITS: usize = 64;
+
+/// What frames may cost that are taken in one turn: one a frame, and more where it says so. Then those who were woken, and other
+/// connections, have theirs.
+const TURN_WORK: u32 = 4096;
 
 /// Heads that are kept to be used again.
 const SPARE_HEADS: usize = 64;
@@ -67,11 +71,17 @@ pub(super) struct Connection {
     next_own: u32,
     /// What we may send on the connection.
     send_window: i64,
+    /// What we may send on streams.
+    windows: SendWindows,
     /// What the peer may send on the connection.
     receive_left: u32,
     growth: Growth,
     /// Streams that wait for room in `out` or in `send_window`, in turn.
     line: VecDeque<Key>,
+    /// Streams whose own window is too small. A larger one of every stream is told them in turn.
+    blocked: VecDeque<Key>,
+    /// How many of them are yet to be told.
+    to_visit: usize,
     /// Requests that came and were not taken.
     requests: VecDeque<(RequestHead, Key)>,
     spare_requests: Vec<RequestHead>,
@@ -93,6 +103,10 @@ pub(super) struct Connection {
     pub woken: bool,
     /// Changes with each complete head, and with each frame of data.
     pub progress: u32,
+    /// What is left of [`TURN_WORK`].
+    work: u32,
+    /// Frames wait that there was no time for.
+    is_behind: bool,
 }
 
 /// How far a regular end has come (RFC 9113 §6.8).
@@ -134,8 +148,11 @@ impl Connection {
             next_own: 1,
             send_window: FIRST_WINDOW.into(),
             receive_left: FIRST_WINDOW,
-            growth: Growth::new(settings.largest_stream_window, GROWTH),
+            windows: SendWindows::new(PeerSettings::default().stream_window),
+            growth: Growth::new(settings.largest_stream_window, settings.window_growth),
             line: VecDeque::new(),
+            blocked: VecDeque::new(),
+            to_visit: 0,
             requests: VecDeque::new(),
             spare_requests: Vec::new(),
             spare_responses: Vec::new(),
@@ -149,6 +166,8 @@ impl Connection {
             notified: true,
             woken: false,
             progress: 0,
+            work: TURN_WORK,
+            is_behind: false,
             settings,
         };
         // Memory is bounded for each stream: the connection's window never is what a peer waits for.
@@ -165,6 +184,7 @@ impl Connection {
         }
         self.notified = true;
         self.woken = false;
+        self.work = TURN_WORK;
     }
 
     /// The turn ends: whoever writes from here on wakes the driver, once.
@@ -186,6 +206,31 @@ impl Connection {
         self.out.len() > HIGH_WATER + (24 << 10)
     }
 
+    /// Whether no more frames are to be taken in this turn.
+    pub const fn is_tired(&self) -> bool {
+        self.work == 0
+    }
+
+    /// Whether frames wait that there was no time for.
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Octets that are kept of a head that is not complete.
+    pub fn partial_head(&self) -> usize {
+        self.reading.head.as_ref().map_or(0, |head| head.block.len())
+    }
+
+    /// The peer has shown that it may do something here: from now on it may have so many streams, and windows that grow.
+    pub fn trust(&mut self, streams: u32, growth: u32) {
+        self.growth.allow(growth);
+        if self.settings.max_streams < streams {
+            self.settings.max_streams = streams;
+            self.out.extend(&settings::max_streams(streams));
+            self.notify();
+        }
+    }
+
     /// Whether the peer is in the middle of its preface or of a head.
     pub const fn is_inside_head(&self) -> bool {
         self.reading.is_inside_head()
@@ -204,15 +249,39 @@ impl Connection {
     /// Lets those go on who wait in line, as many as there is room for. Says whether others stay behind who can go on only
     /// after these.
     pub fn wake_line(&mut self) -> bool {
+        self.visit_blocked();
         let mut room = self.room();
         while room > 0 {
-            let Some(key) = self.line.pop_front() else { return false };
+            let Some(key) = self.line.pop_front() else { return self.to_visit > 0 };
             let slot = self.streams.get(key);
             slot.in_line = false;
             self.woken |= slot.wake(want::WRITE);
             room = room.saturating_sub(TURN);
         }
-        !self.line.is_empty() && self.room() > 0
+        self.to_visit > 0 || (!self.line.is_empty() && self.room() > 0)
+    }
+
+    /// Tells some of those without a window that it may have become larger. What that costs in a turn does not depend on
+    /// how many there are, nor on how often the peer changes it.
+    fn visit_blocked(&mut self) {
+        for _ in 0..self.to_visit.min(VISITS) {
+            self.to_visit -= 1;
+            let Some(key) = self.blocked.pop_front() else {
+                self.to_visit = 0;
+                return;
+            };
+            let slot = self.streams.get(key);
+            slot.among_blocked = false;
+            if !slot.is_blocked() {
+                continue;
+            }
+            if self.windows.of(slot.send_credit) > 0 {
+                self.woken |= slot.wake(want::WRITE);
+            } else {
+                slot.among_blocked = true;
+                self.blocked.push_back(key);
+            }
+        }
     }
 
     /// What all streams together may write now.

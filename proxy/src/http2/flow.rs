@@ -1,7 +1,9 @@
-//! Flow control of what a peer sends (RFC 9113 §5.2): how much a stream may have unread.
+//! Flow control (RFC 9113 §5.2): how much a stream may have unread of what the peer sends, and how much we may send.
 //!
 //! A window begins small and doubles each time a reader has taken all there was; one who reads slowly keeps a small one,
 //! and costs no more memory than that. What it costs a connection in all is bounded too: see [`Growth`].
+
+use super::frame::LARGEST_WINDOW;
 
 /// What the peer may send on a stream.
 #[derive(Debug, Default)]
@@ -67,15 +69,88 @@ impl Growth {
         grown
     }
 
+    /// They may have this much more from now on.
+    pub const fn allow(&mut self, more: u32) {
+        self.left = self.left.saturating_add(more);
+    }
+
     /// A stream is closed that had grown by this much.
     pub const fn give_back(&mut self, grown: u32) {
-        self.left += grown;
+        self.allow(grown);
+    }
+}
+
+/// What we may send on the streams of a connection, each of which begins with what the peer's settings say.
+///
+/// Of a stream only what differs from the beginning is kept with it, its *credit*: when the peer changes the beginning, all
+/// windows have changed, and none was visited (RFC 9113 §6.9.2).
+#[derive(Debug)]
+pub struct SendWindows {
+    initial: i64,
+    /// No open stream has more credit than this.
+    most_credit: i64,
+}
+
+impl SendWindows {
+    /// Streams begin with `initial` octets.
+    pub const fn new(initial: u32) -> Self {
+        Self { initial: initial as i64, most_credit: 0 }
+    }
+
+    /// The window of a stream with so much credit; below zero after a setting took away what was used already.
+    pub const fn of(&self, credit: i64) -> i64 {
+        self.initial + credit
+    }
+
+    /// A stream has so much credit now. Says whether its window can be so large.
+    pub fn raised(&mut self, credit: i64) -> bool {
+        let is_possible = self.of(credit) <= LARGEST_WINDOW.into();
+        if is_possible {
+            self.most_credit = self.most_credit.max(credit);
+        }
+        is_possible
+    }
+
+    /// Streams begin with `initial` octets from now on, those that are open as well. `exact` looks through them for the
+    /// most credit, which is asked only where one of them may have too much. Says whether all windows can be so large.
+    pub fn begin_with(&mut self, initial: u32, exact: impl FnOnce() -> i64) -> bool {
+        self.initial = initial.into();
+        if self.of(self.most_credit) > LARGEST_WINDOW.into() {
+            self.most_credit = exact().max(0);
+        }
+        self.of(self.most_credit) <= LARGEST_WINDOW.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_change_with_their_beginning_and_none_is_visited() {
+        let mut windows = SendWindows::new(100);
+        let (unused, used) = (0, -80);
+        assert_eq!((windows.of(unused), windows.of(used)), (100, 20));
+        assert!(windows.begin_with(10, || panic!("nobody asks")));
+        assert_eq!((windows.of(unused), windows.of(used)), (10, -70));
+        assert!(windows.raised(used + 75));
+        assert_eq!(windows.of(used + 75), 5);
+    }
+
+    #[test]
+    fn no_window_is_larger_than_it_can_be() {
+        let largest = i64::from(LARGEST_WINDOW);
+        let mut windows = SendWindows::new(100);
+        assert!(windows.raised(largest - 100));
+        assert!(!windows.raised(largest - 99));
+        let mut windows = SendWindows::new(100);
+        assert!(windows.raised(largest - 100));
+        assert!(!windows.begin_with(101, || largest - 100), "it is still open");
+        let mut windows = SendWindows::new(100);
+        assert!(windows.raised(largest - 100));
+        assert!(windows.begin_with(101, || -5), "it is closed, or was used");
+        assert!(windows.begin_with(LARGEST_WINDOW, || panic!("it is known by now")));
+    }
 
     #[test]
     fn a_reader_that_keeps_up_gets_more_and_a_slow_one_does_not() {

@@ -87,9 +87,7 @@ impl Session {
     pub fn resume(&self, read: Buffer) {
         let mut inner = self.0.borrow_mut();
         inner.input = read;
-        if let Err(violation) = inner.receive() {
-            inner.connection.violated(violation);
-        }
+        inner.take();
     }
 
     /// Moves octets between the connection and its transport, until the connection is over. Called by one task, the
@@ -144,14 +142,33 @@ impl Session {
         if inner.connection.closed().is_some() {
             return Activity::Closing;
         }
-        // Data is taken as it comes: what stays behind is the beginning of another frame.
-        if inner.connection.is_inside_head() || !inner.input.is_empty() {
+        // Data is taken as it comes: what stays behind is the beginning of another frame, or there was no time for it.
+        let is_partial = !inner.input.is_empty() && !inner.connection.is_behind();
+        if inner.connection.is_inside_head() || is_partial {
             Activity::Head
         } else if inner.connection.is_busy() {
             Activity::Busy
         } else {
             Activity::Idle
         }
+    }
+
+    /// Octets that are kept because the frame or the head that they begin is not complete.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        let inner = self.0.borrow();
+        let input = if inner.connection.is_behind() { 0 } else { inner.input.len() };
+        input + inner.connection.partial_head()
+    }
+
+    /// The peer may have so many streams from now on, and its windows may grow by so much more, in octets.
+    pub fn trust(&self, streams: u32, growth: u32) {
+        self.0.borrow_mut().connection.trust(streams, growth);
+    }
+
+    /// Ends the connection with a peer that costs too much; `why` is what it is told.
+    pub fn violated(&self, why: &'static str) {
+        self.0.borrow_mut().connection.violated(Violation::flood(why));
     }
 
     /// A number that changes with each head that is complete and with each frame of data: where the peer is in the middle of
@@ -222,8 +239,12 @@ impl Inner {
     ) -> Poll<Result<(), ConnectionError>> {
         let mut flushed = self.poll_flush(cx, stream)?;
         let mut left = READ_TURN;
+        if self.connection.is_behind() && self.connection.closed().is_none() && !self.connection.is_congested()
+        {
+            self.take();
+        }
         while self.connection.closed().is_none() && !self.connection.is_congested() {
-            if left == 0 {
+            if left == 0 || self.connection.is_tired() {
                 cx.waker().wake_by_ref();
                 break;
             }
@@ -235,8 +256,8 @@ impl Inner {
             if count == 0 {
                 let inside = !self.input.is_empty() || self.connection.is_inside_head();
                 self.connection.peer_closed(inside);
-            } else if let Err(violation) = self.receive() {
-                self.connection.violated(violation);
+            } else {
+                self.take();
             }
         }
         if !self.connection.out.is_empty() {
@@ -275,8 +296,11 @@ impl Inner {
         })
     }
 
-    fn receive(&mut self) -> Result<(), Violation> {
-        self.connection.receive(&mut self.input)
+    /// Takes what has come, as far as there is time.
+    fn take(&mut self) {
+        if let Err(violation) = self.connection.receive(&mut self.input) {
+            self.connection.violated(violation);
+        }
     }
 
     /// Hands everything on that waits. `Pending` if the transport takes no more now.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub stream_window: u32,
     /// What a stream's window grows to while its reader keeps up, in octets.
     pub largest_stream_window: u32,
+    /// What the windows of all streams of a connection together may grow by, in octets.
+    pub window_growth: u32,
     /// Largest payload of a frame, in octets: 16 KiB to 16 MiB − 1.
     pub max_frame: u32,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             connect_protocol: true,
             stream_window: 64 << 10,
             largest_stream_window: 1 << 20,
+            window_growth: 16 << 20,
             max_frame: LEAST_MAX_FRAME,
         }
     }
@@ -56,6 +59,13 @@ mod id {
 }
 
 impl Settings {
+    /// The longest field block that is looked at at all, in octets: one that is larger than the limits can be refused with
+    /// words only if it is decoded, since the tables must stay in step.
+    #[must_use]
+    pub const fn longest_block(&self) -> usize {
+        2 * self.max_header_bytes as usize + (16 << 10)
+    }
+
     /// Appends the SETTINGS frame that says this.
     pub(super) fn write(&self, role: Role, out: &mut Outbox) {
         let common = [
@@ -77,6 +87,15 @@ impl Settings {
             out.extend(&value.to_be_bytes());
         }
     }
+}
+
+/// The SETTINGS frame that says how many streams a client may have open from now on.
+pub(super) fn max_streams(streams: u32) -> [u8; frame::HEADER + 6] {
+    let header = Header { length: 6, kind: kind::SETTINGS, flags: 0, stream: 0 }.write();
+    let mut said = [0; frame::HEADER + 6];
+    let octets = header.into_iter().chain(id::MAX_CONCURRENT_STREAMS.to_be_bytes()).chain(streams.to_be_bytes());
+    said.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
+    said
 }
 
 /// What the peer allows us.

@@ -73,14 +73,16 @@ pub struct Slot {
     pub to_send: Option<u64>,
     /// What the peer may send.
     pub receive_window: ReceiveWindow,
-    /// What we may send; below zero after a setting took away what was used already (RFC 9113 §6.9.2).
-    pub send_window: i64,
+    /// What we may send, beyond what every stream begins with; see [`SendWindows`](super::flow::SendWindows).
+    pub send_credit: i64,
     /// The most that it was.
-    pub largest_send_window: i64,
+    pub most_send_credit: i64,
     /// Where the header of its last frame is, in octets since the connection began.
     pub last_frame: u64,
     /// It waits in line for room in the connection.
     pub in_line: bool,
+    /// It is among those that a larger window of every stream may help.
+    pub among_blocked: bool,
     /// It waited for room already when the streams were looked through last.
     pub stalled: bool,
     waker: Option<Waker>,
@@ -128,14 +130,14 @@ impl Slot {
     }
 
     /// The first state, where [`Self::recycle`] has not seen to it.
-    fn begin(&mut self, id: u32, receive_window: ReceiveWindow, send_window: i64) {
+    fn begin(&mut self, id: u32, receive_window: ReceiveWindow) {
         (self.id, self.open) = (id, true);
         (self.receiving, self.sending) = (Half::Head, Half::Head);
         (self.tunnel, self.bodiless, self.too_large) = (false, false, false);
         (self.to_receive, self.to_send) = (None, None);
-        (self.receive_window, self.send_window) = (receive_window, send_window);
-        self.largest_send_window = send_window;
-        (self.last_frame, self.in_line, self.stalled) = (0, false, false);
+        self.receive_window = receive_window;
+        (self.send_credit, self.most_send_credit) = (0, 0);
+        (self.last_frame, self.in_line, self.among_blocked, self.stalled) = (0, false, false, false);
     }
 }
 
@@ -147,22 +149,27 @@ pub struct Streams {
     by_id: HashMap<u32, Key, BuildHasherDefault<IdHasher>>,
     /// What a key leads to that nobody was given: closed, and without effect.
     nobody: Slot,
+    /// How often one of them was looked at.
+    #[cfg(test)]
+    pub visits: usize,
 }
 
 impl Streams {
     /// A new stream, open.
-    pub fn open(&mut self, id: u32, receive_window: ReceiveWindow, send_window: i64) -> Key {
+    pub fn open(&mut self, id: u32, receive_window: ReceiveWindow) -> Key {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
         self.by_id.insert(id, key);
-        self.get(key).begin(id, receive_window, send_window);
+        self.get(key).begin(id, receive_window);
         key
     }
 
     /// The stream that is kept here.
     pub fn get(&mut self, key: Key) -> &mut Slot {
+        #[cfg(test)]
+        (self.visits += 1);
         self.slots.get_mut(key).unwrap_or(&mut self.nobody)
     }
 
@@ -200,6 +207,8 @@ impl Streams {
 
     /// All that are open.
     pub fn iter_open(&mut self) -> impl Iterator<Item = (Key, &mut Slot)> {
+        #[cfg(test)]
+        (self.visits += self.slots.len());
         self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.open)
     }
 }
@@ -270,7 +279,7 @@ mod tests {
     #[test]
     fn what_was_unusually_large_is_given_back() {
         let mut streams = Streams::default();
-        let open = |streams: &mut Streams, id| streams.open(id, ReceiveWindow::new(1), 1);
+        let open = |streams: &mut Streams, id| streams.open(id, ReceiveWindow::new(1));
         let key = open(&mut streams, 1);
         streams.get(key).trailers.push(b"x-long", &[b'x'; 2 * MOST_KEPT]);
         streams.close(key);

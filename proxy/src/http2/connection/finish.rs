@@ -96,8 +96,12 @@ impl Connection {
         let slot = self.streams.get(key);
         // A server that has answered in full needs no more of the request (RFC 9113 §8.1).
         let answered = role == Role::Server && slot.sending == Half::Ended;
-        if slot.in_line {
+        let (in_line, among_blocked) = (slot.in_line, slot.among_blocked);
+        if in_line {
             self.line.retain(|waiting| *waiting != key);
+        }
+        if among_blocked {
+            self.blocked.retain(|waiting| *waiting != key);
         }
         self.reset(key, if answered { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL });
         self.streams.release(key);

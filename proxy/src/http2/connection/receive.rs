@@ -20,17 +20,24 @@ const LONGEST_CONTROL: usize = LEAST_MAX_FRAME as usize;
 const WORTH_SWAPPING: usize = 4096;
 
 impl Connection {
-    /// Takes what the peer sent, all of it but the beginning of a frame that is not complete.
+    /// Takes what the peer sent, all of it but the beginning of a frame that is not complete, and what there is no time for in
+    /// this turn.
     ///
     /// # Errors
     /// The peer broke a rule that ends the connection.
     pub fn receive(&mut self, input: &mut Buffer) -> Result<(), Violation> {
+        self.is_behind = false;
         while !input.is_empty() {
             if self.reading.preface > 0 {
                 self.preface(input)?;
             } else if let Some(payload) = self.reading.payload {
                 self.payload(payload, input);
-            } else if !self.frame(input)? {
+            } else if self.work == 0 {
+                self.is_behind = true;
+                break;
+            } else if self.frame(input)? {
+                self.work = self.work.saturating_sub(1);
+            } else {
                 break;
             }
             if self.exhausted {
@@ -67,7 +74,7 @@ impl Connection {
         }
         match header.kind {
             kind::DATA => return self.data(header, input),
-            kind::HEADERS | kind::CONTINUATION if header.length > self.longest_block() => {
+            kind::HEADERS | kind::CONTINUATION if header.length > self.settings.longest_block() => {
                 return Err(Violation::flood(
                     "a head that is much larger than SETTINGS_MAX_HEADER_LIST_SIZE",
                 ));
@@ -303,30 +310,33 @@ impl Connection {
         let before = self.peer.stream_window;
         self.peer.update(payload, self.role)?;
         self.writer.resize(self.peer.header_table as usize);
-        let change = i64::from(self.peer.stream_window) - i64::from(before);
-        if change != 0 {
-            self.shift_windows(change)?;
+        if self.peer.stream_window != before {
+            self.change_windows(self.peer.stream_window > before)?;
         }
         self.out.extend(&settings::acknowledgement());
         self.woken = true;
         Ok(())
     }
 
-    /// RFC 9113 §6.9.2.
-    fn shift_windows(&mut self, change: i64) -> Result<(), Violation> {
-        for (_, slot) in self.streams.iter_open() {
-            slot.send_window += change;
-            if slot.send_window > LARGEST_WINDOW.into() {
-                return Err(Violation::new(
-                    ErrorCode::FLOW_CONTROL_ERROR,
-                    "SETTINGS_INITIAL_WINDOW_SIZE makes a window larger than it can be",
-                ));
-            }
-            if slot.send_window > 0 {
-                slot.wake(want::WRITE);
-            }
+    /// RFC 9113 §6.9.2: every stream begins with another window now, those that are open as well.
+    fn change_windows(&mut self, is_larger: bool) -> Result<(), Violation> {
+        let (streams, mut looked_at) = (&mut self.streams, 0);
+        let is_possible = self.windows.begin_with(self.peer.stream_window, || {
+            looked_at = streams.kept_count();
+            streams.iter_open().map(|(_, slot)| slot.send_credit).max().unwrap_or(0)
+        });
+        if !is_possible {
+            return Err(Violation::new(
+                ErrorCode::FLOW_CONTROL_ERROR,
+                "SETTINGS_INITIAL_WINDOW_SIZE makes a window larger than it can be",
+            ));
         }
-        Ok(())
+        if is_larger {
+            self.to_visit = self.blocked.len();
+        }
+        // No peer comes near the largest window again and again by chance.
+        let cost = u32::try_from(looked_at / 32).unwrap_or(u32::MAX);
+        self.endure(cost, "windows that are changed around the largest that there can be")
     }
 
     /// RFC 9113 §6.7.
@@ -395,14 +405,15 @@ impl Connection {
             };
         };
         let slot = self.streams.get(key);
-        slot.send_window += increment;
-        slot.largest_send_window = slot.largest_send_window.max(slot.send_window);
+        slot.send_credit += increment;
+        slot.most_send_credit = slot.most_send_credit.max(slot.send_credit);
+        let credit = slot.send_credit;
         if increment == 0 {
             self.stream_fault(key, ErrorCode::PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing");
-        } else if slot.send_window > LARGEST_WINDOW.into() {
+        } else if !self.windows.raised(credit) {
             let why = "WINDOW_UPDATE makes the stream's window larger than it can be";
             self.stream_fault(key, ErrorCode::FLOW_CONTROL_ERROR, why);
-        } else if slot.send_window > 0 {
+        } else if self.windows.of(credit) > 0 {
             self.wake(key, want::WRITE);
         }
         Ok(())

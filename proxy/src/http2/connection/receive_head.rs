@@ -14,16 +14,13 @@ use crate::http2::{
 /// CONTINUATION frames that a head may have, however short they are.
 const MOST_CONTINUATIONS: u32 = 64;
 
+/// What a head costs of the work of a turn: most of them begin a task.
+const HEAD_WORK: u32 = 15;
+
 /// Interim responses that may wait to be read.
 const MOST_INTERIM: usize = 16;
 
 impl Connection {
-    /// The longest field block that is looked at at all, in octets: one that is larger than the limits can be refused with
-    /// words only if it is decoded, since the tables must stay in step.
-    pub(super) fn longest_block(&self) -> usize {
-        2 * self.limits.bytes + (16 << 10)
-    }
-
     /// RFC 9113 §6.2.
     pub(super) fn headers(&mut self, header: Header, payload: &[u8]) -> Result<(), Violation> {
         if header.stream == 0 {
@@ -60,7 +57,7 @@ impl Connection {
 
     /// RFC 9113 §6.10.
     pub(super) fn continuation(&mut self, header: Header, payload: &[u8]) -> Result<(), Violation> {
-        let longest = self.longest_block();
+        let longest = self.settings.longest_block();
         let Some(mut head) = self.reading.head.take() else {
             return Err(Violation::protocol("a CONTINUATION that continues nothing"));
         };
@@ -78,6 +75,7 @@ impl Connection {
 
     fn head(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), Violation> {
         self.progress = self.progress.wrapping_add(1);
+        self.work = self.work.saturating_sub(HEAD_WORK);
         match (self.streams.find(id), self.role) {
             (Some(key), role) => match (self.streams.get(key).receiving, role) {
                 (Half::Head, Role::Client) => self.response(key, end, block),
@@ -198,8 +196,7 @@ impl Connection {
 
     /// A stream in its first state.
     pub(super) fn open_slot(&mut self, id: u32) -> Key {
-        let window = ReceiveWindow::new(self.settings.stream_window);
-        self.streams.open(id, window, self.peer.stream_window.into())
+        self.streams.open(id, ReceiveWindow::new(self.settings.stream_window))
     }
 
     /// Resets a stream that is not begun.

@@ -133,9 +133,10 @@ impl Connection {
             return Ok(Fit::Now);
         }
         let slot = self.streams.get(key);
-        if slot.send_window < wanted {
+        let window = self.windows.of(slot.send_credit);
+        if window < wanted {
             // Most of the window is on its way, so its reader is about to open it again: one of us does at half of it.
-            let is_mostly_used = slot.send_window <= slot.largest_send_window / 4;
+            let is_mostly_used = window <= self.windows.of(slot.most_send_credit) / 4;
             return Ok(if is_mostly_used { Fit::Soon } else { Fit::InPart });
         }
         if !self.line.is_empty() || self.send_window < wanted {
@@ -158,7 +159,11 @@ impl Connection {
         if !slot.open || slot.sending != Half::Body {
             return Err(StreamError::Malformed("data where the message has none"));
         }
-        let window = usize::try_from(slot.send_window).unwrap_or(0);
+        let window = usize::try_from(self.windows.of(slot.send_credit)).unwrap_or(0);
+        if window == 0 && !slot.among_blocked {
+            slot.among_blocked = true;
+            self.blocked.push_back(key);
+        }
         if window > 0 && room == 0 && !slot.in_line {
             slot.in_line = true;
             self.line.push_back(key);
@@ -180,7 +185,7 @@ impl Connection {
         let slot = self.streams.get(key);
         // Who only asks again has not moved.
         slot.stalled &= count == 0;
-        slot.send_window -= count as i64;
+        slot.send_credit -= count as i64;
         self.send_window -= count as i64;
         if let Some(left) = &mut slot.to_send {
             *left = left

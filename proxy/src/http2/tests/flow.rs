@@ -1,7 +1,13 @@
-use std::io::IoSlice;
+use std::{
+    io::IoSlice,
+    task::{Context, Waker},
+};
 
 use super::{
-    super::frame::{Header, flag, kind},
+    super::{
+        frame::{Header, flag, kind},
+        streams::want,
+    },
     support::*,
 };
 use crate::{
@@ -237,4 +243,96 @@ fn the_connection_window_is_open_and_stays_so() {
     assert_eq!((update.kind, update.stream), (kind::WINDOW_UPDATE, 0));
     let given = u32::from_be_bytes(update.payload[..].try_into().unwrap());
     assert_eq!(given + 65_535, 0x7fff_ffff);
+}
+
+/// A server whose client has so many streams and gives none of them any room.
+fn blocked(streams: u32) -> Raw {
+    let mut raw = Raw::client_of(&Settings { max_streams: 10_000, ..Settings::default() });
+    raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    for number in 0..streams {
+        raw.request(number * 2 + 1, END, &[]);
+        let (_, key) = raw.connection.next_request().unwrap();
+        raw.connection.send_response(key, &response(200), false);
+        assert_eq!(raw.connection.send_data(key, &[IoSlice::new(&[0; 9])]).unwrap(), 0);
+        raw.connection.streams.get(key).wait(&Context::from_waker(Waker::noop()), want::WRITE);
+    }
+    raw.frames();
+    raw
+}
+
+fn count_blocked(raw: &mut Raw) -> usize {
+    raw.connection.streams.iter_open().filter(|(_, slot)| slot.is_blocked()).count()
+}
+
+/// RFC 9113 §6.9.2: what it costs to change all windows does not grow with the number of streams.
+#[tokio::test(start_paused = true)]
+async fn all_windows_change_at_the_cost_of_one() {
+    for streams in [10, 5000] {
+        let mut raw = blocked(streams);
+        let before = raw.connection.streams.visits;
+        for _ in 0..40 {
+            raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]);
+            raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        }
+        let visits = raw.connection.streams.visits - before;
+        assert_eq!(visits, 0, "{streams} streams");
+        // At the end of a turn some are looked at; none of them has room.
+        assert_eq!(raw.connection.wake_line(), streams > 64);
+        let visits = raw.connection.streams.visits - before;
+        assert!(visits <= 64, "{streams} streams: {visits} visits");
+        assert_eq!(count_blocked(&mut raw), streams as usize);
+    }
+}
+
+/// All that wait hear of their larger windows, some in each turn.
+#[tokio::test(start_paused = true)]
+async fn a_larger_window_reaches_all_streams_in_time() {
+    let mut raw = blocked(1000);
+    // Some have gone meanwhile, and others are in their places.
+    for key in 0..100 {
+        raw.connection.release(key);
+        raw.request(2001 + u32::try_from(key).unwrap() * 2, END, &[]);
+        assert!(raw.connection.next_request().is_some());
+    }
+    raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    let mut turns = 1;
+    while raw.connection.wake_line() {
+        turns += 1;
+    }
+    assert_eq!((turns, count_blocked(&mut raw)), (900_usize.div_ceil(64), 0));
+}
+
+/// RFC 9113 §6.9.2: a window that a setting makes too large ends the connection, as late as the setting may come.
+#[tokio::test(start_paused = true)]
+async fn a_setting_makes_no_window_of_an_open_stream_too_large() {
+    for (is_open, expected) in [(true, Some(ErrorCode::FLOW_CONTROL_ERROR)), (false, None)] {
+        let (mut raw, key) = answering(10);
+        // As large as it can be: 2^31 - 1 - 10 more.
+        raw.send(kind::WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xf5]);
+        if !is_open {
+            raw.connection.release(key);
+        }
+        raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 5]);
+        assert_eq!(raw.frames().iter().find_map(Frame::goaway), None);
+        raw.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 11]);
+        assert_eq!(raw.frames().iter().find_map(Frame::goaway), expected);
+    }
+}
+
+#[test]
+fn a_peer_that_is_trusted_may_have_more_streams_and_larger_windows() {
+    let mut raw = Raw::client_of(&Settings { max_streams: 1, window_growth: 0, ..Settings::default() });
+    raw.request(1, 0, &[]);
+    raw.request(3, END, &[]);
+    assert_eq!(raw.frames().iter().filter_map(Frame::reset).count(), 1);
+    let (_, key) = raw.connection.next_request().unwrap();
+    raw.connection.trust(2, 1 << 20);
+    assert_eq!(raw.frames()[0].payload, [0, 3, 0, 0, 0, 2]);
+    raw.request(5, END, &[]);
+    assert_eq!(raw.frames(), []);
+    raw.send(kind::DATA, 0, 1, &[0; 16_384]);
+    raw.send(kind::DATA, 0, 1, &[0; 16_384]);
+    raw.connection.streams.get(key).data = Buffer::new();
+    raw.connection.release_window(key, 32_768, true);
+    assert_eq!(raw.frames()[0].payload, 98_304_u32.to_be_bytes(), "what was read, and as much as it was");
 }

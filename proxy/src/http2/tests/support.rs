@@ -98,9 +98,23 @@ impl Raw {
             return;
         }
         self.input.extend(bytes);
-        if let Err(violation) = self.connection.receive(&mut self.input) {
-            self.connection.violated(violation);
+        loop {
+            self.connection.begin_turn(Waker::noop());
+            if let Err(violation) = self.connection.receive(&mut self.input) {
+                return self.connection.violated(violation);
+            }
+            if !self.connection.is_behind() {
+                return;
+            }
         }
+    }
+
+    /// Octets for the connection, of which it takes what it takes in one turn. Says whether there is more.
+    pub fn one_turn(&mut self, bytes: &[u8]) -> bool {
+        self.input.extend(bytes);
+        self.connection.begin_turn(Waker::noop());
+        self.connection.receive(&mut self.input).unwrap();
+        self.connection.is_behind()
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
