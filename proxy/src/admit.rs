@@ -7,8 +7,8 @@
 //! - [`authenticate`]: the peer still is who it proved to be, and the app is told so.
 //! - [`decide`]: the policy. What it allowed is kept among the [`flights`], and decided again when the policy changes.
 //! - external: whom the policy asks outside of this process. Nobody yet; it is awaited, and only where it is configured.
-//! - [`limit`]: what the request may cost. Heads and places are counted before there is a request to admit; rates will be
-//!   the last stage of the row.
+//! - [`limit`]: what the request may cost. Heads are counted before there is a request to admit; that its connection is one
+//!   of the listener's is the last stage of the row, so that nobody spends those who may do nothing.
 //!
 //! Whoever forwards awaits the row, and learns only whether it passed: a new stage is a module here, a line in the row,
 //! and a setting in the plan.
@@ -38,7 +38,7 @@ use crate::{
     message::{Fields, RequestHead, hops, hops::Hop, refusal::Refusal},
     plan::{Inbound, Outbound},
     record::Recording,
-    runtime::worker::Worker,
+    runtime::{standing::Standing, worker::Worker},
 };
 
 /// Who asks: what is at the other end of an accepted connection.
@@ -67,9 +67,11 @@ pub enum Subject<'a> {
         head: &'a mut RequestHead,
         /// The requests of its connection.
         flights: &'a OnceCell<Rc<Flights>>,
+        /// How that connection stands with its listener.
+        standing: &'a Standing,
     },
     /// A TCP connection as a whole.
-    Connection,
+    Connection(&'a Standing),
 }
 
 /// What may pass.
@@ -154,6 +156,8 @@ impl Row {
         self.authenticate(party, subject)?;
         let hop = normalized?;
         let flight = self.decide(party, subject, record)?;
+        let (Subject::Request { standing, .. } | Subject::Connection(standing)) = subject;
+        limit::settle(standing)?;
         Ok(Admission { may_switch: hop.upgrade, flight })
     }
 
@@ -189,11 +193,11 @@ impl Row {
             Subject::Request { head, .. } => {
                 decide::ask(policy, party.id(), record.summary(), Some(&head.fields))
             }
-            Subject::Connection => decide::connection(policy, party.id()),
+            Subject::Connection(_) => decide::connection(policy, party.id()),
         };
         record.decided(&decision);
         permit(&decision)?;
-        let Subject::Request { head, flights } = subject else { return Ok(None) };
+        let Subject::Request { head, flights, .. } = subject else { return Ok(None) };
         let flights = flights.get_or_init(Rc::default);
         Ok(Some(flights.take_off(policy, record.summary(), &head.fields)))
     }
@@ -203,7 +207,7 @@ impl Row {
     fn refused(&self, party: &Party, subject: &Subject<'_>, refusal: &Refusal, record: &mut Recording) {
         record.fail(refusal.code, Some(refusal.detail.clone()));
         // Of a request the access log tells enough; more lines are what a peer could fill a disk with.
-        let Subject::Connection = subject else { return };
+        let Subject::Connection(_) = subject else { return };
         if let Some(leave) = party.worker.shared.throttle.leave(clock::monotonic()) {
             info!(
                 listener = %self.listener,

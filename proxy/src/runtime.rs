@@ -3,6 +3,7 @@
 //! Knows no upstream, and of HTTP only how a connection of HTTP/2 is driven; what is to be done with a connection is handed in.
 
 pub mod accept;
+pub mod budgets;
 pub mod connections;
 pub mod drain;
 pub mod driver;
@@ -13,5 +14,6 @@ pub mod peer;
 pub mod shared;
 pub mod shortage;
 pub mod sockets;
+pub mod standing;
 pub mod worker;
 pub mod workers;

@@ -53,7 +53,7 @@ fn the_task_of_a_request_in_http2_stays_small() {
 /// What is boxed and gone before the first request, or before the request goes on.
 #[test]
 fn what_lasts_for_a_moment_stays_small() {
-    hold("a peer's handshake", of(|| handshake::inbound(any(), any(), any())), 3_750);
+    hold("a peer's handshake", of(|| handshake::inbound(any(), any(), any(), || ())), 3_750);
     hold("a server's handshake", of(|| handshake::outbound(any(), any(), any(), any(), any())), 770);
     hold("opening a connection", of(|| connect(any(), any(), any(), any(), any())), 950);
     hold("opening a way for a request", of(|| Upstream::ready(any(), any(), any())), 910);
@@ -67,7 +67,7 @@ fn what_lives_in_a_connection_stays_small() {
     hold("a connection of HTTP/1", size_of::<http1::Connection<Transport>>(), 240);
     hold("a transport", size_of::<Transport>(), 64);
     hold("a TLS stream", size_of::<TlsStream>(), 328);
-    hold("a follower", size_of::<Follower>(), 80);
+    hold("a follower", size_of::<Follower>(), 88);
     hold("a life", size_of::<Life>(), 40);
     hold("an accepted connection", size_of::<Accepted>(), 136);
     hold("the facts of an upstream's connection", size_of::<ConnectionFacts>(), 128);

@@ -16,7 +16,8 @@ pub use svidecar_policy::Protocol as ListenerProtocol;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Most connections at the same time, those within a shared connection counted one by one.
+    /// Most connections at the same time, those within a shared connection counted one by one. They are shared out by peer: one
+    /// that is alone may have 8/9 of them, and none can take all.
     pub max_connections: u32,
     /// Largest size of all headers of one request, or of the response to it; the first line counts too.
     pub max_header_bytes: ByteSize,
@@ -26,7 +27,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 10_000, max_header_bytes: ByteSize::from_bytes(64 << 10), max_headers: 128 }
+        Self { max_connections: 12_000, max_header_bytes: ByteSize::from_bytes(64 << 10), max_headers: 128 }
     }
 }
 

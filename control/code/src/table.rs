@@ -147,8 +147,10 @@ codes! {
     // The life of a connection.
     /// The process may have no more descriptors.
     OutOfDescriptors = "out_of_descriptors" (503, 14) Us;
-    /// The listener has as many connections as it may.
+    /// The caller has as many of the listener's connections as it may.
     TooManyConnections = "too_many_connections" (503, 14) Peer;
+    /// The caller has as many unfinished heads as it may.
+    TooManyUnfinished = "too_many_unfinished" (503, 14) Peer;
     /// The peer's SVID expired while it was connected.
     PeerExpired = "peer_expired" (403, 7) Peer;
     /// A new policy or bundle does not accept the peer any more.

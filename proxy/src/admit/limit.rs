@@ -1,16 +1,17 @@
-//! How much of a listener one caller may take: the size of the heads that it sends, and places among the connections.
+//! How much of a listener one caller may take: the size of the heads that it sends, its streams, its connections.
 //!
-//! Asked where it is spent, which is before there is a request to admit: while a head is read, and when a connection comes
-//! inside of another. Must never count twice what the accept has counted.
+//! The stage itself comes last: what is allowed makes its connection one of the listener's. The rest is asked where it is
+//! spent, which is before there is a request to admit: while a head is read.
 
 use svidecar_code::Code;
 use svidecar_config::proxy::Limits;
+use svidecar_process::Share;
 
 use crate::{
     http1,
     http2::{Settings, settings::LONG_FRAME},
     message::refusal::Refusal,
-    runtime::life::Life,
+    runtime::{budgets::Spender, standing::Standing},
 };
 
 /// For heads of HTTP/1.
@@ -19,6 +20,12 @@ pub fn http1(limits: &Limits) -> http1::Limits {
     http1::Limits { bytes: limits.max_header_bytes.as_usize(), fields: usize::from(limits.max_headers) }
 }
 
+/// Streams that whoever was allowed nothing yet may open at a time, over one connection.
+const FIRST_STREAMS: u32 = 256;
+
+/// Unfinished heads that are shorter than this count as nothing, in bytes: most heads are.
+const SMALL_HEAD: usize = 4 << 10;
+
 /// For heads of HTTP/2 from whoever opens streams for requests alone.
 #[must_use]
 pub fn http2(limits: &Limits) -> Settings {
@@ -26,6 +33,7 @@ pub fn http2(limits: &Limits) -> Settings {
         max_header_bytes: u32::try_from(limits.max_header_bytes.as_usize()).unwrap_or(u32::MAX),
         max_headers: u32::from(limits.max_headers),
         connect_protocol: false,
+        window_growth: 0,
         ..Settings::default()
     }
 }
@@ -34,8 +42,7 @@ pub fn http2(limits: &Limits) -> Settings {
 #[must_use]
 pub fn shared(limits: &Limits) -> Settings {
     Settings {
-        // They have a limit of their own.
-        max_streams: limits.max_connections,
+        max_streams: limits.max_connections.min(FIRST_STREAMS),
         // The one protocol that streams may be opened for is ours; see `upstream::multiplexed`.
         connect_protocol: true,
         max_frame: LONG_FRAME,
@@ -43,15 +50,46 @@ pub fn shared(limits: &Limits) -> Settings {
     }
 }
 
-/// A place for one more connection, which comes inside of the one that has `life`.
+/// Streams that a client may open at a time once it was allowed something.
+#[must_use]
+pub fn streams(limits: &Limits, is_svidecar: bool) -> u32 {
+    // Streams of a svidecar are connections, which have a limit of their own.
+    if is_svidecar { limits.max_connections } else { Settings::default().max_streams }
+}
+
+/// What is allowed makes its connection one of the listener's.
 ///
 /// # Errors
-/// When the listener has as many connections as it may.
-pub fn place(life: &Life) -> Result<Life, Refusal> {
-    life.another().ok_or_else(|| {
-        let detail = "the listener has as many connections as it may";
-        Refusal::new(Code::TooManyConnections, detail)
-    })
+/// When the caller has as many of the listener's connections as it may.
+pub fn settle(standing: &Standing) -> Result<(), Refusal> {
+    if standing.settle() {
+        return Ok(());
+    }
+    let detail = "it has its share of the connections that limits.max_connections allows";
+    Err(Refusal::new(Code::TooManyConnections, detail).closing())
+}
+
+/// The room that an unfinished head takes.
+#[derive(Default)]
+pub struct Unfinished(Option<Share<Spender>>);
+
+impl Unfinished {
+    /// So many bytes of a head are there, and it is not complete; it may have `most` of them.
+    ///
+    /// # Errors
+    /// When the caller has as many unfinished heads as it may.
+    pub fn grows(&mut self, bytes: usize, most: usize, standing: &Standing) -> Result<(), Refusal> {
+        if bytes <= SMALL_HEAD {
+            self.0 = None;
+        } else if self.0.is_none() {
+            self.0 = standing.head(most);
+            if self.0.is_none() {
+                let detail = "it has sent too many heads in part";
+                return Err(Refusal::new(Code::TooManyUnfinished, detail).closing());
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +115,9 @@ mod tests {
         let (others, ours) = (http2(&limits), shared(&limits));
         assert_eq!((others.max_streams, others.connect_protocol), (Settings::default().max_streams, false));
         assert_eq!((ours.max_streams, ours.connect_protocol, ours.max_frame), (7, true, LONG_FRAME));
+        assert_eq!((streams(&limits, false), streams(&limits, true)), (others.max_streams, 7));
+        let limits = Limits::default();
+        assert_eq!(shared(&limits).max_streams, FIRST_STREAMS);
+        assert_eq!(streams(&limits, true), limits.max_connections);
     }
 }

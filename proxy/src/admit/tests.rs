@@ -12,7 +12,7 @@ use svidecar_config::proxy::{
     AccessLogFormat, AccessLogPath, AccessLogSettings, IdentityHeaderSettings, ProxySettings,
 };
 use svidecar_policy::Protocol;
-use svidecar_process::clock;
+use svidecar_process::{Source, clock};
 
 use super::*;
 use crate::{
@@ -20,7 +20,11 @@ use crate::{
     message::identity::IdentityHeaders,
     plan::{Plan, snapshot::Current},
     record::{Origin, Telemetry},
-    runtime::{peer::Peer, shared::Shared},
+    runtime::{
+        budgets::{Budgets, Sizes},
+        peer::Peer,
+        shared::Shared,
+    },
 };
 
 const POLICY: &str = "
@@ -30,6 +34,12 @@ rules:
   - {name: no-admin, action: deny, from: any, to: [{paths: [/admin]}]}
   - {name: no-impostors, action: deny, from: any, to: [{headers: {x-spiffe-id: spiffe://demo.org/admin}}]}
 ";
+
+/// Of a connection that has just come.
+fn standing() -> Rc<Standing> {
+    let budgets = Budgets::new(Sizes { connections: 1, most: usize::MAX, head: 64 << 10 });
+    Standing::stranger(&Arc::new(budgets), Source::Unknown)
+}
 
 /// A row, and who asks to pass.
 struct Scene {
@@ -82,7 +92,7 @@ impl Scene {
         let flights = OnceCell::new();
         let mut record = Recording::new(&self.party.worker.recorder, &self.origin);
         record.begin_request(&self.origin, clock::monotonic(), head);
-        let subject = Subject::Request { head, flights: &flights };
+        let subject = Subject::Request { head, flights: &flights, standing: &standing() };
         let admission = at_once(self.row.admit(&self.party, subject, &mut record));
         admission
             .map(|admission| (admission.may_switch, admission.flight.is_some()))
@@ -93,7 +103,7 @@ impl Scene {
     fn connect(&self) -> Result<bool, Code> {
         let mut record = Recording::new(&self.party.worker.recorder, &self.origin);
         record.begin_connection(&self.origin, clock::monotonic());
-        let admission = at_once(self.row.admit(&self.party, Subject::Connection, &mut record));
+        let admission = at_once(self.row.admit(&self.party, Subject::Connection(&standing()), &mut record));
         admission.map(|admission| admission.flight.is_some()).map_err(|refusal| refusal.code)
     }
 

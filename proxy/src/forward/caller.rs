@@ -18,6 +18,7 @@ use crate::{
         connections::{Ending, Event, Fate, Follower, LOSER_GRACE},
         drain::Direction,
         life::Life,
+        standing::Standing,
         worker::Worker,
     },
     upstream::facts::ConnectionFacts,
@@ -28,15 +29,26 @@ pub struct Caller {
     incoming: Rc<Incoming>,
     /// What it is doing, for when the policy changes.
     flights: OnceCell<Rc<Flights>>,
-    /// When it is a connection inside of another, or the only one.
-    _life: Option<Life>,
+    life: Life,
 }
 
 impl Caller {
-    /// With its place among the live connections, unless what carries it has one for all.
+    /// With its place among the live connections.
     #[must_use]
-    pub fn new(incoming: &Rc<Incoming>, life: Option<Life>) -> Rc<Self> {
-        Rc::new(Self { incoming: Rc::clone(incoming), flights: OnceCell::new(), _life: life })
+    pub fn new(incoming: &Rc<Incoming>, life: Life) -> Rc<Self> {
+        Rc::new(Self { incoming: Rc::clone(incoming), flights: OnceCell::new(), life })
+    }
+
+    /// Its place among the live connections.
+    #[must_use]
+    pub const fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// How it stands with its listener.
+    #[must_use]
+    pub const fn standing(&self) -> &Rc<Standing> {
+        self.life.standing()
     }
 
     /// The thread it lives on.
@@ -54,7 +66,7 @@ impl Caller {
     /// Follows what may end it.
     #[must_use]
     pub fn follower(&self) -> Follower {
-        self.incoming.follower()
+        self.incoming.follower().standing(self.standing())
     }
 
     /// For its requests, one at a time.
@@ -70,7 +82,7 @@ impl Caller {
         head: &'a mut RequestHead,
         record: &'a mut Recording,
     ) -> impl Future<Output = Result<Admission, Refusal>> + use<'a> {
-        let subject = Subject::Request { head, flights: &self.flights };
+        let subject = Subject::Request { head, flights: &self.flights, standing: self.standing() };
         rules.row.admit(&self.incoming.party, subject, record)
     }
 

@@ -32,13 +32,16 @@ pub async fn serve(caller: Rc<Caller>, mut stream: Transport) {
     if !is_http2 {
         return http1::resume(caller, (stream, read), follower).await;
     }
-    let settings = limit::http2(caller.rules().listener.limits());
+    let rules = caller.rules();
+    let limits = rules.listener.limits();
+    let (settings, streams) = (limit::http2(limits), limit::streams(limits, false));
+    drop(rules);
     let spare = Rc::<Spare>::default();
     let accept = |session: &Session, head: RequestHead, stream| {
         let (this, spare) = (Rc::clone(&caller), Rc::clone(&spare));
         caller.worker().spawn(http2::request(this, session.clone(), spare, head, stream));
     };
-    http2::serve(Rc::clone(&caller), &settings, stream, read, follower, accept).await;
+    http2::serve(Rc::clone(&caller), (&settings, streams), stream, read, follower, accept).await;
 }
 
 /// Reads until it is clear what the client speaks. `None` when it goes before.

@@ -19,7 +19,7 @@ use super::{
     request::{self, Next},
 };
 use crate::{
-    admit::limit,
+    admit::limit::{self, Unfinished},
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Transport},
@@ -96,7 +96,7 @@ impl Http1 {
     /// Waits for the head of the next request.
     async fn next(&mut self, caller: &Caller, exchange: &mut Exchange) -> Came {
         let timeouts = caller.rules().listener.timeouts();
-        let mut waits = None;
+        let (mut waits, mut unfinished) = (None, Unfinished::default());
         let came = poll_fn(|cx| {
             match self.connection.poll_request_head(cx, &mut exchange.request) {
                 Poll::Ready(Ok(true)) => return Poll::Ready(Came::Request),
@@ -105,9 +105,18 @@ impl Http1 {
                 Poll::Pending => {}
             }
             let has_begun = self.connection.head_started();
+            if has_begun {
+                let (there, most) = (self.connection.buffered(), self.connection.longest_head());
+                if let Err(refusal) = unfinished.grows(there, most, caller.standing()) {
+                    return Poll::Ready(Came::Refused(refusal));
+                }
+            }
             if waits != Some(has_begun) {
                 waits = Some(has_begun);
                 let timeout = if has_begun { timeouts.head } else { timeouts.idle };
+                if has_begun {
+                    caller.standing().spoke();
+                }
                 self.follower.set_timer(clock::timer().checked_add(timeout));
             }
             match self.follower.poll_over(cx, |event| caller.judge(event, None)) {

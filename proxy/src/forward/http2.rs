@@ -7,15 +7,18 @@ use std::{
 };
 
 use svidecar_code::Code;
+use svidecar_process::Share;
 use tracing::debug;
 
 use super::{caller::Caller, downstream::Downstream, exchange::Exchange, request, rules::Timeouts};
 use crate::{
+    admit::limit::Unfinished,
     http1::Framing,
     http2::{ErrorCode, Role, Session, Settings, Stream},
     io,
     message::{RequestHead, ResponseHead, refusal::Refusal},
     runtime::{
+        budgets::Spender,
         connections::{Ending, Event, Fate, Follower, Over},
         drain::Direction,
         driver::{Driven, Terms, drive},
@@ -26,10 +29,11 @@ use crate::{
 /// Exchanges that are kept of a connection for its later requests.
 const MOST_SPARE: usize = 32;
 
-/// Drives a connection until it has ended; `accept` takes each request that comes.
+/// Drives a connection until it has ended; `accept` takes each request that comes. Once one of them is allowed, as many
+/// `streams` may be open.
 pub async fn serve(
     caller: Rc<Caller>,
-    settings: &Settings,
+    (settings, streams): (&Settings, u32),
     mut stream: io::Transport,
     read: io::Buffer,
     mut follower: Follower,
@@ -38,7 +42,8 @@ pub async fn serve(
     let session = Session::new(Role::Server, settings);
     session.resume(read);
     let Timeouts { head, idle } = caller.rules().listener.timeouts();
-    let mut requests = Requests { caller, accept };
+    let longest_head = settings.longest_block();
+    let mut requests = Requests { caller, accept, streams, longest_head, window: None, unfinished: Unfinished::default(), };
     let terms = Terms::Server { head, idle };
     if let Err(error) = drive(&session, &mut stream, &mut follower, terms, &mut requests).await {
         debug!(error = error.to_string(), "A connection of HTTP/2 failed");
@@ -49,12 +54,43 @@ pub async fn serve(
 struct Requests<A> {
     caller: Rc<Caller>,
     accept: A,
+    /// What it may open once something was allowed.
+    streams: u32,
+    longest_head: usize,
+    /// What its windows may grow by, once something was allowed.
+    window: Option<Option<Share<Spender>>>,
+    /// A head of which a part has come.
+    unfinished: Unfinished,
+}
+
+impl<A> Requests<A> {
+    /// The first of them was allowed: the connection gets what the others have.
+    fn trust(&mut self, session: &Session) {
+        let growth = Settings::default().window_growth;
+        let share = self.caller.standing().window(growth as usize);
+        let growth = share.as_ref().map_or(0, |share| u32::try_from(share.units() << 10).unwrap_or(growth));
+        self.window = Some(share);
+        session.trust(self.streams, growth);
+    }
 }
 
 impl<A: FnMut(&Session, RequestHead, Stream)> Driven for Requests<A> {
     fn turned(&mut self, session: &Session) {
+        let mut has_asked = false;
         while let Some((head, stream)) = session.accept() {
+            has_asked = true;
             (self.accept)(session, head, stream);
+        }
+        if self.window.is_none() {
+            let standing = self.caller.standing();
+            if standing.is_settled() {
+                self.trust(session);
+            } else if has_asked {
+                standing.spoke();
+            }
+        }
+        if self.unfinished.grows(session.unfinished(), self.longest_head, self.caller.standing()).is_err() {
+            session.violated("too many heads in part");
         }
     }
 

@@ -8,7 +8,7 @@ mod multiplexed;
 #[cfg(test)]
 mod tests;
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{future::poll_fn, rc::Rc, sync::Arc, time::Instant};
 
 use svidecar_config::proxy::ListenerProtocol;
 use svidecar_id::SpiffeId;
@@ -26,12 +26,13 @@ use svidecar_code::Code;
 
 use crate::{
     admit::{Party, authenticate::KnownPeer},
-    io::{Transport, address::PeerAddress, tls::Alpn},
+    io::{Socket, Transport, address::PeerAddress, tls::Alpn},
     plan::Inbound,
     record::{self, Origin},
     runtime::{
         handshake::{self, Authenticated, HandshakeFailure},
         life::Accepted,
+        standing::Standing,
         worker::Worker,
     },
     upstream::upstreams::Upstreams,
@@ -45,9 +46,8 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
     let Some(listener) = listener.filter(|listener| life.came_by(&listener.settings.listen)) else { return };
     let started = clock::monotonic();
     let before = Arc::clone(&worker.shared.current.load().identity);
-    let timeout = listener.settings.timeouts.handshake.get();
     // A handshake needs much room, and only for a moment.
-    let handshake = Box::pin(handshake::inbound(socket, &listener.offers, timeout)).await;
+    let handshake = Box::pin(shake_hands(socket, &listener, life.standing())).await;
     let Authenticated { stream, peer, alpn, .. } = match handshake {
         Ok(authenticated) => authenticated,
         Err(failure) => return handshake_failed(&worker, &listener, address, started, &failure),
@@ -60,6 +60,7 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
         let failure = HandshakeFailure::from_x509(&error);
         return handshake_failed(&worker, &listener, address, started, &failure);
     }
+    life.standing().proved(peer.id());
     worker.shared.note_client(&name, &address.to_string(), peer.id());
     // Our first identity may have come while the peer waited for its handshake. If another came meanwhile, the peer may
     // have seen either.
@@ -73,8 +74,25 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
         (Some(Alpn::Svidecar | Alpn::Http2), _) => {
             multiplexed::serve(incoming, stream, life, alpn == Some(Alpn::Svidecar)).await;
         }
-        (_, ListenerProtocol::Http) => http1::serve(Caller::new(&incoming, Some(life)), stream).await,
+        (_, ListenerProtocol::Http) => http1::serve(Caller::new(&incoming, life), stream).await,
         (_, ListenerProtocol::Tcp) => tcp::serve(incoming, Opening::Open(stream), life).await,
+    }
+}
+
+/// Authenticates the peer, as long as its place does not go to another.
+async fn shake_hands(
+    socket: Socket,
+    listener: &Inbound,
+    standing: &Standing,
+) -> Result<Authenticated, HandshakeFailure> {
+    let timeout = listener.settings.timeouts.handshake.get();
+    let spoke = || standing.spoke();
+    tokio::select! {
+        outcome = handshake::inbound(socket, &listener.offers, timeout, spoke) => outcome,
+        () = poll_fn(|cx| standing.poll_evicted(cx)) => {
+            let detail = "other connections came before this one had finished its TLS handshake";
+            Err(HandshakeFailure::new(Code::TooManyConnections, detail))
+        }
     }
 }
 

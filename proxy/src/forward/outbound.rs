@@ -31,7 +31,7 @@ pub async fn serve(worker: Rc<Worker>, upstreams: Rc<Upstreams>, name: Arc<str>,
     let Some(incoming) = Incoming::new(party, upstreams, &listener) else { return };
     let stream = Transport::from(socket);
     match protocol {
-        ListenerProtocol::Http => either::serve(Caller::new(&incoming, Some(life)), stream).await,
+        ListenerProtocol::Http => either::serve(Caller::new(&incoming, life), stream).await,
         ListenerProtocol::Tcp => tcp::serve(incoming, Opening::Open(stream), life).await,
     }
 }

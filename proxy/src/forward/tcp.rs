@@ -28,13 +28,14 @@ use crate::{
 };
 
 /// Serves a connection from the first byte to the last.
-pub(super) async fn serve(incoming: Rc<Incoming>, opening: Opening, _life: Life) {
+pub(super) async fn serve(incoming: Rc<Incoming>, opening: Opening, life: Life) {
     // From before the decision, so that no change between it and the first byte is missed.
     let mut follower = incoming.follower();
     let rules = incoming.rules();
     let mut record = Recording::new(&incoming.worker().recorder, &rules.origin);
     record.begin_connection(&rules.origin, clock::monotonic());
-    let Some((mut relay, facts)) = open(&incoming, rules, opening, &mut record).await else { return };
+    let opened = open(&incoming, rules, opening, &life, &mut record).await;
+    let Some((mut relay, facts)) = opened else { return };
     if let Some(left) = facts.time_left() {
         follower.expire_after(left);
     }
@@ -49,9 +50,11 @@ async fn open(
     incoming: &Incoming,
     rules: Rc<Rules>,
     opening: Opening,
+    life: &Life,
     record: &mut Recording,
 ) -> Option<(Relay, Rc<ConnectionFacts>)> {
-    if let Err(refusal) = rules.row.admit(&incoming.party, Subject::Connection, record).await {
+    if let Err(refusal) = rules.row.admit(&incoming.party, Subject::Connection(life.standing()), record).await
+    {
         opening.deny(&refusal);
         return None;
     }

@@ -163,6 +163,16 @@ impl<S: ByteStream> Connection<S> {
         !self.read.is_empty()
     }
 
+    /// How many bytes wait.
+    pub const fn buffered(&self) -> usize {
+        self.read.len()
+    }
+
+    /// The longest head that it takes, in bytes.
+    pub const fn longest_head(&self) -> usize {
+        self.limits.bytes
+    }
+
     /// Whether a head has begun to come; empty lines do not count.
     pub fn head_started(&self) -> bool {
         self.read.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))

@@ -1,24 +1,22 @@
-//! Accepts connections and hands each to the worker's [`Service`]. Waits when the limit is reached instead of
-//! accepting what it cannot serve.
+//! Accepts connections and hands each to the worker's [`Service`].
+//!
+//! Never waits for a place: whoever comes has one among the strangers, and what it gets beyond that is its own to ask for.
 
 use std::{io, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
-use svidecar_code::Code;
 use svidecar_config::address::ListenAddress;
 use svidecar_process::{
+    Source,
     accept::{self, Comes},
-    clock,
 };
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     io::{Socket, address::PeerAddress},
     runtime::{
+        budgets::Budgets,
         drain::{Direction, reaches},
         life::{Accepted, Gate},
         sockets::ListenSocket,
@@ -36,8 +34,8 @@ pub struct Listener {
     pub listen: ListenAddress,
     /// This worker's socket.
     pub socket: ListenSocket,
-    /// The limit of connections, shared by all workers.
-    pub limit: Arc<Semaphore>,
+    /// What its connections may spend, shared by all workers.
+    pub budgets: Arc<Budgets>,
     /// Ends this listener alone.
     pub stop: CancellationToken,
 }
@@ -65,14 +63,14 @@ pub async fn run(worker: Rc<Worker>, service: Rc<dyn Service>, listener: Listene
     };
     let mut phase = worker.shared.drain.subscribe();
     let direction = listener.direction;
-    let gate = Gate::new(&worker, direction, &listener.name, &listener.listen, &listener.limit);
+    let gate = Gate::new(&worker, direction, &listener.name, &listener.listen, &listener.budgets);
     loop {
         let accepted = tokio::select! {
             () = listener.stop.cancelled() => return,
             _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
             accepted = accept(&listening) => accepted,
         };
-        let (socket, address) = match accepted {
+        let (socket, address, source) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 accept::failed(&error).await;
@@ -83,45 +81,23 @@ pub async fn run(worker: Rc<Worker>, service: Rc<dyn Service>, listener: Listene
             worker.shared.shortage.tell();
             continue;
         }
-        // One accepted connection per worker may wait for its turn; a permit taken before it came would be missing
-        // to the other workers.
-        let permit = tokio::select! {
-            () = listener.stop.cancelled() => return,
-            _ = phase.wait_for(|phase| reaches(*phase, direction)) => return,
-            permit = admit(&worker, &listener.name, &listener.limit) => permit,
-        };
-        let Some(permit) = permit else { return };
-        let accepted = Accepted { socket, address, life: gate.enter(permit) };
+        let accepted = Accepted { socket, address, life: gate.enter(source) };
         service.serve(direction, &listener.name, accepted);
     }
 }
 
-/// Waits for a place among the connections of the listener.
-async fn admit(worker: &Worker, name: &str, limit: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    if let Ok(permit) = Arc::clone(limit).try_acquire_owned() {
-        return Some(permit);
-    }
-    if let Some(leave) = worker.shared.throttle.leave(clock::monotonic()) {
-        warn!(
-            listener = name,
-            code = Code::TooManyConnections.name(),
-            kept_back = leave.kept_back,
-            "max_connections is reached; new connections wait"
-        );
-    }
-    Arc::clone(limit).acquire_owned().await.ok()
-}
-
-async fn accept(listening: &Listening) -> io::Result<(Socket, PeerAddress)> {
+async fn accept(listening: &Listening) -> io::Result<(Socket, PeerAddress, Source)> {
     match listening {
         Listening::Tcp(listening) => {
             let (stream, address) = listening.accept().await?;
-            Ok((Socket::accepted(stream), PeerAddress::Tcp(address)))
+            Ok((Socket::accepted(stream), PeerAddress::Tcp(address), Source::from(address.ip())))
         }
         Listening::Unix(listening) => {
             let (stream, _) = listening.accept().await?;
-            let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-            Ok((Socket::unix(stream), PeerAddress::Unix(pid)))
+            let credentials = stream.peer_cred().ok();
+            let pid = credentials.as_ref().and_then(tokio::net::unix::UCred::pid);
+            let source = credentials.map_or(Source::Unknown, |credentials| Source::User(credentials.uid()));
+            Ok((Socket::unix(stream), PeerAddress::Unix(pid), source))
         }
     }
 }

@@ -20,7 +20,10 @@ use svidecar_process::clock;
 use tokio::time::Instant;
 
 pub use self::registry::Registry;
-use crate::runtime::drain::{Direction, Phase, reaches};
+use crate::runtime::{
+    drain::{Direction, Phase, reaches},
+    standing::Standing,
+};
 
 /// What a connection whose decision changed may still take to finish its response.
 pub const LOSER_GRACE: Duration = Duration::from_secs(2);
@@ -62,6 +65,8 @@ pub enum Ending {
     PeerExpired,
     /// The proxy goes down, or the listener is gone.
     Drained,
+    /// Its place went to another, before anything of it was allowed.
+    Crowded,
 }
 
 impl Ending {
@@ -73,6 +78,7 @@ impl Ending {
             Self::IdentityReplaced => Code::IdentityReplaced,
             Self::PeerExpired => Code::PeerExpired,
             Self::Drained => Code::Draining,
+            Self::Crowded => Code::TooManyConnections,
         }
     }
 }
@@ -103,6 +109,8 @@ pub struct Follower {
     /// Its place in the registry.
     place: usize,
     direction: Direction,
+    /// Of a connection that may lose its place.
+    standing: Option<Rc<Standing>>,
     seen: u64,
     /// How often the registry had made room at the last look.
     rooms_seen: u32,
@@ -123,6 +131,7 @@ impl Follower {
             rooms_seen: registry.rooms_made(),
             registry: Rc::clone(registry),
             direction,
+            standing: None,
             told_to_drain: false,
             ending: None,
             expiry: None,
@@ -152,6 +161,13 @@ impl Follower {
         self
     }
 
+    /// The same for a connection that may lose its place.
+    #[must_use]
+    pub fn standing(mut self, standing: &Rc<Standing>) -> Self {
+        self.standing = Some(Rc::clone(standing));
+        self
+    }
+
     /// Tells [`Event::PeerExpired`] once, `in_time` from now.
     pub fn expire_after(&mut self, in_time: Duration) {
         self.expiry = clock::timer().checked_add(in_time);
@@ -173,6 +189,9 @@ impl Follower {
     pub fn poll_over(&mut self, cx: &Context<'_>, mut judge: impl FnMut(Event) -> Fate) -> Poll<Over> {
         if self.registry.phase() == Phase::Force || self.is_past(self.deadline) {
             return Poll::Ready(Over::Cut(self.ending.unwrap_or(Ending::Drained)));
+        }
+        if self.is_crowded_out(cx) {
+            return Poll::Ready(Over::Cut(Ending::Crowded));
         }
         while let Some(event) = self.next_event() {
             if let Fate::Finishes(ending, grace) = judge(event) {
@@ -202,6 +221,15 @@ impl Follower {
         if self.deadline.is_none_or(|deadline| at.is_some_and(|at| at < deadline)) {
             self.deadline = at;
         }
+    }
+
+    fn is_crowded_out(&mut self, cx: &Context<'_>) -> bool {
+        let Some(standing) = &self.standing else { return false };
+        if standing.is_settled() {
+            self.standing = None;
+            return false;
+        }
+        standing.poll_evicted(cx).is_ready()
     }
 
     fn next_event(&mut self) -> Option<Event> {

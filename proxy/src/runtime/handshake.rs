@@ -47,7 +47,7 @@ pub struct Authenticated {
     pub sni: Option<String>,
 }
 
-/// Authenticates a peer that has connected to us.
+/// Authenticates a peer that has connected to us. `spoke` hears when its first bytes have come.
 ///
 /// # Errors
 /// Why there is no authenticated peer.
@@ -55,9 +55,11 @@ pub async fn inbound(
     mut socket: Socket,
     offers: &Offers,
     timeout: Duration,
+    spoke: impl FnOnce(),
 ) -> Result<Authenticated, HandshakeFailure> {
     let accepting = async {
         let first = read_first(&mut socket).await?;
+        spoke();
         let accepted = tls::accept(socket, first, |hello| offers.choose(hello)).await;
         authenticated(accepted, Side::Client)
     };
@@ -177,7 +179,9 @@ pub enum Remedy {
 }
 
 impl HandshakeFailure {
-    fn new(code: Code, detail: impl Into<String>) -> Self {
+    /// Of which nothing is known but what it is called, and a sentence.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), presented: None, sni: None, remedy: None }
     }
 

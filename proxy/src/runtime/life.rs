@@ -5,13 +5,15 @@
 use std::{rc::Rc, sync::Arc};
 
 use svidecar_config::address::ListenAddress;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use svidecar_process::Source;
 
 use crate::{
     io::{Socket, address::PeerAddress},
     record::OpenConnections,
     runtime::{
+        budgets::Budgets,
         drain::{Counted, Direction},
+        standing::Standing,
         worker::Worker,
     },
 };
@@ -31,7 +33,7 @@ pub struct Accepted {
 pub struct Life {
     gate: Rc<Gate>,
     _live: Counted,
-    _permit: OwnedSemaphorePermit,
+    standing: Rc<Standing>,
 }
 
 /// Where the connections of a listener are counted, by one worker.
@@ -39,30 +41,35 @@ pub struct Gate {
     worker: Rc<Worker>,
     direction: Direction,
     listen: ListenAddress,
-    limit: Arc<Semaphore>,
+    budgets: Arc<Budgets>,
     open: OpenConnections,
 }
 
 impl Gate {
-    /// For the listener of that name, at that address of the settings, which has `limit` permits for all workers.
+    /// For the listener of that name, at that address of the settings, whose budgets all workers share.
     #[must_use]
     pub fn new(
         worker: &Rc<Worker>,
         direction: Direction,
         listener: &str,
         listen: &ListenAddress,
-        limit: &Arc<Semaphore>,
+        budgets: &Arc<Budgets>,
     ) -> Rc<Self> {
         let open = worker.shared.telemetry.state().open_connections(direction, listener);
-        let (worker, listen, limit) = (Rc::clone(worker), listen.clone(), Arc::clone(limit));
-        Rc::new(Self { worker, direction, listen, limit, open })
+        let (worker, listen, budgets) = (Rc::clone(worker), listen.clone(), Arc::clone(budgets));
+        Rc::new(Self { worker, direction, listen, budgets, open })
     }
 
-    /// One more, with a permit of the listener.
-    pub fn enter(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> Life {
+    /// One more, of somebody of whom nothing else is known.
+    #[must_use]
+    pub fn enter(self: &Rc<Self>, source: Source) -> Life {
+        self.begin(Standing::stranger(&self.budgets, source))
+    }
+
+    fn begin(self: &Rc<Self>, standing: Rc<Standing>) -> Life {
         self.open.inc();
         let live = self.worker.shared.drain.enter(self.direction);
-        Life { gate: Rc::clone(self), _live: live, _permit: permit }
+        Life { gate: Rc::clone(self), _live: live, standing }
     }
 }
 
@@ -73,16 +80,24 @@ impl Life {
         self.gate.listen == *listen
     }
 
-    /// A place for one more connection, which came inside of this one; none when the listener has as many as it may.
+    /// One more connection, which came inside of this one.
     #[must_use]
-    pub fn another(&self) -> Option<Self> {
-        let permit = Arc::clone(&self.gate.limit).try_acquire_owned().ok()?;
-        Some(self.gate.enter(permit))
+    pub fn another(&self) -> Self {
+        self.gate.begin(self.standing.inside())
+    }
+
+    /// What it holds of the listener's budgets.
+    #[must_use]
+    pub const fn standing(&self) -> &Rc<Standing> {
+        &self.standing
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
         self.gate.open.dec();
+        if self.standing.is_evicted() {
+            self.gate.open.crowded_out();
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use svidecar_config::{address::ListenAddress, proxy::Limits};
 use svidecar_process::descriptors::{self, Descriptors};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -14,6 +13,7 @@ use crate::{
     plan::Plan,
     runtime::{
         accept::Listener,
+        budgets::{Budgets, Sizes},
         drain::Direction,
         sockets::{self, BoundListener, ListenSocket, SocketFile},
         workers::Workers,
@@ -32,11 +32,9 @@ pub struct Listeners {
 struct Open {
     /// What the settings say; port 0 stays 0.
     wanted: ListenAddress,
-    /// Permits that the limit was made of.
-    permits: usize,
     /// Where it really listens.
     address: ListenAddress,
-    limit: Arc<Semaphore>,
+    budgets: Arc<Budgets>,
     stop: CancellationToken,
     _file: Option<SocketFile>,
 }
@@ -46,7 +44,7 @@ pub struct Opened(Vec<(Key, Wanted, BoundListener)>);
 
 struct Wanted {
     address: ListenAddress,
-    max_connections: usize,
+    sizes: Sizes,
 }
 
 impl Listeners {
@@ -87,22 +85,21 @@ impl Listeners {
         });
         warn_of_few_descriptors(plan);
         for (key, wanted) in wanted(plan) {
-            if let Some(open) = self.open.get_mut(&key).filter(|open| open.wanted == wanted.address) {
-                open.set_limit(wanted.max_connections);
+            if let Some(open) = self.open.get(&key).filter(|open| open.wanted == wanted.address) {
+                open.budgets.resize(wanted.sizes);
             }
         }
         for (key, wanted, bound) in opened.0 {
             let (direction, name) = key.clone();
             info!(listener = %name, direction = direction.as_str(), address = %bound.address, "Listening");
             let stop = CancellationToken::new();
-            let limit = Arc::new(Semaphore::new(wanted.max_connections));
+            let budgets = Arc::new(Budgets::new(wanted.sizes));
             let BoundListener { address, sockets, file } = bound;
             let listen = wanted.address.clone();
             let open = Open {
                 wanted: wanted.address,
-                permits: wanted.max_connections,
                 address,
-                limit: Arc::clone(&limit),
+                budgets: Arc::clone(&budgets),
                 stop: stop.clone(),
                 _file: file,
             };
@@ -114,7 +111,7 @@ impl Listeners {
                 direction,
                 listen: listen.clone(),
                 socket,
-                limit: Arc::clone(&limit),
+                budgets: Arc::clone(&budgets),
                 stop: stop.clone(),
             };
             workers.listen(sockets.into_iter().map(part)).await?;
@@ -134,31 +131,26 @@ impl Listeners {
     }
 }
 
-impl Open {
-    /// Connections over a smaller limit live on; only new ones wait.
-    fn set_limit(&mut self, wanted: usize) {
-        self.limit.add_permits(wanted.saturating_sub(self.permits));
-        // Permits in use cannot be taken back now; the next change sees how many there still are.
-        let forgotten = self.limit.forget_permits(self.permits.saturating_sub(wanted));
-        self.permits = wanted.max(self.permits.saturating_sub(forgotten));
-    }
-}
-
 fn wanted(plan: &Plan) -> impl Iterator<Item = (Key, Wanted)> {
     let most = most_connections(descriptors::table(), plan.inbound.len() + plan.outbound.len());
-    let wanted = move |listen: &ListenAddress, limits: &Limits| Wanted {
-        address: listen.clone(),
-        max_connections: (limits.max_connections as usize).min(most),
-    };
     let inbound = plan.inbound.iter().map(move |listener| {
         let settings = &listener.settings;
-        ((Direction::Inbound, Arc::clone(&listener.name)), wanted(&settings.listen, &settings.limits))
+        let wanted = Wanted::new(&settings.listen, &settings.limits, most);
+        ((Direction::Inbound, Arc::clone(&listener.name)), wanted)
     });
     let outbound = plan.outbound.iter().map(move |listener| {
         let settings = &listener.settings;
-        ((Direction::Outbound, Arc::clone(&listener.name)), wanted(&settings.listen, &settings.limits))
+        let wanted = Wanted::new(&settings.listen, &settings.limits, most);
+        ((Direction::Outbound, Arc::clone(&listener.name)), wanted)
     });
     inbound.chain(outbound)
+}
+
+impl Wanted {
+    fn new(address: &ListenAddress, limits: &Limits, most: usize) -> Self {
+        let (connections, head) = (limits.max_connections as usize, limits.max_header_bytes.as_usize());
+        Self { address: address.clone(), sizes: Sizes { connections, most, head } }
+    }
 }
 
 /// What one of so many listeners may have at most: half of what there are descriptors for is for those that come, half for those

@@ -9,6 +9,7 @@ mod edges;
 mod floods;
 mod memory;
 mod oracle;
+mod shares;
 mod smuggling;
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "the tests of the data plane use the rest")]

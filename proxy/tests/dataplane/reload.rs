@@ -116,7 +116,7 @@ async fn a_new_listener_opens_and_the_old_connections_live_on() {
 
 /// `max_connections` holds across workers, and a new value needs no new sockets.
 #[tokio::test]
-async fn connections_over_the_limit_wait_for_a_place() {
+async fn connections_over_the_limit_are_refused_until_it_is_raised() {
     let authority = Authority::new("demo.org");
     let agent = Agent::start(Says::Gives(authority.response("/orders", &[]))).await;
     let listeners = format!(
@@ -125,18 +125,17 @@ async fn connections_over_the_limit_wait_for_a_place() {
     );
     let sidecar = Sidecar::ready(&agent, &listeners).await;
     let connect = || mtls(sidecar.inbound("orders"), &authority, authority.identity("/shop"), &[b"http/1.1"]);
-    for _ in 0..4 {
-        // One after the other, whichever worker takes it.
-        let mut one = http1(connect().await.unwrap()).await;
-        assert_eq!(ask(&mut one, get("/")).await.status, StatusCode::OK);
-    }
     let mut first = http1(connect().await.unwrap()).await;
     assert_eq!(ask(&mut first, get("/")).await.status, StatusCode::OK);
-    let waiting = connect();
-    tokio::pin!(waiting);
+    for _ in 0..4 {
+        // Whichever worker takes it.
+        let refused = ask(&mut http1(connect().await.unwrap()).await, get("/")).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers["x-svidecar-error"], "too_many_connections");
+    }
     let config = std::fs::read_to_string(sidecar.path("svidecar.yaml")).unwrap();
     sidecar.edit("svidecar.yaml", &config.replace("max_connections: 1", "max_connections: 2")).await;
-    let mut second = http1(soon("a place", &mut waiting).await.unwrap()).await;
+    let mut second = http1(connect().await.unwrap()).await;
     assert_eq!(ask(&mut second, get("/")).await.status, StatusCode::OK);
     assert_eq!(ask(&mut first, get("/")).await.status, StatusCode::OK);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use indexmap::IndexMap;
@@ -13,6 +13,7 @@ use svidecar_process::metrics::{Kind, Metrics, Page};
 use super::labels::ListenerLabels;
 use crate::record::Direction;
 
+const CROWDED_OUT: &str = "svidecar_connections_crowded_out_total";
 const RELOADS: &str = "svidecar_config_reloads_total";
 
 /// Gauges and counters that the parts of the proxy keep current.
@@ -90,6 +91,11 @@ impl State {
         for (labels, open) in &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             page.sample("svidecar_open_connections", &labels.pairs(), open.get());
         }
+        let help = "Connections that lost their place to others before anything of them was allowed.";
+        page.family(CROWDED_OUT, Kind::Counter, help);
+        for (labels, open) in &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            page.sample(CROWDED_OUT, &labels.pairs(), open.0.crowded_out.load(Ordering::Relaxed));
+        }
         let help = "X.509 authorities in the bundle of a trust domain.";
         page.family("svidecar_bundle_authorities", Kind::Gauge, help);
         for (trust_domain, authorities) in &*self.bundles.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -104,22 +110,34 @@ fn described(name: &'static str, help: &'static str) -> Gauge {
     gauge!(name)
 }
 
-/// How many connections of a listener are open, of all workers together. A clone counts the same.
+/// How many connections of a listener are open, of all workers together, and how many lost their place. A clone counts the
+/// same.
 #[derive(Clone, Debug, Default)]
-pub struct OpenConnections(Arc<AtomicI64>);
+pub struct OpenConnections(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicI64,
+    crowded_out: AtomicU64,
+}
 
 impl OpenConnections {
     /// One more.
     pub fn inc(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.open.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One less.
     pub fn dec(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One lost its place to another.
+    pub fn crowded_out(&self) {
+        self.0.crowded_out.fetch_add(1, Ordering::Relaxed);
     }
 
     fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.open.load(Ordering::Relaxed)
     }
 }

@@ -37,7 +37,7 @@ async fn agreed(offers: &Offers, authority: &Authority, alpn: &[&[u8]]) -> Resul
     );
     let connector = TlsConnector::from(Arc::new(config.unwrap()));
     let (accepted, _) = soon("both", async {
-        tokio::join!(inbound(Socket::accepted(far), offers, TIMEOUT), connector.connect(name(), near))
+        tokio::join!(inbound(Socket::accepted(far), offers, TIMEOUT, || ()), connector.connect(name(), near))
     })
     .await;
     let accepted = accepted.map_err(|failure| failure.code)?;
@@ -96,7 +96,7 @@ async fn what_is_not_tls_is_told_apart() {
         near.write_all(sent).await.unwrap();
         near.shutdown().await.unwrap();
         let failure =
-            soon("a failure", inbound(Socket::accepted(far), &offers, TIMEOUT)).await.err().unwrap();
+            soon("a failure", inbound(Socket::accepted(far), &offers, TIMEOUT, || ())).await.err().unwrap();
         let mut answer = Vec::new();
         let _ = near.read_to_end(&mut answer).await;
         (failure.code, answer)
@@ -115,7 +115,7 @@ async fn nobody_waits_for_a_handshake_for_ever() {
     let authority = Authority::new("demo.org");
     let offers = offers(&authority, true);
     let (_silent, far) = pair().await;
-    let failure = inbound(Socket::accepted(far), &offers, TIMEOUT).await.err().unwrap();
+    let failure = inbound(Socket::accepted(far), &offers, TIMEOUT, || ()).await.err().unwrap();
     assert_eq!(failure.code, Code::HandshakeTimeout);
     let (near, _silent) = pair().await;
     let failure =

@@ -3,6 +3,7 @@
 use std::{fmt::Display, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 use super::{process::Process, wire::Wire};
 use crate::support::{
@@ -155,11 +156,13 @@ impl<S> Scene<S> {
                 stream.set_nodelay(true).unwrap();
                 Wire::plain(stream)
             }
-            None => {
-                let identity = self.authority.identity("/shop");
-                Wire::tls(mtls(self.inbound, &self.authority, identity, &[alpn]).await.unwrap())
-            }
+            None => Wire::tls(self.mtls_as("/shop", alpn).await),
         }
+    }
+
+    /// A connection of mutual TLS to the inbound listener, of the peer with this path.
+    pub async fn mtls_as(&self, peer: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+        mtls(self.inbound, &self.authority, self.authority.identity(peer), &[alpn]).await.unwrap()
     }
 }
 
