@@ -38,7 +38,7 @@ use crate::{
     message::{Fields, RequestHead, hops, hops::Hop, refusal::Refusal},
     plan::{Inbound, Outbound},
     record::Recording,
-    runtime::{standing::Standing, worker::Worker},
+    runtime::{budgets::Counted, standing::Standing, worker::Worker},
 };
 
 /// Who asks: what is at the other end of an accepted connection.
@@ -80,6 +80,8 @@ pub struct Admission {
     pub may_switch: bool,
     /// What the decision rested on, where one was made that may change while the request runs.
     pub flight: Option<InFlight>,
+    /// Its place among the requests that run, where their number is limited.
+    pub counted: Option<Counted>,
 }
 
 /// The stages of one listener.
@@ -89,6 +91,7 @@ pub struct Row {
     form: Form,
     peers: Option<Authenticate>,
     policy: Option<Arc<Policy>>,
+    max_requests: Option<u32>,
 }
 
 impl Row {
@@ -100,14 +103,20 @@ impl Row {
             form: Form::Normal,
             peers: Some(Authenticate::new(on_expiry, &listener.headers).objecting(objection)),
             policy: Some(Arc::clone(&listener.policy)),
+            max_requests: listener.settings.limits.max_requests,
         }
     }
 
     /// Of a listener for our workload.
     #[must_use]
     pub fn outbound(listener: &Outbound) -> Self {
-        let listener = Arc::clone(&listener.name);
-        Self { listener, form: Form::AsItCame, peers: None, policy: None }
+        Self {
+            listener: Arc::clone(&listener.name),
+            form: Form::AsItCame,
+            peers: None,
+            policy: None,
+            max_requests: listener.settings.limits.max_requests,
+        }
     }
 
     /// What there is to object to the connection, whatever it asks for.
@@ -156,9 +165,14 @@ impl Row {
         self.authenticate(party, subject)?;
         let hop = normalized?;
         let flight = self.decide(party, subject, record)?;
-        let (Subject::Request { standing, .. } | Subject::Connection(standing)) = subject;
+        let (standing, is_request) = match subject {
+            Subject::Request { standing, .. } => (*standing, true),
+            Subject::Connection(standing) => (*standing, false),
+        };
         limit::settle(standing)?;
-        Ok(Admission { may_switch: hop.upgrade, flight })
+        let most = self.max_requests.filter(|_| is_request);
+        let counted = most.map(|most| limit::request(standing, most)).transpose()?;
+        Ok(Admission { may_switch: hop.upgrade, flight, counted })
     }
 
     fn normalize(&self, subject: &mut Subject<'_>, record: &mut Recording) -> Result<Hop, Refusal> {

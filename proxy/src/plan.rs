@@ -161,7 +161,8 @@ fn compile_inbound(
         Some(same) => (Arc::clone(&same.app), Arc::clone(&same.offers)),
         None => {
             let offers = source.offers(settings.protocol).map_err(tls_error)?;
-            (upstream::app(&name, settings), Arc::new(offers))
+            let before = same.map(|same| &same.app);
+            (upstream::app(&name, settings, before), Arc::new(offers))
         }
     };
     let headers = match unchanged {
@@ -187,13 +188,14 @@ fn compile_headers(settings: &InboundSettings) -> Result<IdentityHeaders, ProxyE
 fn compile_outbound(
     settings: &OutboundSettings,
     source: &TlsSource,
-    same: Option<&Arc<Outbound>>,
+    before: Option<&Arc<Outbound>>,
 ) -> Result<Arc<Outbound>, ProxyError> {
-    if let Some(same) = same.filter(|same| same.settings == *settings) {
+    if let Some(same) = before.filter(|same| same.settings == *settings) {
         return Ok(Arc::clone(same));
     }
     let name: Arc<str> = settings.name.as_str().into();
-    let upstream = upstream::server(&name, settings, source).map_err(tls_error)?;
+    let before = before.map(|before| &before.upstream);
+    let upstream = upstream::server(&name, settings, source, before).map_err(tls_error)?;
     Ok(Arc::new(Outbound { name, settings: settings.clone(), upstream }))
 }
 

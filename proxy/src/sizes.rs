@@ -70,5 +70,5 @@ fn what_lives_in_a_connection_stays_small() {
     hold("a follower", size_of::<Follower>(), 88);
     hold("a life", size_of::<Life>(), 40);
     hold("an accepted connection", size_of::<Accepted>(), 136);
-    hold("the facts of an upstream's connection", size_of::<ConnectionFacts>(), 128);
+    hold("the facts of an upstream's connection", size_of::<ConnectionFacts>(), 136);
 }

@@ -19,6 +19,12 @@ pub struct Limits {
     /// Most connections at the same time, those within a shared connection counted one by one. They are shared out by peer: one
     /// that is alone may have 8/9 of them, and none can take all.
     pub max_connections: u32,
+    /// Most requests at the same time, of all connections together, shared out by peer likewise. Unlimited when unset. One more is
+    /// answered with 503, `too_many_requests`.
+    pub max_requests: Option<u32>,
+    /// Most connections to our workload, or to all endpoints of the upstream together. What needs one more is answered with 503,
+    /// `too_many_upstream_connections`.
+    pub max_upstream_connections: u32,
     /// Largest size of all headers of one request, or of the response to it; the first line counts too.
     pub max_header_bytes: ByteSize,
     /// Most headers of one request, or of the response to it.
@@ -27,7 +33,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 12_000, max_header_bytes: ByteSize::from_bytes(64 << 10), max_headers: 128 }
+        Self {
+            max_connections: 12_000,
+            max_requests: None,
+            max_upstream_connections: 12_000,
+            max_header_bytes: ByteSize::from_bytes(64 << 10),
+            max_headers: 128,
+        }
     }
 }
 
@@ -35,8 +47,14 @@ impl Limits {
     /// Notes what nobody can have meant.
     pub(super) fn validate(&self, key: &str, problems: &mut Problems) {
         let between = |value: u64, least: u64, most: u64| (least..=most).contains(&value);
-        if self.max_connections == 0 {
-            problems.add(format!("{key}.limits.max_connections"), "with 0 connections nothing can be served");
+        for (name, value, what) in [
+            ("max_connections", Some(self.max_connections), "connections"),
+            ("max_requests", self.max_requests, "requests"),
+            ("max_upstream_connections", Some(self.max_upstream_connections), "connections"),
+        ] {
+            if value == Some(0) {
+                problems.add(format!("{key}.limits.{name}"), format!("with 0 {what} nothing can be served"));
+            }
         }
         if !between(self.max_header_bytes.bytes(), 8 << 10, 16 << 20) {
             let message = format!("expected 8KiB to 16MiB, found {}", self.max_header_bytes);

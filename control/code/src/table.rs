@@ -149,6 +149,10 @@ codes! {
     OutOfDescriptors = "out_of_descriptors" (503, 14) Us;
     /// The caller has as many of the listener's connections as it may.
     TooManyConnections = "too_many_connections" (503, 14) Peer;
+    /// The caller has as many of the listener's requests as it may.
+    TooManyRequests = "too_many_requests" (503, 14) Peer;
+    /// The listener has as many connections to its upstream as it may.
+    TooManyUpstreamConnections = "too_many_upstream_connections" (503, 14) Us;
     /// The caller has as many unfinished heads as it may.
     TooManyUnfinished = "too_many_unfinished" (503, 14) Peer;
     /// The peer's SVID expired while it was connected.

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How many times what is free one may have.
-const TIMES_FREE: usize = 8;
+pub const TIMES_FREE: usize = 8;
 
 /// A budget of so many units that is shared by keys. Cheap to clone: clones are the same budget.
 pub struct Shares<K>(Arc<Mutex<Budget<K>>>);

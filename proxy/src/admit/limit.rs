@@ -11,7 +11,10 @@ use crate::{
     http1,
     http2::{Settings, settings::LONG_FRAME},
     message::refusal::Refusal,
-    runtime::{budgets::Spender, standing::Standing},
+    runtime::{
+        budgets::{Counted, Spender},
+        standing::Standing,
+    },
 };
 
 /// For heads of HTTP/1.
@@ -69,6 +72,17 @@ pub fn settle(standing: &Standing) -> Result<(), Refusal> {
     Err(Refusal::new(Code::TooManyConnections, detail).closing())
 }
 
+/// A place among the requests of the listener, which may be `most`.
+///
+/// # Errors
+/// When the caller has as many of them as it may.
+pub fn request(standing: &Standing, most: u32) -> Result<Counted, Refusal> {
+    standing.request(most as usize).ok_or_else(|| {
+        let detail = format!("it has its share of the {most} requests that limits.max_requests allows");
+        Refusal::new(Code::TooManyRequests, detail)
+    })
+}
+
 /// The room that an unfinished head takes.
 #[derive(Default)]
 pub struct Unfinished(Option<Share<Spender>>);
@@ -100,8 +114,12 @@ mod tests {
 
     #[test]
     fn both_versions_of_http_have_the_limits_of_the_settings() {
-        let limits =
-            Limits { max_connections: 7, max_header_bytes: ByteSize::from_bytes(4096), max_headers: 16 };
+        let limits = Limits {
+            max_connections: 7,
+            max_header_bytes: ByteSize::from_bytes(4096),
+            max_headers: 16,
+            ..Limits::default()
+        };
         let heads = http1(&limits);
         assert_eq!((heads.bytes, heads.fields), (4096, 16));
         for settings in [http2(&limits), shared(&limits)] {

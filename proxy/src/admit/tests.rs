@@ -78,12 +78,19 @@ impl Scene {
             form: Form::Normal,
             peers: Some(Authenticate::new(OnPeerExpiry::Drain, &Arc::new(headers))),
             policy: Some(Arc::clone(&policy)),
+            max_requests: None,
         };
         Self::new(Some(peer(path, ends_in)), row, Some(&policy))
     }
 
     fn outbound() -> Self {
-        let row = Row { listener: "web".into(), form: Form::AsItCame, peers: None, policy: None };
+        let row = Row {
+            listener: "web".into(),
+            form: Form::AsItCame,
+            peers: None,
+            policy: None,
+            max_requests: None,
+        };
         Self::new(None, row, None)
     }
 

@@ -11,10 +11,10 @@ use svidecar_process::clock;
 
 use super::relay::{Broken, Relay};
 use crate::{
-    admit::flights::InFlight,
+    admit::{Admission, flights::InFlight},
     message::{RequestHead, ResponseHead, refusal::Refusal},
     record::{self, Origin},
-    runtime::{connections::Ending, worker::Worker},
+    runtime::{budgets::Counted, connections::Ending, worker::Worker},
     upstream::facts::ConnectionFacts,
 };
 
@@ -27,6 +27,7 @@ pub struct Exchange {
     /// What is written down about it, exactly once.
     pub record: record::Recording,
     flight: Option<InFlight>,
+    counted: Option<Counted>,
     upstream: Option<Rc<ConnectionFacts>>,
     is_answered: bool,
 }
@@ -40,6 +41,7 @@ impl Exchange {
             response: ResponseHead::default(),
             record: record::Recording::new(&worker.recorder, origin),
             flight: None,
+            counted: None,
             upstream: None,
             is_answered: false,
         }
@@ -51,9 +53,9 @@ impl Exchange {
         self.is_answered = false;
     }
 
-    /// What the decision rested on, for as long as the request runs.
-    pub fn takes_off(&mut self, flight: InFlight) {
-        self.flight = Some(flight);
+    /// What its admission rests on, for as long as the request runs.
+    pub fn takes_off(&mut self, admission: Admission) {
+        (self.flight, self.counted) = (admission.flight, admission.counted);
     }
 
     /// Ready when the request is no longer allowed.
@@ -96,7 +98,7 @@ impl Exchange {
     pub fn end(&mut self) {
         self.record.completed();
         self.record.finish();
-        (self.flight, self.upstream) = (None, None);
+        (self.flight, self.counted, self.upstream) = (None, None, None);
         self.request.shrink();
         self.response.shrink();
     }

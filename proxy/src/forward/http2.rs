@@ -43,7 +43,8 @@ pub async fn serve(
     session.resume(read);
     let Timeouts { head, idle } = caller.rules().listener.timeouts();
     let longest_head = settings.longest_block();
-    let mut requests = Requests { caller, accept, streams, longest_head, window: None, unfinished: Unfinished::default(), };
+    let mut requests =
+        Requests { caller, accept, streams, longest_head, window: None, unfinished: Unfinished::default() };
     let terms = Terms::Server { head, idle };
     if let Err(error) = drive(&session, &mut stream, &mut follower, terms, &mut requests).await {
         debug!(error = error.to_string(), "A connection of HTTP/2 failed");

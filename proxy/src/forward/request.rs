@@ -157,10 +157,9 @@ impl<'a, D: Downstream> Passage<'a, D> {
             })
             .await?
         };
-        if let Some(flight) = admission.flight {
-            self.exchange.takes_off(flight);
-        }
-        Ok(admission.may_switch)
+        let may_switch = admission.may_switch;
+        self.exchange.takes_off(admission);
+        Ok(may_switch)
     }
 
     /// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`]

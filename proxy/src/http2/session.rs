@@ -239,7 +239,9 @@ impl Inner {
     ) -> Poll<Result<(), ConnectionError>> {
         let mut flushed = self.poll_flush(cx, stream)?;
         let mut left = READ_TURN;
-        if self.connection.is_behind() && self.connection.closed().is_none() && !self.connection.is_congested()
+        if self.connection.is_behind()
+            && self.connection.closed().is_none()
+            && !self.connection.is_congested()
         {
             self.take();
         }

@@ -93,7 +93,8 @@ impl Settings {
 pub(super) fn max_streams(streams: u32) -> [u8; frame::HEADER + 6] {
     let header = Header { length: 6, kind: kind::SETTINGS, flags: 0, stream: 0 }.write();
     let mut said = [0; frame::HEADER + 6];
-    let octets = header.into_iter().chain(id::MAX_CONCURRENT_STREAMS.to_be_bytes()).chain(streams.to_be_bytes());
+    let octets =
+        header.into_iter().chain(id::MAX_CONCURRENT_STREAMS.to_be_bytes()).chain(streams.to_be_bytes());
     said.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
     said
 }

@@ -2,7 +2,13 @@
 //!
 //! Values only; connections are the `upstream` room's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use svidecar_authority::{AuthorityError, tls::ResumingClient};
 use svidecar_config::{
@@ -39,6 +45,65 @@ pub struct UpstreamSpec {
     pub max_header_bytes: usize,
     /// Most fields in the head of a response.
     pub max_headers: usize,
+    /// The connections that are open to it.
+    pub open: OpenUpstream,
+}
+
+/// How many connections are open to an upstream, of all workers together, and how many may be.
+#[derive(Clone, Debug)]
+pub struct OpenUpstream {
+    most: usize,
+    count: Arc<AtomicUsize>,
+}
+
+/// One of them; counted until it is dropped.
+#[derive(Debug)]
+pub struct UpstreamPlace(Arc<AtomicUsize>);
+
+impl OpenUpstream {
+    /// At most so many, and none yet.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { most, count: Arc::default() }
+    }
+
+    /// At most so many, with those that were opened by the settings before.
+    fn resized(before: Option<&Arc<UpstreamSpec>>, most: u32) -> Self {
+        let count = before.map(|spec| Arc::clone(&spec.open.count)).unwrap_or_default();
+        Self { most: most as usize, count }
+    }
+
+    /// A place for one more, if there is one.
+    #[must_use]
+    pub fn place(&self) -> Option<UpstreamPlace> {
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        let place = UpstreamPlace(Arc::clone(&self.count));
+        (before < self.most).then_some(place)
+    }
+
+    /// Most that may be open.
+    #[must_use]
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many are open that none should wait for a request that may not come: another worker may need its place.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.count() > self.most / 2
+    }
+}
+
+impl Drop for UpstreamPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// mTLS toward an upstream.
@@ -81,7 +146,11 @@ pub enum BytesChoice {
 }
 
 /// The app behind an inbound listener.
-pub(super) fn app(name: &Arc<str>, settings: &InboundSettings) -> Arc<UpstreamSpec> {
+pub(super) fn app(
+    name: &Arc<str>,
+    settings: &InboundSettings,
+    before: Option<&Arc<UpstreamSpec>>,
+) -> Arc<UpstreamSpec> {
     Arc::new(UpstreamSpec {
         name: Arc::clone(name),
         endpoints: vec![settings.forward.clone()],
@@ -97,6 +166,7 @@ pub(super) fn app(name: &Arc<str>, settings: &InboundSettings) -> Arc<UpstreamSp
         idle_timeout: APP_IDLE,
         max_header_bytes: settings.limits.max_header_bytes.as_usize(),
         max_headers: usize::from(settings.limits.max_headers),
+        open: OpenUpstream::resized(before, settings.limits.max_upstream_connections),
     })
 }
 
@@ -105,6 +175,7 @@ pub(super) fn server(
     name: &Arc<str>,
     settings: &OutboundSettings,
     source: &TlsSource,
+    before: Option<&Arc<UpstreamSpec>>,
 ) -> Result<Arc<UpstreamSpec>, AuthorityError> {
     let server_ids: Arc<[IdPattern]> = settings.upstream.server_id.clone().into();
     let tls = UpstreamTls { client: source.client(&server_ids)?, server_ids: Arc::clone(&server_ids) };
@@ -123,5 +194,6 @@ pub(super) fn server(
         idle_timeout: settings.timeouts.idle.get() / 2,
         max_header_bytes: settings.limits.max_header_bytes.as_usize(),
         max_headers: usize::from(settings.limits.max_headers),
+        open: OpenUpstream::resized(before, settings.limits.max_upstream_connections),
     }))
 }

@@ -3,8 +3,16 @@
 //! Owns the sizes. Asked once for a connection, and never on the way of a request, unless a limit of requests is set. Must
 //! never wait: who may have no more is told so.
 
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use svidecar_id::SpiffeId;
-use svidecar_process::{Guest, Share, Shares, Source, Waiting};
+use svidecar_process::{Guest, Share, Shares, Source, Waiting, shares::TIMES_FREE};
 
 /// Connections that nobody is known of yet but where they come from: handshakes, and those of our workload before their
 /// first request.
@@ -39,7 +47,25 @@ pub struct Budgets {
     connections: Shares<Spender>,
     heads: Shares<Spender>,
     windows: Shares<Spender>,
+    requests: Requests,
 }
+
+/// The requests that run, where there is a limit. Counted by each request, so without a lock.
+#[derive(Default)]
+struct Requests {
+    all: Arc<AtomicUsize>,
+    by: Mutex<HashMap<Spender, Weak<AtomicUsize>>>,
+}
+
+/// The requests of one spender among those of a listener.
+#[derive(Clone)]
+pub struct Running {
+    all: Arc<AtomicUsize>,
+    own: Arc<AtomicUsize>,
+}
+
+/// One request that runs; counted until it is dropped.
+pub struct Counted(Running);
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +105,7 @@ impl Budgets {
             connections: Shares::new(sizes.connections()),
             heads: Shares::new(sizes.heads()),
             windows: Shares::new(WINDOWS),
+            requests: Requests::default(),
         }
     }
 
@@ -115,6 +142,40 @@ impl Budgets {
     pub(super) fn window(&self, spender: &Spender, most: usize) -> Option<Share<Spender>> {
         let parts = [1, 4, 16].map(|part| kib(most) / part);
         parts.into_iter().find_map(|units| self.windows.take(spender.clone(), units))
+    }
+}
+
+impl Budgets {
+    /// Where the requests of `spender` are counted. Takes a lock.
+    pub(super) fn running(&self, spender: Spender) -> Running {
+        let mut by = self.requests.by.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = by.get(&spender).and_then(Weak::upgrade);
+        let own = known.unwrap_or_else(|| {
+            by.retain(|_, own| own.strong_count() > 0);
+            let own = Arc::default();
+            by.insert(spender, Arc::downgrade(&own));
+            own
+        });
+        Running { all: Arc::clone(&self.requests.all), own }
+    }
+}
+
+impl Running {
+    /// One more, of `most` that all may have together; shared out as [`Shares`] does it.
+    #[must_use]
+    pub fn begin(&self, most: usize) -> Option<Counted> {
+        let all = self.all.fetch_add(1, Ordering::Relaxed);
+        let own = self.own.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(self.clone());
+        let free = most.saturating_sub(all);
+        (free > 0 && own < free.saturating_mul(TIMES_FREE)).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.all.fetch_sub(1, Ordering::Relaxed);
+        self.0.own.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -159,6 +220,24 @@ mod tests {
         assert!(allowed.len() > 900 && bytes < 64 << 20, "{} heads of {bytes} bytes", allowed.len());
         let _connection = budgets.connection(peer("next")).unwrap();
         assert!(budgets.head(peer("next"), 60 << 10).is_some());
+    }
+
+    #[test]
+    fn requests_are_shared_out_and_counted_back() {
+        let budgets = budgets();
+        let (greedy, next) = (budgets.running(peer("greedy")), budgets.running(peer("next")));
+        let mut held = all(|| greedy.begin(90));
+        assert_eq!(held.len(), 80);
+        assert!(next.begin(90).is_some());
+        assert!(budgets.running(peer("greedy")).begin(90).is_none(), "on another connection as well");
+        assert!(held.pop().is_some());
+        assert!(greedy.begin(90).is_some());
+        drop((held, greedy));
+        assert_eq!(all(|| next.begin(90)).len(), 80);
+        assert_eq!(next.all.load(Ordering::Relaxed), 0);
+        assert_eq!(budgets.requests.by.lock().unwrap().len(), 2);
+        let _third = budgets.running(peer("third"));
+        assert_eq!(budgets.requests.by.lock().unwrap().len(), 2, "who has gone is forgotten");
     }
 
     #[test]

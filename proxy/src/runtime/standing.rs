@@ -5,7 +5,7 @@
 //! allowed. Never closes anything: the connection's own task asks whether its place went to another.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     pin::pin,
     rc::Rc,
@@ -16,7 +16,7 @@ use std::{
 use svidecar_id::SpiffeId;
 use svidecar_process::{Guest, Share, Source};
 
-use super::budgets::{Budgets, Spender};
+use super::budgets::{Budgets, Counted, Running, Spender};
 
 /// What a connection holds.
 pub struct Standing {
@@ -24,6 +24,8 @@ pub struct Standing {
     held: RefCell<Held>,
     is_settled: Cell<bool>,
     is_evicted: Cell<bool>,
+    /// Where its requests are counted, once there is a limit.
+    running: OnceCell<Running>,
     /// The connection that this one is inside of.
     outer: Option<Rc<Self>>,
 }
@@ -57,6 +59,7 @@ impl Standing {
             held: RefCell::new(held),
             is_settled: Cell::new(false),
             is_evicted: Cell::new(false),
+            running: OnceCell::new(),
             outer,
         })
     }
@@ -126,6 +129,12 @@ impl Standing {
     #[must_use]
     pub fn head(&self, bytes: usize) -> Option<Share<Spender>> {
         self.budgets.head(self.spender(), bytes)
+    }
+
+    /// One more request, of `most` that all connections of the listener may have.
+    #[must_use]
+    pub fn request(&self, most: usize) -> Option<Counted> {
+        self.running.get_or_init(|| self.budgets.running(self.spender())).begin(most)
     }
 
     /// What the windows of the connection may grow by: `most` bytes, or less.

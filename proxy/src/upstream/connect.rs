@@ -23,7 +23,7 @@ use super::{
 use crate::{
     io::{Socket, Transport, tls::Alpn},
     message::refusal::Refusal,
-    plan::upstream::{UpstreamSpec, UpstreamTls},
+    plan::upstream::{UpstreamPlace, UpstreamSpec, UpstreamTls},
     runtime::{
         handshake::{self, HandshakeFailure, Remedy},
         peer::Peer,
@@ -80,6 +80,8 @@ pub struct Connected {
     pub alpn: Option<Alpn>,
     /// Who answered, when the connection is mTLS.
     pub server: Option<Peer>,
+    /// Its place among those that may be open to the upstream.
+    pub place: UpstreamPlace,
 }
 
 /// Why there is no connection, or none that does what was wanted.
@@ -135,9 +137,10 @@ pub async fn connect(
     allowance: &mut Allowance,
 ) -> Result<Connected, Failure> {
     let spec = &place.spec;
+    let slot = spec.open.place().ok_or_else(|| too_many(shared, spec))?;
     let mut socket = reach(shared, place, allowance).await?;
     let Some(tls) = &spec.tls else {
-        return Ok(Connected { stream: socket.into(), alpn: None, server: None });
+        return Ok(Connected { stream: socket.into(), alpn: None, server: None, place: slot });
     };
     let mut attempt = 1;
     loop {
@@ -145,7 +148,7 @@ pub async fn connect(
             Ok(authenticated) => {
                 let handshake::Authenticated { stream, peer, alpn, .. } = authenticated;
                 shared.note_server(&spec.name, &place.location.to_string(), peer.id());
-                return Ok(Connected { stream: stream.into(), alpn, server: Some(peer) });
+                return Ok(Connected { stream: stream.into(), alpn, server: Some(peer), place: slot });
             }
             Err(failure) => failure,
         };
@@ -178,6 +181,19 @@ async fn authenticate(
     let alpn = if plainly { &[] } else { offer.alpn() };
     let timeout = place.spec.handshake_timeout;
     handshake::outbound(socket, &tls.client, server_name(&place.name), alpn, timeout).await
+}
+
+/// What to answer when no more connections may be opened.
+fn too_many(shared: &Shared, spec: &UpstreamSpec) -> Refusal {
+    let most = spec.open.most();
+    let detail = format!(
+        "all {most} connections to `{}` that limits.max_upstream_connections allows are open",
+        spec.name
+    );
+    if let Some(Leave { kept_back }) = shared.throttle.leave(clock::monotonic()) {
+        warn!(upstream = %spec.name, code = Code::TooManyUpstreamConnections.name(), kept_back, "{detail}");
+    }
+    Refusal::new(Code::TooManyUpstreamConnections, detail)
 }
 
 /// Without an SVID every server would refuse us with an alert that explains nothing.

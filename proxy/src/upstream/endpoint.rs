@@ -184,7 +184,7 @@ impl Endpoint {
         let before = Before::handshake(worker);
         // It needs much room, and most requests find a connection.
         let connecting = Box::pin(connect(&worker.shared, &self.place, offer, &self.memory, allowance));
-        let Connected { stream, alpn, server } = connecting.await.inspect_err(|failure| {
+        let Connected { stream, alpn, server, place } = connecting.await.inspect_err(|failure| {
             if let Some(turn) = &turn {
                 turn.dialling.failure.replace(Some(failure.clone()));
             }
@@ -195,7 +195,8 @@ impl Endpoint {
             // By prior knowledge.
             None => offer == Offer::Http2 && spec.tls.is_none(),
         };
-        let facts = ConnectionFacts::new(worker, before, &self.place, (server.map(Rc::new), is_shared));
+        let facts =
+            ConnectionFacts::new(worker, before, (&self.place, place), (server.map(Rc::new), is_shared));
         if !is_shared {
             return Ok(Opened::One(stream, facts));
         }

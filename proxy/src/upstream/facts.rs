@@ -10,7 +10,10 @@ use tracing::warn;
 
 use super::place::Place;
 use crate::{
-    plan::{snapshot::Snapshot, upstream::UpstreamSpec},
+    plan::{
+        snapshot::Snapshot,
+        upstream::{UpstreamPlace, UpstreamSpec},
+    },
     runtime::{
         connections::{Ending, time_to_leave},
         peer::Peer,
@@ -53,16 +56,17 @@ pub struct ConnectionFacts {
     /// The snapshot that last had no objection.
     accepted_by: Cell<u64>,
     is_retired: Cell<bool>,
+    _open: UpstreamPlace,
 }
 
 impl ConnectionFacts {
-    /// A connection that may be used, to `place`. `before` is what was in force before the handshake; `server` is who
-    /// answered, and `is_shared` as in [`Self::is_shared`].
+    /// A connection that may be used, to `place`, counted as one of those that are open. `before` is what was in force before
+    /// the handshake; `server` is who answered, and `is_shared` as in [`Self::is_shared`].
     #[must_use]
     pub fn new(
         worker: &Worker,
         before: Before,
-        place: &Place,
+        (place, open): (&Place, UpstreamPlace),
         (server, is_shared): (Option<Rc<Peer>>, bool),
     ) -> Rc<Self> {
         let expires = worker.shared.current.load().plan.expiry_grace().is_some();
@@ -80,6 +84,7 @@ impl ConnectionFacts {
             leaves_at: left.and_then(|left| clock::timer().checked_add(left)),
             accepted_by: Cell::new(before.version),
             is_retired: Cell::new(false),
+            _open: open,
         })
     }
 

@@ -127,6 +127,8 @@ impl Members {
                 endpoint.health.works();
                 self.health.works();
             }
+            // That is our own limit.
+            Err(Failure::Refused(refusal)) if refusal.code == Code::TooManyUpstreamConnections => {}
             Err(_) => endpoint.health.failed(),
         }
         answer

@@ -77,7 +77,7 @@ impl Pool {
         connection: Connection,
         facts: Rc<ConnectionFacts>,
     ) {
-        if !facts.is_usable(worker) {
+        if !facts.is_usable(worker) || facts.spec.open.is_crowded() {
             return;
         }
         let oldest = {

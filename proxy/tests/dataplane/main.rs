@@ -7,6 +7,7 @@ mod handshake;
 mod hbone;
 mod http;
 mod lifecycle;
+mod limits;
 mod process;
 mod reload;
 mod shortage;

@@ -51,6 +51,12 @@ pub(super) fn metrics(shared: &Shared) -> Reply {
     let state = shared.telemetry.state();
     let end = identity.svid.as_ref().map_or(0, |svid| svid.leaf.not_after.as_secs());
     state.set_svid_not_after(end);
+    let inbound = snapshot.plan.inbound.iter();
+    let inbound = inbound.map(|listener| (Direction::Inbound, &*listener.name, listener.app.open.count()));
+    let outbound = snapshot.plan.outbound.iter();
+    let outbound =
+        outbound.map(|listener| (Direction::Outbound, &*listener.name, listener.upstream.open.count()));
+    state.set_upstreams(inbound.chain(outbound));
     state.workload_api_connected.set(u8::from(identity.status.state == IdentityState::Current));
     state.ready.set(u8::from(Readiness::of(shared, clock::unix()).ready));
     let bundles = identity.bundles.iter();

@@ -160,7 +160,8 @@ async fn a_peer_that_reads_nothing_is_not_answered_without_bound() {
 async fn a_turn_takes_so_many_frames_and_no_more() {
     let mut raw = Raw::client_of(&Settings { max_streams: 10_000, ..Settings::default() });
     let block = raw.block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
-    let heads = (0..1000).flat_map(|number| frame(kind::HEADERS, END | flag::END_HEADERS, number * 2 + 1, &block));
+    let heads =
+        (0..1000).flat_map(|number| frame(kind::HEADERS, END | flag::END_HEADERS, number * 2 + 1, &block));
     let mut bytes: Vec<u8> = heads.collect();
     let mut taken = Vec::new();
     while raw.one_turn(&std::mem::take(&mut bytes)) {

@@ -21,6 +21,7 @@ pub struct State {
     recorded: Metrics,
     open: Mutex<IndexMap<ListenerLabels, OpenConnections>>,
     bundles: Mutex<Vec<(TrustDomain, usize)>>,
+    upstreams: Mutex<Vec<(ListenerLabels, usize)>>,
     svid_not_after: Gauge,
     /// SVIDs that were taken into use.
     pub svid_updates: Counter,
@@ -42,6 +43,7 @@ impl State {
                 recorded: recorded.clone(),
                 open: Mutex::default(),
                 bundles: Mutex::default(),
+                upstreams: Mutex::default(),
                 svid_not_after: described(
                     "svidecar_svid_not_after_seconds",
                     "End of our SVID in seconds since 1970, 0 without one.",
@@ -78,6 +80,13 @@ impl State {
         *self.bundles.lock().unwrap_or_else(PoisonError::into_inner) = bundles.into_iter().collect();
     }
 
+    /// Replaces what is known of the upstreams: each listener, and the connections that are open to where it leads.
+    pub fn set_upstreams<'n>(&self, upstreams: impl IntoIterator<Item = (Direction, &'n str, usize)>) {
+        let labelled =
+            upstreams.into_iter().map(|(direction, name, open)| (ListenerLabels::new(direction, name), open));
+        *self.upstreams.lock().unwrap_or_else(PoisonError::into_inner) = labelled.collect();
+    }
+
     /// Counts a change of configuration files that was taken into use, or refused.
     pub fn count_reload(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
@@ -95,6 +104,11 @@ impl State {
         page.family(CROWDED_OUT, Kind::Counter, help);
         for (labels, open) in &*self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             page.sample(CROWDED_OUT, &labels.pairs(), open.0.crowded_out.load(Ordering::Relaxed));
+        }
+        let help = "Connections that are open to the app, or to the endpoints of an upstream.";
+        page.family("svidecar_upstream_connections", Kind::Gauge, help);
+        for (labels, open) in &*self.upstreams.lock().unwrap_or_else(PoisonError::into_inner) {
+            page.sample("svidecar_upstream_connections", &labels.pairs(), open);
         }
         let help = "X.509 authorities in the bundle of a trust domain.";
         page.family("svidecar_bundle_authorities", Kind::Gauge, help);

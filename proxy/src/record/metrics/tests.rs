@@ -145,6 +145,7 @@ fn the_page_is_what_it_was() {
     let state = metrics.state();
     state.open_connections(Direction::Outbound, "orders").inc();
     state.set_bundles([("demo.org".parse().unwrap(), 2)]);
+    state.set_upstreams([(Direction::Inbound, "web", 3)]);
     state.count_reload(false);
     state.ready.set(1);
     state.set_svid_not_after(1_790_000_000);

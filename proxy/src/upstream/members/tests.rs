@@ -9,7 +9,7 @@ use crate::{
         Plan,
         snapshot::Current,
         tls::TlsSource,
-        upstream::{BytesChoice, HttpChoice},
+        upstream::{BytesChoice, HttpChoice, OpenUpstream},
     },
     record::Telemetry,
     runtime::shared::Shared,
@@ -29,6 +29,7 @@ fn members() -> Members {
         idle_timeout: Duration::from_secs(60),
         max_header_bytes: 1024,
         max_headers: 10,
+        open: OpenUpstream::new(10),
     };
     Members::new(&Arc::new(spec), &name)
 }
