@@ -152,7 +152,7 @@ pub(crate) struct TargetEntry {
     /// Patterns; the query is not looked at.
     #[serde(default)]
     pub(crate) paths: Option<OneOrMany<PathPattern>>,
-    /// Names without their port.
+    /// Names without their port; `""` stands for a request that names no host.
     #[serde(default)]
     pub(crate) hosts: Option<OneOrMany<HostPattern>>,
     /// A header's name to its value, or to a list of values.

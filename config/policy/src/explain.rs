@@ -133,7 +133,7 @@ fn why_target(rule: &Rule, request: &Request<'_>) -> Result<String, String> {
 fn why_header(header: &HeaderMatch, request: &Request<'_>) -> String {
     let mut count = 0_usize;
     if let Some(headers) = request.headers {
-        headers.visit(header.name.as_str(), &mut |_| count += 1);
+        headers.visit(header.name.as_str(), &mut |_, _| count += 1);
     }
     match count {
         0 => format!("header {} is missing", header.name),

@@ -29,7 +29,7 @@ pub struct Request<'a> {
     pub method: Option<&'a str>,
     /// The path without its query, as [`normalize_path`](crate::normalize::normalize_path) gives it.
     pub path: Option<&'a str>,
-    /// The authority or `host` header; a port in it is ignored.
+    /// The authority or `host` header; a port in it is ignored. `None` when a request has neither.
     pub host: Option<&'a str>,
     /// The request's headers.
     pub headers: Option<&'a dyn Headers>,
@@ -37,12 +37,22 @@ pub struct Request<'a> {
 
 /// The headers of a request, in the form in which its reader keeps them.
 pub trait Headers: fmt::Debug {
-    /// Shows `visit` the values of all headers of that name, in order. `name` is lowercase.
-    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8]));
+    /// Shows `visit` the values of all headers whose names [read alike](reads_alike), in order, and of each whether its name is the
+    /// same but for case. `name` is lowercase.
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(bool, &[u8]));
+}
+
+/// Whether an application may take one name of a header for the other: those that make variables of headers, as CGI and WSGI do,
+/// tell neither case nor `-` from `_`, and some not even other signs.
+#[must_use]
+pub fn reads_alike(name: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    name.len() == other.len() && name.iter().map(fold).eq(other.iter().map(fold))
 }
 
 impl Headers for http::HeaderMap {
-    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
-        self.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(bool, &[u8])) {
+        let alike = self.iter().filter(|(other, _)| reads_alike(other.as_str().as_bytes(), name.as_bytes()));
+        alike.for_each(|(other, value)| visit(other.as_str() == name, value.as_bytes()));
     }
 }

@@ -28,7 +28,7 @@ pub use self::{
     decision::{Audited, Decision, MAX_AUDITED, Reason},
     document::{MAX_LIST, MAX_RULES, MAX_TESTS},
     explain::{Explanation, RuleExplanation},
-    facts::{Headers, Protocol, Request},
+    facts::{Headers, Protocol, Request, reads_alike},
     policy::Policy,
     rule::{MAX_NAME_BYTES, Rule, RuleName},
     testing::TestOutcome,

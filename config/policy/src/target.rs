@@ -49,25 +49,26 @@ impl Target {
         if !self.paths.is_empty() && !self.paths.iter().any(path) {
             return Some(Part::Path);
         }
-        let host = |wanted: &HostPattern| request.host.is_some_and(|host| wanted.matches(host));
-        if !self.hosts.is_empty() && !self.hosts.iter().any(host) {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|wanted| wanted.matches(request.host)) {
             return Some(Part::Host);
         }
         self.headers.iter().find(|header| !header.matches(request, action)).map(Part::Header)
     }
 }
 
-/// A host: a name, or `*.` and a name, for one more label.
+/// A host: a name, or `*.` and a name, for one more label; or that there is none.
 #[derive(Debug)]
 pub(crate) struct HostPattern {
+    /// Without a final dot; empty for a request that names no host.
     name: Box<str>,
     /// Any one label stands before the name.
     wildcard: bool,
 }
 
 impl HostPattern {
-    /// Whether an authority matches, ignoring its port, a final dot and case.
-    fn matches(&self, authority: &str) -> bool {
+    /// Whether an authority matches, ignoring its port, final dots and case.
+    fn matches(&self, authority: Option<&str>) -> bool {
+        let Some(authority) = authority else { return self.name.is_empty() };
         let host = host_of(authority);
         if self.wildcard {
             return host
@@ -83,10 +84,14 @@ impl FromStr for HostPattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let wrong = |why: &str| Err(InvalidValue(format!("`{text}`: {why}")));
+        if text.is_empty() {
+            return Ok(Self { name: text.into(), wildcard: false });
+        }
         let (name, wildcard) = match text.strip_prefix("*.") {
             Some(name) => (name, true),
             None => (text, false),
         };
+        let name = name.trim_end_matches('.');
         if name.is_empty() || name.len() > 255 {
             return wrong("a host has 1 to 255 characters");
         }
@@ -113,14 +118,14 @@ impl fmt::Display for HostPattern {
 
 text_value!(HostPattern, "HostPattern", "host-pattern", ["orders.internal", "*.internal"]);
 
-/// The host of an authority: without port and final dot; an IPv6 address keeps its brackets.
+/// The host of an authority: without port and final dots; an IPv6 address keeps its brackets.
 fn host_of(authority: &str) -> &str {
     let host = match authority.rsplit_once(':') {
         // The last colon of a bare IPv6 address is not the beginning of a port.
         Some((host, port)) if is_port(port) && (!host.contains(':') || host.ends_with(']')) => host,
         _ => authority,
     };
-    host.strip_suffix('.').unwrap_or(host)
+    host.trim_end_matches('.')
 }
 
 fn is_port(text: &str) -> bool {
@@ -157,14 +162,15 @@ pub(crate) struct HeaderMatch {
 }
 
 impl HeaderMatch {
-    /// An application may read the first or the last of several values. A deny rule therefore looks for its
-    /// value in all of them, and an allow rule wants nothing but it.
+    /// An application may read the first or the last of several values, and take one name for another that reads alike. A deny
+    /// rule therefore looks for its value in all of them, and an allow rule wants nothing but it, under its own name.
     fn matches(&self, request: &Request<'_>, action: Verdict) -> bool {
         let Some(headers) = request.headers else { return false };
         let (mut given, mut wanted) = (0_usize, 0_usize);
-        headers.visit(self.name.as_str(), &mut |value| {
+        headers.visit(self.name.as_str(), &mut |is_same, value| {
             given += 1;
-            wanted += usize::from(self.values.iter().any(|text| text.0.as_bytes() == value));
+            let counts = is_same || action == Verdict::Deny;
+            wanted += usize::from(counts && self.values.iter().any(|text| text.0.as_bytes() == value));
         });
         match action {
             Verdict::Deny => wanted > 0,

@@ -5,13 +5,15 @@
 
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
-use svidecar_policy::{Decision, Headers, Policy, Request};
+use svidecar_policy::{Decision, Headers, Policy, Request, reads_alike};
 
 use crate::message::{Fields, Summary, refusal::Refusal};
 
 impl Headers for Fields {
-    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
-        self.get_all(name).for_each(visit);
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(bool, &[u8])) {
+        let name = name.as_bytes();
+        let alike = self.iter().filter(|(other, _)| reads_alike(other, name));
+        alike.for_each(|(other, value)| visit(other.eq_ignore_ascii_case(name), value));
     }
 }
 

@@ -1,4 +1,5 @@
-//! The target and the host of a request, in the one form that the policy sees and the app gets.
+//! The target and the host of a request, in the one form that the policy sees and the app gets: a host without a final dot, which
+//! names the same one.
 //!
 //! Owns what is refused because two programs might read it differently. Must never let through what it changed only
 //! for the decision: what is decided about is what is forwarded.
@@ -68,24 +69,51 @@ pub fn normalize(head: &mut RequestHead) -> Result<(), Refusal> {
 
 /// A request names one host, once: of two, the policy might read the first and the app the last. An authority in the
 /// target wins and replaces the field (RFC 9112 §3.2; RFC 9113 §8.3.1).
-fn check_host(head: &RequestHead) -> Result<(), &'static str> {
-    let mut fields = head.fields.get_all("host");
-    let first = fields.next();
-    if first.is_some() && fields.next().is_some() {
+fn check_host(head: &mut RequestHead) -> Result<(), &'static str> {
+    if head.fields.get_all("host").nth(1).is_some() {
         return Err("the request has more than one Host field");
     }
     if !head.authority.is_empty() {
-        let fine = is_authority(head.authority.as_bytes());
-        return if fine { Ok(()) } else { Err("the authority of the request's target is not a host") };
-    }
-    match first {
-        Some(host) if is_authority(host) => Ok(()),
-        Some(_) => Err("the Host field of the request is not a host"),
-        None if head.version == Version::Http11 => {
-            Err("the request has no Host field, which HTTP/1.1 demands")
+        let why = "the authority of the request's target is not a host";
+        if !is_authority(head.authority.as_bytes()) {
+            return Err(why);
         }
-        None => Ok(()),
+        if let Some(normal) = without_final_dots(&head.authority).ok_or(why)? {
+            head.authority = normal;
+        }
+        return Ok(());
     }
+    let why = "the Host field of the request is not a host";
+    let normal = match head.fields.get("host") {
+        Some(host) if is_authority(host) => {
+            without_final_dots(std::str::from_utf8(host).map_err(|_| why)?).ok_or(why)?
+        }
+        Some(_) => return Err(why),
+        None if head.version == Version::Http11 => {
+            return Err("the request has no Host field, which HTTP/1.1 demands");
+        }
+        None => None,
+    };
+    if let Some(normal) = normal {
+        head.fields.set("host", normal.as_bytes());
+    }
+    Ok(())
+}
+
+/// The authority without dots at the end of its name, if it has any. `None` when there is nothing else.
+#[expect(clippy::option_option, reason = "no host at all, and a host that is fine as it is")]
+fn without_final_dots(authority: &str) -> Option<Option<String>> {
+    let end = if authority.starts_with('[') {
+        authority.len()
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let (name, port) = authority.split_at_checked(end)?;
+    if !name.ends_with('.') {
+        return Some(None);
+    }
+    let name = name.trim_end_matches('.');
+    (!name.is_empty()).then(|| Some(format!("{name}{port}")))
 }
 
 #[cfg(test)]
@@ -132,10 +160,28 @@ mod tests {
             (Version::Http11, "", &["a,b"], false),
             (Version::Http11, "", &["a\u{e9}"], false),
             (Version::Http11, "", &[":80"], false),
+            (Version::Http11, "", &["."], false),
+            (Version::Http2, "..:80", &[], false),
             (Version::Http11, "", &[""], false),
         ] {
             let outcome = normalize(&mut head(version, "GET", authority, "/a", hosts));
             assert_eq!(outcome.is_ok(), fine, "{version:?} {authority} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_final_dot() {
+        for (authority, hosts, host) in [
+            ("", &["orders.internal."][..], "orders.internal"),
+            ("", &["orders.internal..:8080"], "orders.internal:8080"),
+            ("", &["orders.internal:8080"], "orders.internal:8080"),
+            ("", &["[::1]:80"], "[::1]:80"),
+            ("orders.internal.:1", &[], "orders.internal:1"),
+            ("orders.internal.", &["other."], "orders.internal"),
+        ] {
+            let mut head = head(Version::Http11, "GET", authority, "/a", hosts);
+            normalize(&mut head).unwrap();
+            assert_eq!(head.host(), Some(host), "{authority} {hosts:?}");
         }
     }
 

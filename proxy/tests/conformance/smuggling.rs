@@ -9,6 +9,7 @@ mod framing;
 mod heads;
 mod http2;
 mod responses;
+mod static_table;
 
 use std::{
     fmt::Write as _,

@@ -116,6 +116,50 @@ fn headers_given_twice_never_help() {
     assert_eq!(policy.decide(&request_of(&peer)).rule_name(), "default");
 }
 
+/// What an application that makes variables of headers would take for the header of the rule.
+#[test]
+fn headers_that_read_alike_never_help() {
+    let policy = http_policy(
+        "service: s\nrules:\n\
+         - {name: no-test, action: deny, from: any, to: {headers: {x-env: test}}}\n\
+         - {name: no-old, action: deny, from: any, to: {headers: {x_old: '1'}}}\n\
+         - {name: prod, from: any, to: {headers: {x-env: prod}}}\n",
+    );
+    let peer = id(SHOP);
+    let verdict = |fields: &[(&'static str, &'static str)]| {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, http::HeaderValue::from_static(value));
+        }
+        policy.decide(&Request { headers: Some(&headers), ..request_of(&peer) }).rule_name().to_owned()
+    };
+    for name in ["x_env", "x.env", "x-env"] {
+        assert_eq!(verdict(&[(name, "test")]), "no-test", "{name}");
+        assert_eq!(verdict(&[("x-env", "prod"), (name, "test")]), "no-test", "{name}");
+    }
+    assert_eq!(verdict(&[("x-old", "1"), ("x-env", "prod")]), "no-old");
+    // It is not the header that the rule allows, and beside it not alone.
+    assert_eq!(verdict(&[("x_env", "prod")]), "default");
+    assert_eq!(verdict(&[("x-env", "prod"), ("x_env", "dev")]), "default");
+    assert_eq!(verdict(&[("x-env", "prod"), ("x-envy", "test")]), "prod");
+}
+
+/// A request without a host has a value of its own, which a rule can name.
+#[test]
+fn a_host_that_is_missing_can_be_named() {
+    let policy = http_policy(
+        "service: s\nrules:\n\
+         - {name: no-admin, action: deny, from: any, to: {hosts: [admin.internal., '']}}\n\
+         - {name: all, from: any}\n",
+    );
+    let peer = id(SHOP);
+    let rule = |host| policy.decide(&Request { host, ..request_of(&peer) }).rule_name().to_owned();
+    for host in [None, Some("admin.internal"), Some("ADMIN.internal.:80"), Some("admin.internal..")] {
+        assert_eq!(rule(host), "no-admin", "{host:?}");
+    }
+    assert_eq!(rule(Some("orders.internal")), "all");
+}
+
 #[test]
 fn a_rule_is_found_again_by_its_index() {
     let policy = http_policy(ORDERS);
@@ -140,6 +184,7 @@ fn hosts_ignore_case_port_and_final_dot() {
         "orders.example.org",
         "Orders.Example.ORG:8443",
         "orders.example.org.",
+        "orders.example.org..:80",
         "a.shop.org:1",
         "[::1]:80",
         "[::1]",
