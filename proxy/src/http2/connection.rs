@@ -74,7 +74,7 @@ pub(super) struct Connection {
     /// What we may send on streams.
     windows: SendWindows,
     /// What the peer may send on the connection.
-    receive_left: u32,
+    pub receive_left: u32,
     growth: Growth,
     /// Streams that wait for room in `out` or in `send_window`, in turn.
     line: VecDeque<Key>,

@@ -3,6 +3,7 @@
 mod bodies;
 mod endings;
 mod fidelity;
+mod graceful;
 mod interim;
 mod messages;
 mod pressure;
@@ -15,7 +16,7 @@ use crate::tools::{
 };
 
 /// Each door, with an app that the test plays.
-async fn scenes() -> Vec<(Scene, App)> {
+pub async fn scenes() -> Vec<(Scene, App)> {
     let mut scenes = Vec::new();
     for door in Door::BOTH {
         let app = App::listen().await;
@@ -25,7 +26,7 @@ async fn scenes() -> Vec<(Scene, App)> {
 }
 
 /// Sends an honest request, which must get an honest answer: whatever happened before, the proxy is well.
-async fn still_serves(scene: &Scene, app: &App) {
+pub async fn still_serves(scene: &Scene, app: &App) {
     let mut client = scene.connect().await;
     client.send("GET /well HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let mut served = app.accept().await;
@@ -52,7 +53,7 @@ fn target_back(target: &str) -> Vec<u8> {
 }
 
 /// Serves every request on every connection with what `answer` makes of its target.
-fn serve_all(app: App, answer: impl Fn(&str) -> Vec<u8> + Clone + Send + 'static) {
+pub fn serve_all(app: App, answer: impl Fn(&str) -> Vec<u8> + Clone + Send + 'static) {
     tokio::spawn(async move {
         loop {
             serve_on(app.accept_whenever().await, answer.clone());
@@ -74,6 +75,6 @@ fn serve_on(wire: Wire, answer: impl Fn(&str) -> Vec<u8> + Send + 'static) {
 }
 
 /// Bytes that show when one is missing or out of place.
-fn pattern(from: usize, count: usize) -> Vec<u8> {
+pub fn pattern(from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
 }

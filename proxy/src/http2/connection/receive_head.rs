@@ -97,6 +97,7 @@ impl Connection {
     fn request(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), Violation> {
         self.last_peer = id;
         if self.is_beyond_last(id) {
+            self.endure(1, "too many streams after the last one")?;
             return self.discard(block);
         }
         // Those that were reset, but are still held by their tasks, count as well.

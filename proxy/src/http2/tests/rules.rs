@@ -454,6 +454,38 @@ fn the_rest_of_a_payload_is_nobody_elses() {
     assert_eq!(raw.connection.streams.get(second).heads.pop_front().unwrap().status, 204);
 }
 
+/// They were on their way when the client had not heard which stream is the last; the tables and the window follow them.
+#[test]
+fn what_comes_after_the_last_stream_is_discarded() {
+    let mut raw = Raw::client();
+    raw.request(1, OPEN, &[]);
+    raw.connection.shut_down();
+    let ping = raw.frames().into_iter().find(|frame| frame.kind == kind::PING).unwrap();
+    raw.send(kind::PING, flag::ACK, 0, &ping.payload);
+    assert!(raw.frames().iter().any(|frame| frame.goaway() == Some(ErrorCode::NO_ERROR)));
+    let window = raw.connection.receive_left;
+    raw.request(3, OPEN, &[("x-kept", "1")]);
+    raw.send(kind::DATA, 0, 3, b"late");
+    raw.send(kind::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]);
+    raw.send(kind::PRIORITY, 0, 3, &[0; 5]);
+    let block = raw.block(&[("x-late", "1")]);
+    raw.send(kind::HEADERS, END | flag::END_HEADERS, 3, &block);
+    raw.request(5, END, &[]);
+    raw.send(kind::RST_STREAM, 0, 5, &[0, 0, 0, 8]);
+    raw.send(kind::DATA, END, 5, b"late");
+    assert_eq!(told(&mut raw), Nothing);
+    assert_eq!(raw.connection.receive_left, window - 8);
+    // From the table that the late head has changed.
+    let block = raw.block(&[("x-kept", "1")]);
+    raw.send(kind::HEADERS, END | flag::END_HEADERS, 1, &block);
+    assert_eq!(told(&mut raw), Nothing);
+    let (_, key) = raw.connection.next_request().unwrap();
+    assert_eq!(raw.connection.streams.get(key).trailers.get("x-kept"), Some(&b"1"[..]));
+    assert!(raw.connection.next_request().is_none());
+    let end = raw.flood(20_000, |raw, _| raw.send(kind::DATA, 0, 3, &[]));
+    assert!(matches!(end, Some((ErrorCode::ENHANCE_YOUR_CALM, 100..3000))), "{end:?}");
+}
+
 /// A peer that is in the middle of another head whenever one looks is not slow as long as heads come to their end.
 #[test]
 fn progress_is_heads_and_data_and_nothing_else() {
