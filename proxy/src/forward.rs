@@ -3,10 +3,12 @@
 //! [`service()`] is where a worker's connections come in: [`inbound`] or [`outbound`]. [`incoming`] is who is at the other
 //! end of one, [`rules`] what rules it. [`request`] holds the steps of a request, top to bottom. [`http1`] and [`http2`] read
 //! requests from a [`caller`]'s connection, [`either`] tells the two apart, [`downstream`] is what differs between them.
-//! [`exchange`] remembers what the record of a request needs, [`stop`] is why it ends before its end. [`flow`] moves a body,
+//! [`exchange`] remembers what the record of a request needs, [`stop`] is why it ends before its end,
+//! [`deadlines`] when. [`flow`] moves a body,
 //! [`upload`] that of a request; `tcp` is the way of a connection of bytes, [`relay`] joins two streams of them.
 
 pub mod caller;
+pub mod deadlines;
 pub mod downstream;
 pub mod either;
 pub mod exchange;

@@ -64,8 +64,14 @@ pub trait ByteStream {
     /// The connection failed, or the other side reset it.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Ready when the other side sends nothing more, or the connection has failed, as far as that can be known without
+    /// reading: for when what came waits for somebody else. Bytes that wait are no end.
+    fn poll_ended(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Ready when the connection has failed, or the other side has closed both its directions, as far as that can be known
-    /// without reading: for when the other side sends nothing more, and something is still to be sent to it.
+    /// without reading: for when the other side may have ended its half, and something is still to be sent to it.
     fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }

@@ -39,8 +39,8 @@ pub fn hold(what: &str, bytes: usize, limit: usize) {
 
 #[test]
 fn the_tasks_of_connections_stay_small() {
-    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 4_800);
-    hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 4_200);
+    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 4_950);
+    hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 4_440);
     hold("a listener that accepts", of(|| accept::run(any(), any(), any())), 900);
 }
 
@@ -62,7 +62,7 @@ fn what_lasts_for_a_moment_stays_small() {
 
 #[test]
 fn what_lives_in_a_connection_stays_small() {
-    hold("an exchange", size_of::<Exchange>(), 632);
+    hold("an exchange", size_of::<Exchange>(), 640);
     hold("a recording", size_of::<Recording>(), 312);
     hold("a connection of HTTP/1", size_of::<http1::Connection<Transport>>(), 240);
     hold("a transport", size_of::<Transport>(), 64);

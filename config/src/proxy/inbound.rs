@@ -81,10 +81,12 @@ impl InboundSettings {
         let timeouts = &self.timeouts;
         check_timeouts(
             [
-                ("handshake", timeouts.handshake),
-                ("connect", timeouts.connect),
-                ("request_headers", timeouts.request_headers),
-                ("idle", timeouts.idle),
+                ("handshake", Some(timeouts.handshake)),
+                ("connect", Some(timeouts.connect)),
+                ("request_headers", Some(timeouts.request_headers)),
+                ("response_headers", timeouts.response_headers),
+                ("request", timeouts.request),
+                ("idle", Some(timeouts.idle)),
             ],
             key,
             problems,
@@ -116,6 +118,12 @@ pub struct InboundTimeouts {
     pub connect: HumanDuration,
     /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
+    /// Longest wait for the head of our workload's response, once it has the whole request; an interim response begins it
+    /// anew. Default: `5m`, and none for gRPC and for requests to switch protocols; what is written here is for those too.
+    pub response_headers: Option<HumanDuration>,
+    /// Longest time for a request as a whole, from its head to the last byte of its response; what follows a switch of protocols
+    /// is no part of it. Default: none.
+    pub request: Option<HumanDuration>,
     /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
     /// sides live.
     pub idle: HumanDuration,
@@ -128,6 +136,8 @@ impl Default for InboundTimeouts {
             // Longer than the kernel's first tries (after 1 s, after 3 s), for an app whose queue was full for a moment.
             connect: HumanDuration::from_secs(5),
             request_headers: HumanDuration::from_secs(30),
+            response_headers: None,
+            request: None,
             idle: HumanDuration::from_secs(60),
         }
     }

@@ -83,12 +83,12 @@ pub(super) fn leads_to(target: &Address, listen: &ListenAddress) -> bool {
 
 /// Notes waits that are over before they begin.
 pub(super) fn check_timeouts<const N: usize>(
-    timeouts: [(&str, HumanDuration); N],
+    timeouts: [(&str, Option<HumanDuration>); N],
     key: &str,
     problems: &mut Problems,
 ) {
     for (name, timeout) in timeouts {
-        if timeout.is_zero() {
+        if timeout.is_some_and(HumanDuration::is_zero) {
             problems.add(format!("{key}.timeouts.{name}"), "a wait of `0s` is over before it begins");
         }
     }

@@ -62,10 +62,12 @@ impl OutboundSettings {
         let timeouts = &self.timeouts;
         check_timeouts(
             [
-                ("connect", timeouts.connect),
-                ("handshake", timeouts.handshake),
-                ("request_headers", timeouts.request_headers),
-                ("idle", timeouts.idle),
+                ("connect", Some(timeouts.connect)),
+                ("handshake", Some(timeouts.handshake)),
+                ("request_headers", Some(timeouts.request_headers)),
+                ("response_headers", timeouts.response_headers),
+                ("request", timeouts.request),
+                ("idle", Some(timeouts.idle)),
             ],
             key,
             problems,
@@ -138,6 +140,12 @@ pub struct OutboundTimeouts {
     pub handshake: HumanDuration,
     /// Longest wait for the whole head of a request.
     pub request_headers: HumanDuration,
+    /// Longest wait for the head of the upstream's response, once it has the whole request; an interim response begins it
+    /// anew. Default: none; the upstream's own sidecar knows its workload.
+    pub response_headers: Option<HumanDuration>,
+    /// Longest time for a request as a whole, from its head to the last byte of its response; what follows a switch of protocols
+    /// is no part of it. Default: none.
+    pub request: Option<HumanDuration>,
     /// How long a connection of HTTP may be without a request. Connections of `protocol: tcp` may be silent for as long as both
     /// sides live.
     pub idle: HumanDuration,
@@ -149,6 +157,8 @@ impl Default for OutboundTimeouts {
             connect: HumanDuration::from_secs(5),
             handshake: HumanDuration::from_secs(10),
             request_headers: HumanDuration::from_secs(30),
+            response_headers: None,
+            request: None,
             idle: HumanDuration::from_secs(60),
         }
     }

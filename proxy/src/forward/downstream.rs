@@ -6,7 +6,7 @@ use super::caller::Caller;
 use crate::{
     http1::Framing,
     http2::ErrorCode,
-    message::{BodySink, BodySource, ResponseHead},
+    message::{BodyError, BodySink, BodySource, ResponseHead},
     runtime::connections::Ending,
     upstream::facts::ConnectionFacts,
 };
@@ -25,11 +25,17 @@ pub trait Downstream {
     /// Queues an interim head, where the version of the request knows any.
     fn send_interim(&mut self, head: &ResponseHead);
 
+    /// Ready when what was queued has left so far that one more interim head may be queued.
+    ///
+    /// # Errors
+    /// Why no more can be sent.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
+
     /// Queues the final head of a response whose body came, or comes, framed so. `close`: it is the last one of its
     /// connection.
     fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, close: bool);
 
-    /// Ready when nobody waits for the response any more.
+    /// Ready when nobody waits for the response any more. To be asked whenever nothing else looks at what the client sends.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Ready when the connection is to be cut now, or the one to the upstream that the request goes over.

@@ -7,14 +7,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use svidecar_code::Code;
 use svidecar_process::clock;
 
-use super::relay::{Broken, Relay};
+use super::{
+    deadlines::Deadlines,
+    relay::{Broken, Relay},
+};
 use crate::{
     admit::{Admission, flights::InFlight},
     message::{RequestHead, ResponseHead, refusal::Refusal},
     record::{self, Origin},
-    runtime::{budgets::Counted, connections::Ending, worker::Worker},
+    runtime::{budgets::Counted, worker::Worker},
     upstream::facts::ConnectionFacts,
 };
 
@@ -26,6 +30,8 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// What is written down about it, exactly once.
     pub record: record::Recording,
+    /// How long it may take.
+    pub deadlines: Deadlines,
     flight: Option<InFlight>,
     counted: Option<Counted>,
     upstream: Option<Rc<ConnectionFacts>>,
@@ -40,6 +46,7 @@ impl Exchange {
             request: RequestHead::default(),
             response: ResponseHead::default(),
             record: record::Recording::new(&worker.recorder, origin),
+            deadlines: Deadlines::default(),
             flight: None,
             counted: None,
             upstream: None,
@@ -98,6 +105,7 @@ impl Exchange {
     pub fn end(&mut self) {
         self.record.completed();
         self.record.finish();
+        self.deadlines.end();
         (self.flight, self.counted, self.upstream) = (None, None, None);
         self.request.shrink();
         self.response.shrink();
@@ -110,13 +118,13 @@ pub fn note_upstream(record: &mut record::Recording, facts: &ConnectionFacts) {
 }
 
 /// The relay that an exchange was, or became, is over. Recorded at once.
-pub fn note_relay(record: &mut record::Recording, relay: &Relay, end: Result<(), Broken<Ending>>) {
+pub fn note_relay(record: &mut record::Recording, relay: &Relay, end: Result<(), Broken<Code>>) {
     record.received(usize::try_from(relay.received()).unwrap_or(usize::MAX));
     record.sent(usize::try_from(relay.sent()).unwrap_or(usize::MAX));
     match end {
         Ok(()) => record.completed(),
         Err(Broken::Failed(failure)) => record.fail(failure.code, Some(failure.error.to_string())),
-        Err(Broken::Over(ending)) => record.fail(ending.code(), None),
+        Err(Broken::Over(code)) => record.fail(code, None),
     }
     record.finish();
 }

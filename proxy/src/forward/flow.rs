@@ -57,6 +57,12 @@ impl Flow {
         self.bytes == 0 && matches!(self.state, State::Moving | State::Held(_))
     }
 
+    /// Whether it is its source that it waits for, if it waits: not for who takes what has come.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.state == State::Moving
+    }
+
     /// Bytes that were handed on.
     #[must_use]
     pub const fn bytes(&self) -> usize {

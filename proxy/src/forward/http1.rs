@@ -23,7 +23,7 @@ use crate::{
     http1::{Connection, Fault, Framing, HeadError, framing},
     http2::ErrorCode,
     io::{Buffer, ByteStream, Transport},
-    message::{ResponseHead, Version, convert, hops, refusal::Refusal},
+    message::{BodyError, BodySink, ResponseHead, Version, convert, hops, refusal::Refusal},
     runtime::connections::{Ending, Fate, Follower, Over},
     upstream::facts::ConnectionFacts,
 };
@@ -34,6 +34,10 @@ const MOST_DISCARDED: usize = 256 * 1024;
 
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long one side of a WebSocket may go on after the other has ended: it has a last message of its own for the end
+/// (RFC 6455 §7.1.1), so that a half that stays open is waited for by nobody.
+const LAST_MESSAGE: Duration = Duration::from_secs(5);
 
 /// A client's connection, and the request that is on it.
 struct Http1 {
@@ -191,12 +195,21 @@ impl Http1 {
     /// Carries another protocol from now on. What was decided about the request that asked for it still holds.
     async fn switch(self, caller: &Caller, upstream: (Transport, Buffer), mut exchange: Exchange) {
         let mut follower = self.follower;
+        let ends_as_a_whole = exchange.response.fields.lists("upgrade", "websocket");
+        let mut half_end = None;
         let mut relay = Relay::resume(self.connection.into_parts(), upstream);
-        let over = |cx: &mut Context<'_>| {
+        let over = |cx: &mut Context<'_>, ended: Option<Code>| {
             if exchange.poll_killed(cx).is_ready() {
-                return Poll::Ready(Ending::NoLongerAllowed);
+                return Poll::Ready(Code::NoLongerAllowed);
             }
-            follower.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(Over::ending)
+            if ends_as_a_whole && half_end.is_none() && ended.is_some() {
+                half_end = ended;
+                follower.set_timer(clock::timer().checked_add(LAST_MESSAGE));
+            }
+            follower.poll_over(cx, |event| caller.judge(event, exchange.upstream())).map(|over| match over {
+                Over::Cut(ending) => ending.code(),
+                Over::TimedOut => half_end.unwrap_or(Code::ClientClosed),
+            })
         };
         let end = relay.run(over).await;
         note_relay(&mut exchange.record, &relay, end);
@@ -241,6 +254,10 @@ impl Downstream for Http1 {
         if self.version > Version::Http10 {
             self.connection.queue_response_head(head, Framing::None);
         }
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.connection.poll_flush(cx)
     }
 
     fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, close: bool) {

@@ -16,7 +16,7 @@ use crate::{
     http1::Framing,
     http2::{ErrorCode, Role, Session, Settings, Stream},
     io,
-    message::{RequestHead, ResponseHead, refusal::Refusal},
+    message::{BodyError, RequestHead, ResponseHead, refusal::Refusal},
     runtime::{
         budgets::Spender,
         connections::{Ending, Event, Fate, Follower, Over},
@@ -41,7 +41,7 @@ pub async fn serve(
 ) {
     let session = Session::new(Role::Server, settings);
     session.resume(read);
-    let Timeouts { head, idle } = caller.rules().listener.timeouts();
+    let Timeouts { head, idle, .. } = caller.rules().listener.timeouts();
     let longest_head = settings.longest_block();
     let mut requests =
         Requests { caller, accept, streams, longest_head, window: None, unfinished: Unfinished::default() };
@@ -168,6 +168,10 @@ impl Downstream for Http2 {
 
     fn send_interim(&mut self, head: &ResponseHead) {
         self.stream.send_response_head(head, false);
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.stream.poll_room(cx).map_err(BodyError::from)
     }
 
     fn send_head(&mut self, head: &mut ResponseHead, framing: Framing, _close: bool) {

@@ -38,6 +38,8 @@ struct Half {
     ask: usize,
     bytes: u64,
     state: State,
+    /// It waits for its source, whose end it sees by that.
+    listens: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,8 +108,8 @@ impl Relay {
             Ok(()) => back.poll(cx, upstream, downstream).map_err(Broke::turned),
             failed => failed,
         };
-        match outcome {
-            Ok(()) if there.state == State::Done && back.state == State::Done => Poll::Ready(Ok(())),
+        match outcome.and_then(|()| self.look_around(cx)) {
+            Ok(()) if self.is_done() => Poll::Ready(Ok(())),
             Ok(()) => Poll::Pending,
             Err(broke) => {
                 self.reset();
@@ -122,25 +124,55 @@ impl Relay {
         }
     }
 
+    fn is_done(&self) -> bool {
+        self.there.state == State::Done && self.back.state == State::Done
+    }
+
+    /// When one side sends nothing more, and all that it has sent was handed on: the code for an end that comes of it.
+    fn half_end(&self) -> Option<Code> {
+        match (self.there.state, self.back.state) {
+            (State::Done, _) => Some(Code::ClientClosed),
+            (_, State::Done) => Some(Code::UpstreamClosed),
+            _ => None,
+        }
+    }
+
+    /// A failure of a side to which nothing is said and of which nothing is heard now. An upstream's is no reason as long as
+    /// bytes of it wait for a slow reader: they may be all that there is, and whole.
+    fn look_around(&mut self, cx: &mut Context<'_>) -> Result<(), Broke> {
+        let gone = || io::ErrorKind::ConnectionReset.into();
+        if self.is_done() {
+            return Ok(());
+        }
+        if !self.there.listens && self.downstream.poll_broken(cx).is_ready() {
+            return Err(Broke::Source(gone()));
+        }
+        if self.back.state != State::Open && self.upstream.poll_broken(cx).is_ready() {
+            return Err(Broke::Sink(gone()));
+        }
+        Ok(())
+    }
+
     /// Makes the end one that neither side can take for a regular one.
     pub fn reset(&mut self) {
         self.downstream.reset();
         self.upstream.reset();
     }
 
-    /// Moves until both sides are done, one fails, or `over` says that it ends.
+    /// Moves until both sides are done, one fails, or `over` says that it ends. `over` is told when one side has ended, with
+    /// the code for an end that comes of it.
     ///
     /// # Errors
     /// Why it ended before.
     pub async fn run<E>(
         &mut self,
-        mut over: impl FnMut(&mut Context<'_>) -> Poll<E>,
+        mut over: impl FnMut(&mut Context<'_>, Option<Code>) -> Poll<E>,
     ) -> Result<(), Broken<E>> {
         poll_fn(|cx| {
             if let Poll::Ready(done) = self.poll(cx) {
                 return Poll::Ready(done.map_err(Broken::Failed));
             }
-            let ending = ready!(over(cx));
+            let ending = ready!(over(cx, self.half_end()));
             self.reset();
             Poll::Ready(Err(Broken::Over(ending)))
         })
@@ -165,11 +197,12 @@ impl Broke {
 
 impl Half {
     const fn new(buffer: Buffer) -> Self {
-        Self { buffer, ask: SMALLEST_READ, bytes: 0, state: State::Open }
+        Self { buffer, ask: SMALLEST_READ, bytes: 0, state: State::Open, listens: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, from: &mut Transport, to: &mut Transport) -> Result<(), Broke> {
         let mut turn = TURN;
+        self.listens = false;
         loop {
             while !self.buffer.is_empty() {
                 let written = to.poll_give(cx, &mut self.buffer).map_err(Broke::Sink)?;
@@ -194,7 +227,10 @@ impl Half {
             match from.poll_fill(cx, &mut self.buffer, self.ask).map_err(Broke::Source)? {
                 Poll::Ready(0) => self.state = State::Ended,
                 Poll::Ready(count) => self.learn(count),
-                Poll::Pending => return self.flush(cx, to),
+                Poll::Pending => {
+                    self.listens = true;
+                    return self.flush(cx, to);
+                }
             }
         }
     }

@@ -34,6 +34,9 @@ use crate::{
     },
 };
 
+/// Interim responses that are passed on for one request: an app that sends more is in a loop.
+const MOST_INTERIM: usize = 16;
+
 /// What becomes of the client's connection.
 pub enum Next {
     /// As far as this request is concerned, it may go on.
@@ -51,7 +54,7 @@ pub async fn serve(caller: &Caller, down: &mut impl Downstream, exchange: &mut E
     let is_grpc = passage.exchange.request.is_grpc();
     // To a client of gRPC the code of a reset is a status, and its deadline and an answer of ours would race.
     let understands_resets = is_grpc && passage.exchange.request.version == Version::Http2;
-    let next = match passage.forward().await {
+    let next = match passage.forward(is_grpc).await {
         Ok(next) => next,
         Err(Stop::Refused(refusal)) if !passage.exchange.is_answered() => {
             passage.refuse(refusal, is_grpc).await
@@ -108,15 +111,18 @@ impl<'a, D: Downstream> Passage<'a, D> {
     fn begin(caller: &'a Caller, down: &'a mut D, exchange: &'a mut Exchange) -> Self {
         let rules = caller.rules();
         exchange.begin(&rules.origin);
+        exchange.deadlines.begin(caller.worker(), &rules.listener.timeouts());
         let upload = Upload::of(down.request_framing());
         Self { caller, rules, down, exchange, upload }
     }
 
     /// The steps.
-    async fn forward(&mut self) -> Result<Next, Stop> {
+    async fn forward(&mut self, is_grpc: bool) -> Result<Next, Stop> {
         let may_switch = self.admit().await?;
+        self.exchange.deadlines.pass(&self.rules.listener.timeouts(), is_grpc || may_switch);
         let (mut channel, facts) = self.ask().await?;
         let exchange = &mut *self.exchange;
+        exchange.deadlines.answered();
         let framing = channel.receive_body(&exchange.response).map_err(|error| error.refusal(&facts))?;
         hops::clean_response(&mut exchange.response);
         if exchange.response.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -125,15 +131,18 @@ impl<'a, D: Downstream> Passage<'a, D> {
         self.down.send_head(&mut exchange.response, framing, false);
         exchange.answered();
         let mut download = Flow::of(framing);
-        poll_fn(|cx| {
+        let moved = poll_fn(|cx| {
             self.poll_download(cx, &mut channel, &mut download)?;
             self.poll_upload(cx, &mut channel)?;
             if download.is_done() && self.upload.is_over() {
                 return Poll::Ready(Ok(()));
             }
             self.poll_over(cx).map(Err)
-        })
-        .await?;
+        });
+        if let Err(stop) = moved.await {
+            channel.abandon();
+            return Err(stop);
+        }
         if self.upload.is_broken() {
             return Ok(Next::Close);
         }
@@ -144,16 +153,19 @@ impl<'a, D: Downstream> Passage<'a, D> {
     /// Asks whether it may pass, and says whether it may switch protocols.
     async fn admit(&mut self) -> Result<bool, Stop> {
         let admission = {
-            let Exchange { request, record, .. } = &mut *self.exchange;
+            let Exchange { request, record, deadlines, .. } = &mut *self.exchange;
             let mut row = pin!(self.caller.admit(&self.rules, request, record));
-            poll_fn(|cx| match row.as_mut().poll(cx) {
-                Poll::Ready(outcome) => Poll::Ready(outcome.map_err(Stop::Refused)),
-                Poll::Pending if self.upload.is_empty() && self.down.poll_gone(cx).is_ready() => {
-                    Poll::Ready(Err(Stop::Gone))
+            poll_fn(|cx| {
+                if let Poll::Ready(outcome) = row.as_mut().poll(cx) {
+                    return Poll::Ready(outcome.map_err(Stop::Refused));
                 }
-                Poll::Pending => {
-                    self.down.poll_cut(cx, self.caller, None).map(|ending| Err(Stop::Cut(ending)))
+                if self.down.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Stop::Gone));
                 }
+                if let Poll::Ready(refusal) = deadlines.poll_missed(cx) {
+                    return Poll::Ready(Err(refusal.into()));
+                }
+                self.down.poll_cut(cx, self.caller, None).map(|ending| Err(Stop::Cut(ending)))
             })
             .await?
         };
@@ -201,21 +213,38 @@ impl<'a, D: Downstream> Passage<'a, D> {
             Ok(channel) => channel,
             Err(error) => return Ok(Err(error)),
         };
+        let mut interim = 0;
         let head = poll_fn(|cx| {
             self.poll_upload(cx, &mut channel)?;
-            while let Poll::Ready(read) = channel.poll_head(cx, &mut self.exchange.response) {
+            let mut anew = false;
+            // The next head waits until the last one could leave: an upstream cannot talk its client's memory full.
+            while interim == 0 || self.down.poll_interim(cx).map_err(|_| Stop::Gone)?.is_ready() {
+                let Poll::Ready(read) = channel.poll_head(cx, &mut self.exchange.response) else { break };
                 if read.is_err() || !self.exchange.response.is_interim() {
                     return Poll::Ready(Ok(read));
                 }
+                if interim == MOST_INTERIM {
+                    return Poll::Ready(Err(too_many_interim().into()));
+                }
                 hops::clean_response(&mut self.exchange.response);
                 self.down.send_interim(&self.exchange.response);
+                interim += 1;
+                anew = true;
             }
             // An interim head may wait to leave.
             let _ = self.down.codec().poll_flush(cx).map_err(|_| Stop::Gone)?;
+            if self.upload.is_over() {
+                self.exchange.deadlines.expect_response(anew);
+            }
             self.poll_over(cx).map(Err)
         });
-        let head = head.await?;
-        Ok(head.map(|()| channel))
+        match head.await {
+            Ok(read) => Ok(read.map(|()| channel)),
+            Err(stop) => {
+                channel.abandon();
+                Err(stop)
+            }
+        }
     }
 
     /// Agrees to another protocol, if somebody asked for it: then there is a stream.
@@ -250,6 +279,9 @@ impl<'a, D: Downstream> Passage<'a, D> {
             let sent = poll_text(cx, self.down.codec(), &mut body).map_err(|_| Stop::Gone)?;
             if sent.is_ready() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Stop::Gone));
             }
             let cut = self.down.poll_cut(cx, self.caller, self.exchange.upstream());
             cut.map(|ending| Err(Stop::Cut(ending)))
@@ -296,9 +328,12 @@ impl<'a, D: Downstream> Passage<'a, D> {
 
     /// Ready when the request ends for a reason that is neither its body nor its response.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        // While the body comes, its end tells the same.
-        if self.upload.is_over() && self.down.poll_gone(cx).is_ready() {
+        // While more of the body is waited for, its end tells the same.
+        if !self.upload.listens() && self.down.poll_gone(cx).is_ready() {
             return Poll::Ready(Stop::Gone);
+        }
+        if let Poll::Ready(refusal) = self.exchange.deadlines.poll_missed(cx) {
+            return Poll::Ready(refusal.into());
         }
         if self.exchange.poll_killed(cx).is_ready() {
             let detail = "the policy changed while the app worked on the request";
@@ -316,6 +351,11 @@ impl<'a, D: Downstream> Passage<'a, D> {
         })
         .await
     }
+}
+
+fn too_many_interim() -> Refusal {
+    let detail = format!("the upstream sent more than {MOST_INTERIM} interim responses to one request");
+    Refusal::new(Code::TooManyInterimResponses, detail)
 }
 
 fn poll_text(

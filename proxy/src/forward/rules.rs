@@ -3,7 +3,10 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use svidecar_code::Code;
-use svidecar_config::proxy::{Limits, ListenerProtocol};
+use svidecar_config::{
+    proxy::{Limits, ListenerProtocol},
+    units::HumanDuration,
+};
 use svidecar_process::clock;
 
 use crate::{
@@ -24,11 +27,21 @@ pub enum AnyListener {
     Outbound(Arc<Outbound>),
 }
 
+/// How long our workload may take to begin an answer, where the settings say nothing: as long as Envoy lets a stream be without a
+/// word.
+const LONGEST_THOUGHT: Duration = Duration::from_secs(300);
+
 /// How long a connection of HTTP may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For the whole head of a request.
     pub head: Duration,
+    /// For the head of a response, after the whole request, but for calls of gRPC and requests to switch protocols.
+    pub response: Option<Duration>,
+    /// For the head of a response to those.
+    pub late_response: Option<Duration>,
+    /// For a request with its response.
+    pub request: Option<Duration>,
     /// For the next request.
     pub idle: Duration,
 }
@@ -114,17 +127,31 @@ impl AnyListener {
     /// How long a caller may wait.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
-        let (head, idle) = match self {
+        let (head, response, default, request, idle) = match self {
             Self::Inbound(listener) => {
                 let timeouts = &listener.settings.timeouts;
-                (timeouts.request_headers, timeouts.idle)
+                let default = Some(LONGEST_THOUGHT);
+                (
+                    timeouts.request_headers,
+                    timeouts.response_headers,
+                    default,
+                    timeouts.request,
+                    timeouts.idle,
+                )
             }
             Self::Outbound(listener) => {
                 let timeouts = &listener.settings.timeouts;
-                (timeouts.request_headers, timeouts.idle)
+                (timeouts.request_headers, timeouts.response_headers, None, timeouts.request, timeouts.idle)
             }
         };
-        Timeouts { head: head.get(), idle: idle.get() }
+        let late_response = response.map(HumanDuration::get);
+        Timeouts {
+            head: head.get(),
+            response: late_response.or(default),
+            late_response,
+            request: request.map(HumanDuration::get),
+            idle: idle.get(),
+        }
     }
 }
 

@@ -14,19 +14,21 @@ pub struct Upload {
     flow: Flow,
     is_empty: bool,
     is_broken: bool,
+    listens: bool,
 }
 
 impl Upload {
     /// A body that is framed so, of which nothing was sent yet.
     #[must_use]
     pub const fn of(framing: Framing) -> Self {
-        Self { flow: Flow::of(framing), is_empty: framing.is_empty(), is_broken: false }
+        Self { flow: Flow::of(framing), is_empty: framing.is_empty(), is_broken: false, listens: false }
     }
 
-    /// Whether there is no byte in it.
+    /// Whether it waits for more of the client, and so sees the client's end by itself. Not while the upstream takes no
+    /// more, and not before the first byte was asked for.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.is_empty
+    pub const fn listens(&self) -> bool {
+        self.listens
     }
 
     /// Whether the upstream takes no more of it; its response may say why.
@@ -69,9 +71,12 @@ impl Upload {
         on_trailers: impl FnOnce(&mut Fields),
     ) -> Result<(), BodyError> {
         if self.is_over() {
+            self.listens = false;
             return Ok(());
         }
-        match self.flow.poll(cx, client, upstream, on_trailers) {
+        let moved = self.flow.poll(cx, client, upstream, on_trailers);
+        self.listens = moved.is_pending() && self.flow.wants_more();
+        match moved {
             Poll::Ready(Err(FlowError::Source(error))) => return Err(error),
             Poll::Ready(Err(FlowError::Sink(_))) => self.is_broken = true,
             Poll::Ready(Ok(())) | Poll::Pending => {}

@@ -23,6 +23,10 @@ use crate::{
 /// The most that is read at once, in bytes. How much of it is worth to ask for, the stream learns.
 const LARGEST_READ: usize = 128 * 1024;
 
+/// What is read ahead behind a whole message, in bytes, to see its sender's end: one who pipelines sends no more than that
+/// before it has an answer, and of one who does, the stream tells the end.
+const MOST_AHEAD: usize = 16 * 1024;
+
 /// Why there is no head.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
@@ -227,8 +231,7 @@ impl<S: ByteStream> Connection<S> {
         self.is_received() && self.is_sent() && self.read.is_empty() && self.write.is_empty() && !self.ended
     }
 
-    /// Notices what happens while nothing is expected: a client that waits for its response, a server in the pool. Reads
-    /// ahead once at most.
+    /// Notices what happens while nothing is expected of a server in the pool. Reads ahead once at most.
     pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
         if !self.read.is_empty() {
             return Poll::Ready(Idle::Bytes);
@@ -243,14 +246,18 @@ impl<S: ByteStream> Connection<S> {
         })
     }
 
-    /// Ready when nobody is left to be answered, as far as that can be known. The end of what a client sends does not say
-    /// so: it may have closed its half and still read the other (RFC 9112 §9.6).
+    /// Ready when the client is gone: it sends nothing more, or its connection has failed. One that has closed its half and
+    /// still reads the other cannot be told from one that gave up (RFC 9112 §9.6 leaves that to us), and many give up.
+    ///
+    /// Of a body that came in part, nothing is read: it waits for who wants it. Bytes that came already are no end.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(self.poll_idle(cx)) {
-            Idle::Bytes => Poll::Pending,
-            Idle::Closed => self.stream.poll_broken(cx),
-            Idle::Failed(_) => Poll::Ready(()),
+        while self.is_received() && !self.ended && self.read.len() < MOST_AHEAD {
+            match ready!(self.stream.poll_fill(cx, &mut self.read, MOST_AHEAD)) {
+                Ok(count) => self.ended = count == 0,
+                Err(_) => return Poll::Ready(()),
+            }
         }
+        if self.ended { Poll::Ready(()) } else { self.stream.poll_ended(cx) }
     }
 
     /// Flushes, and tells the other side that nothing more comes; reading goes on.

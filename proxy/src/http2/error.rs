@@ -170,6 +170,9 @@ pub enum OpenError {
     /// As many are open as the peer allows.
     #[error("the peer allows no more streams at a time")]
     TooManyStreams,
+    /// The peer reads so little that nothing is added to what waits for it.
+    #[error("the peer reads too little")]
+    Congested,
     /// The connection takes no more, but finishes what runs.
     #[error("the connection is being closed")]
     GoingAway,

@@ -120,6 +120,20 @@ impl Stream {
         self.session.0.borrow_mut().connection.send_response(self.key, head, end);
     }
 
+    /// Waits until so little waits for the transport that something may be added which no window holds back: another
+    /// interim response.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut inner = self.session.0.borrow_mut();
+        if inner.connection.has_room(self.key)? {
+            return Poll::Ready(Ok(()));
+        }
+        inner.connection.streams.get(self.key).wait(cx, want::WRITE);
+        Poll::Pending
+    }
+
     /// Waits until the stream ends before its time.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         let mut inner = self.session.0.borrow_mut();
@@ -128,6 +142,18 @@ impl Stream {
             return Poll::Ready(error.clone());
         }
         slot.wait(cx, want::RESET);
+        Poll::Pending
+    }
+
+    /// Waits until the peer has ended its half of the stream, whether what came was read or not, or the stream ends before
+    /// its time.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.session.0.borrow_mut();
+        let slot = inner.connection.streams.get(self.key);
+        if slot.error.is_some() || slot.receiving == Half::Ended {
+            return Poll::Ready(());
+        }
+        slot.wait(cx, want::RESET | want::END);
         Poll::Pending
     }
 

@@ -40,6 +40,8 @@ pub mod want {
     pub const WRITE: u8 = 2;
     /// The end before its time.
     pub const RESET: u8 = 4;
+    /// The end of what comes, whether it was read or not.
+    pub const END: u8 = 8;
 }
 
 /// One stream.

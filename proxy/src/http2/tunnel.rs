@@ -112,6 +112,10 @@ impl ByteStream for Tunnel {
         Poll::Ready(ended.map_err(io::Error::from))
     }
 
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_ended(cx)
+    }
+
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(drop)
     }

@@ -1,19 +1,20 @@
 //! TCP and Unix sockets as one type, for accepted and for dialled connections.
 //!
 //! Owns socket options and how much is read at once. A read costs one system call: the runtime knows from a short read
-//! that nothing more waits, and from its poller when something does again.
+//! that nothing more waits, and from its poller when something does again. That the other side is gone is known from the
+//! poller too, at the cost of no system call and no descriptor, however much waits unread.
 
 use std::{
-    io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    io::{self, IoSlice, Read, Write},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use svidecar_process::descriptors;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -33,8 +34,12 @@ const USER_TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Socket {
     kind: Kind,
     read_size: ReadSize,
-    /// Where errors are told, once nothing more can be read.
-    errors: Option<Box<AsyncFd<OwnedFd>>>,
+    /// The runtime was made to forget that something can be read: the socket itself is asked.
+    may_read: bool,
+    /// The same of writing.
+    may_write: bool,
+    /// We have said that nothing more comes from us.
+    is_shut: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +50,7 @@ enum Kind {
 
 /// Sets what every TCP connection has: keep-alive, no delay. Linux hands the options of a listening socket on to the
 /// connections that it accepts.
-pub fn set_options(socket: &socket2::SockRef<'_>) {
+pub fn set_options(socket: &SockRef<'_>) {
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
@@ -71,21 +76,8 @@ impl Socket {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, read_size: ReadSize(ReadSize::SMALLEST), errors: None }
-    }
-
-    /// A second descriptor of the socket, which the poller tells of nothing but errors and the end of both directions
-    /// (`EPOLLERR`, `EPOLLHUP`): at the first one it always has something to tell, once the other side has ended its half.
-    #[expect(
-        deprecated,
-        reason = "an owned descriptor stays what it is; the function in its place is unsafe"
-    )]
-    fn errors(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let second = self.as_fd().try_clone_to_owned()?;
-        if !descriptors::table().admits(&second) {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        AsyncFd::with_interest(second, Interest::ERROR)
+        let read_size = ReadSize(ReadSize::SMALLEST);
+        Self { kind, read_size, may_read: false, may_write: false, is_shut: false }
     }
 
     /// A Unix connection.
@@ -100,6 +92,76 @@ impl AsFd for Socket {
         match &self.kind {
             Kind::Tcp(stream) => stream.as_fd(),
             Kind::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What the poller has said, kept by the runtime. Its tasks and its poller share a thread, so that nothing is said while one
+/// looks.
+impl Socket {
+    /// Whether the poller has said this of the socket, and nobody has made the runtime forget it.
+    fn was_told(&self, interest: Interest) -> bool {
+        let yes = || Ok(());
+        match &self.kind {
+            Kind::Tcp(stream) => stream.try_io(interest, yes),
+            Kind::Unix(stream) => stream.try_io(interest, yes),
+        }
+        .is_ok()
+    }
+
+    /// Makes the runtime forget that the socket is ready, so that the poller's next word wakes who waits. Returns whether
+    /// there was anything to forget. That a direction is closed is never forgotten.
+    fn forget(&self, interest: Interest) -> bool {
+        let mut was_ready = false;
+        let no = || {
+            was_ready = true;
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        };
+        let _ = match &self.kind {
+            Kind::Tcp(stream) => stream.try_io(interest, no),
+            Kind::Unix(stream) => stream.try_io(interest, no),
+        };
+        was_ready
+    }
+
+    /// Reads past the runtime, which has forgotten that there is something. `None`: there is nothing, and the runtime is
+    /// right again.
+    fn read_unasked(&mut self, space: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let into = space.initialize_unfilled();
+        let wanted = into.len();
+        let read = loop {
+            match (&*SockRef::from(&*self)).read(into) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
+            Ok(count) => {
+                self.may_read = count == wanted;
+                space.advance(count);
+                Some(Ok(()))
+            }
+            Err(error) => {
+                self.may_read = false;
+                (error.kind() != io::ErrorKind::WouldBlock).then_some(Err(error))
+            }
+        }
+    }
+
+    /// The same for writing.
+    fn write_unasked(&mut self, from: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let written = loop {
+            match (&*SockRef::from(&*self)).write_vectored(from) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => break written,
+            }
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.may_write = false;
+                None
+            }
+            written => Some(written),
         }
     }
 }
@@ -133,7 +195,11 @@ impl ByteStream for Socket {
         // Space that is there anyway may as well be used.
         let size = space.len().min(limit.max(1));
         let mut space = ReadBuf::new(space.get_mut(..size).unwrap_or_default());
-        let result = each!(self, stream => stream.poll_read(cx, &mut space));
+        let unasked = if self.may_read { self.read_unasked(&mut space) } else { None };
+        let result = match unasked {
+            Some(result) => Poll::Ready(result),
+            None => each!(self, stream => stream.poll_read(cx, &mut space)),
+        };
         let count = space.filled().len();
         // Gives the storage back when nothing came.
         into.commit(count);
@@ -143,6 +209,11 @@ impl ByteStream for Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.may_write
+            && let Some(written) = self.write_unasked(from)
+        {
+            return Poll::Ready(written);
+        }
         match from {
             // Unlike a vectored one, a short write tells the runtime that the socket is full.
             [one] => each!(self, stream => stream.poll_write(cx, one)),
@@ -155,23 +226,54 @@ impl ByteStream for Socket {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
         each!(self, stream => stream.poll_shutdown(cx))
     }
 
-    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.errors.is_none() {
-            // Without a descriptor to spare, it is noticed when something is sent.
-            self.errors = self.errors().ok().map(Box::new);
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // Of the two, the runtime keeps only the end: we register for no urgent data.
+            if self.was_told(Interest::PRIORITY) || self.was_told(Interest::ERROR) {
+                return Poll::Ready(());
+            }
+            self.may_read |= self.forget(Interest::READABLE);
+            let told = match &self.kind {
+                Kind::Tcp(stream) => stream.poll_read_ready(cx),
+                Kind::Unix(stream) => stream.poll_read_ready(cx),
+            };
+            if ready!(told).is_err() {
+                return Poll::Ready(());
+            }
         }
-        let Some(errors) = &self.errors else { return Poll::Pending };
-        // Asks for nothing that is ready on a sound connection: see `errors`.
-        errors.poll_write_ready(cx).map(drop)
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.was_told(Interest::ERROR) {
+            return Poll::Ready(());
+        }
+        self.may_write |= self.forget(Interest::WRITABLE);
+        if self.was_told(Interest::WRITABLE) {
+            // Closed in both directions: an end that both sides wanted, or one that the other side alone did.
+            return if self.is_shut { Poll::Pending } else { Poll::Ready(()) };
+        }
+        let told = match &self.kind {
+            Kind::Tcp(stream) => stream.poll_write_ready(cx),
+            Kind::Unix(stream) => stream.poll_write_ready(cx),
+        };
+        match told {
+            Poll::Ready(Ok(())) => {
+                // Told between the two looks.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            told => told.map(drop),
+        }
     }
 
     fn reset(&mut self) {
         // A socket that is closed with its lingering time at zero says RST.
         if let Kind::Tcp(stream) = &self.kind {
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -277,6 +379,79 @@ mod tests {
         assert!(sound);
         drop(near);
         std::future::poll_fn(|cx| far.poll_broken(cx)).await;
+    }
+
+    /// Whether it is noticed now.
+    async fn is_noticed(mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>) -> bool {
+        // Once for the poller, which the runtime asks in between.
+        tokio::task::yield_now().await;
+        std::future::poll_fn(|cx| Poll::Ready(poll(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn an_end_is_noticed_behind_bytes_that_nobody_reads() {
+        for resets in [false, true] {
+            let (near, far) = pair().await;
+            let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+            send(&mut near, &[7; 5000]).await.unwrap();
+            assert!(!is_noticed(|cx| far.poll_ended(cx)).await);
+            send(&mut near, &[7; 5000]).await.unwrap();
+            assert!(!is_noticed(|cx| far.poll_ended(cx)).await);
+            let mut into = Buffer::new();
+            // What waits is read, although the runtime was made to forget it.
+            for _ in 0..2 {
+                assert_eq!(fill(&mut far, &mut into, 1000).await.unwrap(), 1000);
+            }
+            assert!(!is_noticed(|cx| far.poll_ended(cx)).await);
+            if resets {
+                near.reset();
+                drop(near);
+            } else {
+                shutdown(&mut near).await.unwrap();
+                std::future::poll_fn(|cx| far.poll_ended(cx)).await;
+                while fill(&mut far, &mut into, 100_000).await.unwrap() > 0 {}
+                assert_eq!(into.filled(), [7; 10_000]);
+            }
+            std::future::poll_fn(|cx| far.poll_ended(cx)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_read_and_written_as_before() {
+        let (near, far) = pair().await;
+        let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+        assert!(!is_noticed(|cx| near.poll_broken(cx)).await);
+        let block = vec![3; 1 << 20];
+        // Until the other side takes no more, then until it has taken all.
+        let mut sent = 0;
+        while let Poll::Ready(count) =
+            std::future::poll_fn(|cx| Poll::Ready(near.poll_write(cx, &[IoSlice::new(&block)]))).await
+        {
+            sent += count.unwrap();
+        }
+        assert!(!is_noticed(|cx| near.poll_broken(cx)).await && !is_noticed(|cx| far.poll_ended(cx)).await);
+        let mut got = 0;
+        while got < sent {
+            let mut into = Buffer::new();
+            got += fill(&mut far, &mut into, 1 << 20).await.unwrap();
+            assert!(got >= sent || !is_noticed(|cx| far.poll_ended(cx)).await);
+        }
+        send(&mut near, b"more").await.unwrap();
+        assert_eq!(fill(&mut far, &mut Buffer::new(), 100).await.unwrap(), 4);
+    }
+
+    /// A side that has ended its half on purpose and still has bytes to be read is not broken.
+    #[tokio::test]
+    async fn both_halves_that_ended_are_no_failure() {
+        let (near, far) = pair().await;
+        let (mut near, mut far) = (Socket::dialled(near), Socket::dialled(far));
+        send(&mut near, b"bytes").await.unwrap();
+        for socket in [&mut near, &mut far] {
+            shutdown(socket).await.unwrap();
+        }
+        std::future::poll_fn(|cx| far.poll_ended(cx)).await;
+        assert!(!is_noticed(|cx| far.poll_broken(cx)).await);
+        assert_eq!(fill(&mut far, &mut Buffer::new(), 100).await.unwrap(), 5);
     }
 
     #[tokio::test]

@@ -66,6 +66,10 @@ impl ByteStream for Transport {
         each!(self, stream => stream.poll_shutdown(cx))
     }
 
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, stream => stream.poll_ended(cx))
+    }
+
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         each!(self, stream => stream.poll_broken(cx))
     }

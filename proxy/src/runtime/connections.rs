@@ -6,6 +6,7 @@
 //! threads share and wakes the worker's connections, so that following costs a connection no timer and no lock.
 
 mod registry;
+mod timer;
 
 use std::{
     hash::Hash,
@@ -19,7 +20,7 @@ use svidecar_code::Code;
 use svidecar_process::clock;
 use tokio::time::Instant;
 
-pub use self::registry::Registry;
+pub use self::{registry::Registry, timer::Timer};
 use crate::runtime::{
     drain::{Direction, Phase, reaches},
     standing::Standing,

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     record::Recorder,
     runtime::{
-        connections::{Follower, Registry},
+        connections::{Follower, Registry, Timer},
         drain::Direction,
         shared::Shared,
     },
@@ -50,6 +50,12 @@ impl Worker {
     #[must_use]
     pub fn follower(&self, direction: Direction) -> Follower {
         Follower::new(&self.registry, direction)
+    }
+
+    /// For something of a connection that may last only so long.
+    #[must_use]
+    pub fn timer(&self) -> Timer {
+        Timer::new(&self.registry)
     }
 
     /// Runs a task that belongs to this thread.

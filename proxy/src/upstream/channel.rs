@@ -183,6 +183,14 @@ impl Channel {
         }
     }
 
+    /// Nobody wants the response any more. The other side learns it at once: the mere end of what it is sent would wait behind
+    /// all that it has not read.
+    pub fn abandon(self) {
+        if let Codec::Http1(mut connection, _) = self.codec {
+            connection.reset();
+        }
+    }
+
     /// What carries the bytes, for a switch of protocols, and those that were read already. HTTP/2 has no such switch.
     #[must_use]
     pub fn into_stream(self) -> Option<(io::Transport, io::Buffer)> {

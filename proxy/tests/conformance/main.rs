@@ -7,6 +7,7 @@
 
 mod edges;
 mod floods;
+mod gone;
 mod memory;
 mod oracle;
 mod shares;

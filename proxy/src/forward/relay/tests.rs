@@ -14,7 +14,7 @@ fn joined() -> (UnixStream, UnixStream, Relay) {
     (client, server, relay)
 }
 
-fn never(_: &mut Context<'_>) -> Poll<()> {
+fn never(_: &mut Context<'_>, _: Option<Code>) -> Poll<()> {
     Poll::Pending
 }
 
@@ -94,7 +94,7 @@ async fn settled(relay: &mut Relay) {
 #[tokio::test]
 async fn an_end_from_outside_ends_it() {
     let (_client, _server, mut relay) = joined();
-    let end = relay.run(|_| Poll::Ready("over")).await;
+    let end = relay.run(|_, _| Poll::Ready("over")).await;
     assert!(matches!(end, Err(Broken::Over("over"))), "{end:?}");
 }
 

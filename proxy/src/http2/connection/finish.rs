@@ -64,6 +64,10 @@ impl Connection {
         if self.is_idle(id) {
             return Err(Violation::protocol("a frame on a stream that is idle"));
         }
+        if self.is_beyond_last(id) {
+            // It was on its way when the peer had not heard which stream is the last (RFC 9113 §6.8).
+            return self.endure(1, "too many frames on streams after the last one");
+        }
         match self.graveyard.find(id) {
             // It was on its way when the peer had not heard of the reset.
             Ok(Closed::ByUs) => self.endure(1, "too many frames on streams that were reset"),
@@ -94,10 +98,6 @@ impl Connection {
     pub fn release(&mut self, key: Key) {
         let role = self.role;
         let slot = self.streams.get(key);
-        if self.is_beyond_last(id) {
-            // It was on its way when the peer had not heard which stream is the last (RFC 9113 §6.8).
-            return self.endure(1, "too many frames on streams after the last one");
-        }
         // A server that has answered in full needs no more of the request (RFC 9113 §8.1).
         let answered = role == Role::Server && slot.sending == Half::Ended;
         let (in_line, among_blocked) = (slot.in_line, slot.among_blocked);

@@ -21,7 +21,7 @@ const WORTH_SWAPPING: usize = 4096;
 
 impl Connection {
     /// Takes what the peer sent, all of it but the beginning of a frame that is not complete, and what there is no time for in
-    /// this turn.
+    /// this turn, and what follows when a pause is due.
     ///
     /// # Errors
     /// The peer broke a rule that ends the connection.
@@ -244,7 +244,7 @@ impl Connection {
         if slot.sending == Half::Ended {
             self.completed(key);
         }
-        self.wake(key, want::READ);
+        self.wake(key, want::READ | want::END);
     }
 
     /// RFC 9113 §6.3: nobody orders anything by it, but what it must not say is still refused.

@@ -17,8 +17,8 @@ const MOST_CONTINUATIONS: u32 = 64;
 /// What a head costs of the work of a turn: most of them begin a task.
 const HEAD_WORK: u32 = 15;
 
-/// Interim responses that may wait to be read.
-const MOST_INTERIM: usize = 16;
+/// Interim responses that may wait to be read: one more than a request is passed on, so that its reader can say why it is refused.
+const MOST_INTERIM: usize = 17;
 
 impl Connection {
     /// RFC 9113 §6.2.

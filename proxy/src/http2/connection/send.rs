@@ -15,6 +15,10 @@ use crate::{
     message::{Fields, RequestHead, ResponseHead, head::MOST_KEPT},
 };
 
+/// No stream is opened while this many octets wait for the transport: requests that are taken back before they leave would
+/// gather without bound.
+const MOST_UNSENT: usize = 1 << 20;
+
 /// Whether there is room for all of something.
 enum Fit {
     /// There is.
@@ -36,6 +40,8 @@ impl Connection {
             || self.role == Role::Server
         {
             Some(OpenError::GoingAway)
+        } else if self.out.len() > MOST_UNSENT {
+            Some(OpenError::Congested)
         } else if self.streams.open_count() >= self.peer.max_streams as usize {
             Some(OpenError::TooManyStreams)
         } else {
@@ -146,6 +152,21 @@ impl Connection {
         slot.in_line = true;
         self.line.push_back(key);
         Ok(Fit::Soon)
+    }
+
+    /// Whether the transport takes what is written, so that something may be written which no window holds back. If it does
+    /// not, the stream stands in line from here on.
+    pub fn has_room(&mut self, key: Key) -> Result<bool, StreamError> {
+        let is_full = self.out.len() >= HIGH_WATER;
+        let slot = self.streams.get(key);
+        if let Some(error) = &slot.error {
+            return Err(error.clone());
+        }
+        if is_full && !slot.in_line {
+            slot.in_line = true;
+            self.line.push_back(key);
+        }
+        Ok(!is_full)
     }
 
     /// How much the stream may send now. If it may not, but others may, it stands in line from here on.

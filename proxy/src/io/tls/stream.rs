@@ -236,6 +236,10 @@ impl ByteStream for TlsStream {
         ByteStream::poll_shutdown(&mut self.socket, cx)
     }
 
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reading == Reading::Open { self.socket.poll_ended(cx) } else { Poll::Ready(()) }
+    }
+
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.socket.poll_broken(cx)
     }

@@ -173,6 +173,13 @@ impl Registry {
         })
     }
 
+    /// Nothing is waited for at this place any more.
+    pub(super) fn rest(&self, at: usize) {
+        if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
+            *slot = Slot::default();
+        }
+    }
+
     pub(super) fn leave(&self, at: usize) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = slots.all.get_mut(at) {

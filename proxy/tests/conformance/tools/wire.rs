@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
@@ -79,6 +79,16 @@ impl Wire {
     /// Half-closes: nothing more will be sent.
     pub async fn finish(&mut self) {
         soon("the half-close", self.stream.shutdown()).await.unwrap();
+    }
+
+    /// Waits until the other side has ended the connection, in whatever way, and reads nothing.
+    pub async fn gone(&self) {
+        let socket = match &self.stream {
+            Either::Left(plain) => plain,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        // Of urgent data the poller is not asked: what is left is the end.
+        soon("the end of a connection", socket.ready(Interest::PRIORITY)).await.unwrap();
     }
 
     /// Ends the connection with an RST.
