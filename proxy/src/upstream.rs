@@ -3,6 +3,7 @@
 //! Each worker has its own upstreams with their own connections. Never looks at policies; the server's ID is checked
 //! in the handshake, before any byte of a request leaves.
 
+pub mod aborts;
 pub mod balance;
 pub mod channel;
 pub mod connect;

@@ -49,6 +49,8 @@ pub fn shared(limits: &Limits) -> Settings {
         // The one protocol that streams may be opened for is ours; see `upstream::multiplexed`.
         connect_protocol: true,
         max_frame: LONG_FRAME,
+        // They are many callers'.
+        paces: true,
         ..http2(limits)
     }
 }

@@ -1,7 +1,7 @@
 //! Who asks by HTTP: a peer, by an inbound listener, or our workload, by an outbound one; what a request of it rests on,
 //! and what an event means for those that run.
 
-use std::{cell::OnceCell, future::Future, rc::Rc};
+use std::{cell::OnceCell, future::Future, rc::Rc, time::Duration};
 
 use svidecar_process::clock;
 use tracing::{debug, field::display, warn};
@@ -67,6 +67,19 @@ impl Caller {
     #[must_use]
     pub fn follower(&self) -> Follower {
         self.incoming.follower().standing(self.standing())
+    }
+
+    /// It gave up a request that went over this connection.
+    pub fn gave_up(&self, upstream: Option<&ConnectionFacts>) {
+        if let Some(upstream) = upstream {
+            self.incoming.gave_up(upstream);
+        }
+    }
+
+    /// How long its next request waits, because it gave up so many.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        self.incoming.pause()
     }
 
     /// For its requests, one at a time.

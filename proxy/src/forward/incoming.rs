@@ -17,6 +17,7 @@ use crate::{
     plan::Plan,
     runtime::{
         connections::{Ending, Event, Fate, Follower, LOSER_GRACE, time_to_leave},
+        drain::Direction,
         worker::Worker,
     },
     upstream::{facts::ConnectionFacts, upstreams::Upstreams},
@@ -56,6 +57,20 @@ impl Incoming {
             }
         }
         Rc::clone(&rules)
+    }
+
+    /// It gave up what goes over this connection, which carries more for others.
+    pub fn gave_up(&self, upstream: &ConnectionFacts) {
+        if upstream.is_shared && self.rules.borrow().listener.direction() == Direction::Outbound {
+            self.upstreams.aborts.note(self.party.address.source());
+        }
+    }
+
+    /// How long the next thing that it asks for waits, because it gave up so much.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        let aborts = &self.upstreams.aborts;
+        if aborts.is_empty() { None } else { aborts.pause(self.party.address.source()) }
     }
 
     /// Follows what may end it.

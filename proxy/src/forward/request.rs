@@ -61,6 +61,9 @@ pub async fn serve(caller: &Caller, down: &mut impl Downstream, exchange: &mut E
         }
         Err(Stop::Reset(_, refusal)) if !understands_resets => passage.refuse(refusal, is_grpc).await,
         Err(stop) => {
+            if matches!(stop, Stop::Gone) {
+                caller.gave_up(passage.exchange.upstream());
+            }
             passage.down.abort(stop.reset_code());
             stop.note(&mut passage.exchange.record);
             Next::Close
@@ -177,6 +180,9 @@ impl<'a, D: Downstream> Passage<'a, D> {
     /// Sends the request and waits for the final head of its response. Without one, it goes out once more where [`retry`]
     /// says so.
     async fn ask(&mut self) -> Result<(Channel, Rc<ConnectionFacts>), Stop> {
+        if let Some(pause) = self.caller.pause() {
+            self.unless_over(Box::pin(tokio::time::sleep(pause))).await?;
+        }
         let (upstream, worker) = (Rc::clone(&self.rules.upstream), self.caller.worker());
         let http2 = upstream.takes_http2(&self.exchange.request);
         let mut times = 0;

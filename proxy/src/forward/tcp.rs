@@ -4,13 +4,14 @@
 use std::rc::Rc;
 
 use http::StatusCode;
+use svidecar_code::Code;
 use svidecar_process::{clock, throttle::Leave};
 use tracing::{field::display, info, warn};
 
 use super::{
     exchange::{note_relay, note_upstream},
     incoming::Incoming,
-    relay::Relay,
+    relay::{Broken, Relay},
     rules::Rules,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     message::{ResponseHead, Version, refusal::Refusal},
     record::Recording,
     runtime::{
-        connections::{Ending, Fate, LOSER_GRACE, Over},
+        connections::{Ending, Fate, LOSER_GRACE},
         drain::Direction,
         life::Life,
     },
@@ -40,7 +41,10 @@ pub(super) async fn serve(incoming: Rc<Incoming>, opening: Opening, life: Life) 
         follower.expire_after(left);
     }
     let judge = |event| incoming.judge(event, Some(&facts), |rules| incoming.decide_again(rules));
-    let end = relay.run(|cx| follower.poll_over(cx, judge).map(Over::ending)).await;
+    let end = relay.run(|cx, _| follower.poll_over(cx, judge).map(|over| over.ending().code())).await;
+    if matches!(&end, Err(Broken::Failed(failure)) if failure.code == Code::ClientClosed) {
+        incoming.gave_up(&facts);
+    }
     note_relay(&mut record, &relay, end);
 }
 
@@ -57,6 +61,9 @@ async fn open(
     {
         opening.deny(&refusal);
         return None;
+    }
+    if let Some(pause) = incoming.pause() {
+        Box::pin(tokio::time::sleep(pause)).await;
     }
     match Box::pin(rules.upstream.bytes(incoming.worker())).await {
         Ok((upstream, facts)) => {

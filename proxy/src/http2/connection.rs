@@ -49,6 +49,12 @@ const TURN_WORK: u32 = 4096;
 /// Heads that are kept to be used again.
 const SPARE_HEADS: usize = 64;
 
+/// Streams that we reset at once, where their number matters: tonic's servers take 20 that they have not looked at.
+const MOST_OWN_RESETS: u32 = 16;
+
+/// And how many more each second: Netty's servers take 200 in 30 s.
+const OWN_RESETS_PER_SECOND: u32 = 5;
+
 /// The window of a connection before anything was said (RFC 9113 §6.9.2), in octets.
 const FIRST_WINDOW: u32 = 65_535;
 
@@ -92,6 +98,14 @@ pub(super) struct Connection {
     resets: Patience,
     /// `resets` gave out where nothing could be said.
     exhausted: bool,
+    /// `resets` gave out, and the peer is read on after a pause.
+    tired: bool,
+    /// For streams that we reset, where their number matters to the peer.
+    own_resets: Option<Patience>,
+    /// Streams that are still to be reset, once `own_resets` allows it.
+    owed: VecDeque<u32>,
+    /// As many streams were reset as the peer bears.
+    worn: bool,
     shutdown: Shutdown,
     /// What the peer said when it said that it goes.
     peer_goaway: Option<ConnectionError>,
@@ -157,8 +171,12 @@ impl Connection {
             spare_requests: Vec::new(),
             spare_responses: Vec::new(),
             patience: Patience::new(1000, 1000),
-            resets: Patience::new(1000, 200),
+            resets: if settings.paces { Patience::new(4000, 1000) } else { Patience::new(1000, 200) },
             exhausted: false,
+            tired: false,
+            own_resets: settings.few_resets.then(|| Patience::new(MOST_OWN_RESETS, OWN_RESETS_PER_SECOND)),
+            owed: VecDeque::new(),
+            worn: false,
             shutdown: Shutdown::No,
             peer_goaway: None,
             closed: None,
@@ -185,6 +203,7 @@ impl Connection {
         self.notified = true;
         self.woken = false;
         self.work = TURN_WORK;
+        self.pay_owed();
     }
 
     /// The turn ends: whoever writes from here on wakes the driver, once.
@@ -207,7 +226,7 @@ impl Connection {
     }
 
     /// Whether no more frames are to be taken in this turn.
-    pub const fn is_tired(&self) -> bool {
+    pub const fn is_turn_over(&self) -> bool {
         self.work == 0
     }
 
@@ -229,6 +248,26 @@ impl Connection {
             self.out.extend(&settings::max_streams(streams));
             self.notify();
         }
+    }
+
+    /// Whether a client takes so little that nothing of it is read.
+    pub fn is_stuck(&self) -> bool {
+        self.role == Role::Server && self.is_congested()
+    }
+
+    /// Whether the peer is not read for a moment, or is owed something that has its time.
+    pub fn is_pausing(&self) -> bool {
+        self.tired || !self.owed.is_empty()
+    }
+
+    /// Whether the peer is not read for a moment.
+    pub const fn is_tired(&self) -> bool {
+        self.tired
+    }
+
+    /// The moment is over.
+    pub const fn rested(&mut self) {
+        self.tired = false;
     }
 
     /// Whether the peer is in the middle of its preface or of a head.

@@ -6,11 +6,15 @@
 
 use std::{
     cell::RefCell,
+    future::Future,
     io,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
+
+use tokio::time::{Sleep, sleep};
 
 use super::{ConnectionError, OpenError, Role, Settings, connection::Connection, error::Violation};
 use crate::{
@@ -32,6 +36,9 @@ pub const PROBE_EVERY: Duration = Duration::from_secs(8);
 /// What our PING says when it asks for a sign of life.
 const ARE_YOU_THERE: [u8; 8] = *b"are you?";
 
+/// How long a peer is not read that makes us work for nothing, and how often one is told what it bears only now and then.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A connection; cheap to clone.
 #[derive(Clone)]
 pub struct Session(pub(super) Rc<RefCell<Inner>>);
@@ -43,6 +50,8 @@ pub(super) struct Inner {
     input: Buffer,
     /// The transport has taken octets that it may not have handed on.
     unflushed: bool,
+    /// Ends a pause of the connection.
+    pause: Option<Pin<Box<Sleep>>>,
     pub pulse: Pulse,
 }
 
@@ -79,6 +88,7 @@ impl Session {
             connection,
             input: Buffer::new(),
             unflushed: false,
+            pause: None,
             pulse: Pulse::Heard,
         })))
     }
@@ -142,11 +152,11 @@ impl Session {
         if inner.connection.closed().is_some() {
             return Activity::Closing;
         }
-        // Data is taken as it comes: what stays behind is the beginning of another frame, or there was no time for it.
-        let is_partial = !inner.input.is_empty() && !inner.connection.is_behind();
-        if inner.connection.is_inside_head() || is_partial {
+        // Data is taken as it comes: what stays behind is the beginning of another frame, or has to wait for us.
+        let waits = inner.connection.is_inside_head() || !inner.input.is_empty();
+        if waits && !inner.connection.is_tired() && !inner.connection.is_behind() {
             Activity::Head
-        } else if inner.connection.is_busy() {
+        } else if waits || inner.connection.is_busy() {
             Activity::Busy
         } else {
             Activity::Idle
@@ -238,15 +248,13 @@ impl Inner {
         stream: &mut S,
     ) -> Poll<Result<(), ConnectionError>> {
         let mut flushed = self.poll_flush(cx, stream)?;
+        self.poll_pause(cx);
         let mut left = READ_TURN;
-        if self.connection.is_behind()
-            && self.connection.closed().is_none()
-            && !self.connection.is_congested()
-        {
+        if self.connection.is_behind() && self.may_take() {
             self.take();
         }
-        while self.connection.closed().is_none() && !self.connection.is_congested() {
-            if left == 0 || self.connection.is_tired() {
+        while self.may_take() {
+            if left == 0 || self.connection.is_turn_over() {
                 cx.waker().wake_by_ref();
                 break;
             }
@@ -261,6 +269,14 @@ impl Inner {
             } else {
                 self.take();
             }
+        }
+        self.poll_pause(cx);
+        if self.connection.closed().is_none()
+            && self.connection.is_stuck()
+            && stream.poll_ended(cx).is_ready()
+        {
+            // A client that reads nothing and is gone. A server's last words may wait unread.
+            self.connection.peer_closed(true);
         }
         if !self.connection.out.is_empty() {
             if self.connection.woken && self.connection.closed().is_none() {
@@ -298,11 +314,34 @@ impl Inner {
         })
     }
 
+    /// Whether frames of the peer are taken now.
+    fn may_take(&self) -> bool {
+        self.connection.closed().is_none() && !self.connection.is_congested() && !self.connection.is_tired()
+    }
+
     /// Takes what has come, as far as there is time.
     fn take(&mut self) {
         if let Err(violation) = self.connection.receive(&mut self.input) {
             self.connection.violated(violation);
         }
+    }
+
+    /// Where the connection pauses, sees to it that it goes on.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) {
+        if !self.connection.is_pausing() {
+            return;
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+        if pause.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        self.pause = None;
+        if self.connection.is_tired() {
+            self.connection.rested();
+            self.take();
+        }
+        // Another turn sees what is still to wait for.
+        cx.waker().wake_by_ref();
     }
 
     /// Hands everything on that waits. `Pending` if the transport takes no more now.

@@ -30,6 +30,12 @@ pub struct Settings {
     pub window_growth: u32,
     /// Largest payload of a frame, in octets: 16 KiB to 16 MiB − 1.
     pub max_frame: u32,
+    /// The peer speaks for many, and one of them gives up again and again: read it more slowly, instead of ending what it carries
+    /// for the others.
+    pub paces: bool,
+    /// Servers guard themselves against clients that reset many streams, and end the connection. Reset no more than they bear,
+    /// and take another connection for what comes next.
+    pub few_resets: bool,
 }
 
 impl Default for Settings {
@@ -43,6 +49,8 @@ impl Default for Settings {
             largest_stream_window: 1 << 20,
             window_growth: 16 << 20,
             max_frame: LEAST_MAX_FRAME,
+            paces: false,
+            few_resets: false,
         }
     }
 }

@@ -73,6 +73,8 @@ impl Multiplexed {
             max_header_bytes: u32::try_from(spec.max_header_bytes).unwrap_or(u32::MAX),
             max_headers: u32::try_from(spec.max_headers).unwrap_or(u32::MAX),
             max_frame: if is_svidecar { LONG_FRAME } else { Settings::default().max_frame },
+            // One of us only slows down whoever resets much.
+            few_resets: !is_svidecar,
             ..Settings::default()
         };
         let session = Session::new(Role::Client, &settings);

@@ -10,6 +10,7 @@ mod floods;
 mod gone;
 mod memory;
 mod oracle;
+mod shared;
 mod shares;
 mod smuggling;
 #[path = "../support/support.rs"]

@@ -35,9 +35,39 @@ impl Connection {
     /// The peer broke a rule that ends the stream.
     pub(super) fn stream_fault(&mut self, key: Key, code: ErrorCode, why: &'static str) {
         let id = self.streams.get(key).id;
-        self.write_reset(id, code);
-        self.exhausted |= !self.resets.spend(1);
+        self.send_reset(id, code);
+        // Of a server it is the answer to a stream that we have opened ourselves.
+        if self.role == Role::Server {
+            self.tire(1);
+        }
         self.fail_stream(key, StreamError::Malformed(why), Closed::ByUs);
+    }
+
+    /// The peer makes us work for nothing. One that speaks for many is read on after a pause.
+    pub(super) fn tire(&mut self, cost: u32) {
+        if !self.resets.spend(cost) {
+            self.tired |= self.settings.paces;
+            self.exhausted |= !self.settings.paces;
+        }
+    }
+
+    /// Resets a stream on the wire: now, or as soon as the peer bears it.
+    fn send_reset(&mut self, id: u32, code: ErrorCode) {
+        if self.own_resets.as_mut().is_none_or(|resets| resets.spend(1)) {
+            return self.write_reset(id, code);
+        }
+        self.worn = true;
+        self.owed.push_back(id);
+    }
+
+    /// Resets what waits for it and may be reset now.
+    pub(super) fn pay_owed(&mut self) {
+        while let Some(id) = self.owed.front().copied()
+            && self.own_resets.as_mut().is_none_or(|resets| resets.spend(1))
+        {
+            self.owed.pop_front();
+            self.write_reset(id, ErrorCode::CANCEL);
+        }
     }
 
     /// The same for a stream of which only the number is known.
@@ -55,7 +85,7 @@ impl Connection {
 
     /// A stream that was never begun was reset.
     pub(super) fn bury_refused(&mut self, id: u32) {
-        self.exhausted |= !self.resets.spend(1);
+        self.tire(1);
         self.graveyard.bury(id, Closed::ByUs);
     }
 
@@ -69,6 +99,8 @@ impl Connection {
             return self.endure(1, "too many frames on streams after the last one");
         }
         match self.graveyard.find(id) {
+            // Our callers gave up, as many as they like, and the server answers what it has not heard of yet.
+            Ok(Closed::ByUs) | Err(true) if self.role == Role::Client => Ok(()),
             // It was on its way when the peer had not heard of the reset.
             Ok(Closed::ByUs) => self.endure(1, "too many frames on streams that were reset"),
             Ok(Closed::Ended) => {
@@ -76,7 +108,7 @@ impl Connection {
             }
             Ok(Closed::ByPeer) | Err(true) => {
                 self.write_reset(id, ErrorCode::STREAM_CLOSED);
-                self.exhausted |= !self.resets.spend(1);
+                self.tire(1);
                 Ok(())
             }
             Err(false) => Err(Violation::protocol("a frame on a stream whose number was passed over")),
@@ -88,7 +120,7 @@ impl Connection {
         let slot = self.streams.get(key);
         if slot.open {
             let id = slot.id;
-            self.write_reset(id, code);
+            self.send_reset(id, code);
             self.fail_stream(key, StreamError::Cancelled, Closed::ByUs);
             self.notify();
         }
@@ -121,7 +153,7 @@ impl Connection {
             slot.stalled = slot.is_blocked();
         }
         for (key, id) in &stalled {
-            self.write_reset(*id, ErrorCode::ENHANCE_YOUR_CALM);
+            self.send_reset(*id, ErrorCode::ENHANCE_YOUR_CALM);
             self.fail_stream(*key, StreamError::Stalled, Closed::ByUs);
         }
         self.notify();

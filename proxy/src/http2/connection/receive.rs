@@ -27,7 +27,7 @@ impl Connection {
     /// The peer broke a rule that ends the connection.
     pub fn receive(&mut self, input: &mut Buffer) -> Result<(), Violation> {
         self.is_behind = false;
-        while !input.is_empty() {
+        while !input.is_empty() && !self.tired {
             if self.reading.preface > 0 {
                 self.preface(input)?;
             } else if let Some(payload) = self.reading.payload {
@@ -282,8 +282,11 @@ impl Connection {
             _ => StreamError::Reset(code),
         };
         // A client that opens streams only to take them back makes us work for nothing (CVE-2023-44487).
-        if self.role == Role::Server && !self.resets.spend(1) {
-            return Err(Violation::flood("too many streams that were reset by the peer"));
+        if self.role == Role::Server {
+            self.tire(1);
+            if self.exhausted {
+                return Err(Violation::flood("too many streams that were reset by the peer"));
+            }
         }
         self.fail_stream(key, error, Closed::ByPeer);
         Ok(())

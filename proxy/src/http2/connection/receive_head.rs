@@ -121,7 +121,9 @@ impl Connection {
             self.recycle_request(head);
             return self.refuse_new(id, ErrorCode::PROTOCOL_ERROR);
         }
-        if too_large {
+        if too_large && self.settings.paces {
+            self.tire(50);
+        } else if too_large {
             self.endure(50, "too many heads that are larger than SETTINGS_MAX_HEADER_LIST_SIZE")?;
         }
         let tunnel = head.method == "CONNECT";

@@ -36,6 +36,7 @@ impl Connection {
             Some(OpenError::Closed)
         } else if self.peer_goaway.is_some()
             || self.shutdown != Shutdown::No
+            || self.worn
             || self.next_own >= LARGEST_WINDOW
             || self.role == Role::Server
         {

@@ -4,7 +4,7 @@ use super::{
     super::frame::{flag, kind},
     support::*,
 };
-use crate::http2::{ErrorCode, Settings, settings};
+use crate::http2::{ErrorCode, OpenError, Settings, settings};
 
 const END: u8 = flag::END_STREAM;
 const CALM: ErrorCode = ErrorCode::ENHANCE_YOUR_CALM;
@@ -169,4 +169,82 @@ async fn a_turn_takes_so_many_frames_and_no_more() {
     }
     assert_eq!(taken, [256, 256, 256]);
     assert_eq!(std::iter::from_fn(|| raw.connection.next_request()).count(), 1000 - 3 * 256);
+}
+
+/// One that speaks for many is read on after a pause; all that it has sent is still there then.
+#[tokio::test(start_paused = true)]
+async fn who_speaks_for_many_is_slowed_down_and_not_ended() {
+    let mut raw = Raw::client_of(&Settings { paces: true, ..Settings::default() });
+    let (mut count, mut pauses) = (0, 0);
+    while pauses < 100 {
+        count += 1;
+        let stream = count * 2 - 1;
+        raw.request(stream, END, &[]);
+        raw.send(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+        while let Some((_, key)) = raw.connection.next_request() {
+            raw.connection.release(key);
+        }
+        if raw.connection.is_tired() {
+            pauses += 1;
+            tokio::time::advance(std::time::Duration::from_millis(50)).await;
+            raw.connection.rested();
+            raw.write(&[]);
+        }
+    }
+    // 100 pauses are 5 s, at 1000 in a second.
+    assert!((8900..9200).contains(&count), "{count}");
+    assert!(raw.connection.closed().is_none());
+    raw.request(count * 2 + 1, END, &[]);
+    assert!(raw.connection.next_request().is_some());
+}
+
+/// What a server bears at once is reset at once; what is more waits, and the connection takes nothing new.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_sent_no_more_resets_than_it_bears() {
+    let mut raw = Raw::server_of(&Settings { few_resets: true, ..Settings::default() });
+    let open = |raw: &mut Raw| raw.connection.open(&request("GET", "/"), true);
+    let keys: Vec<_> = (0..50).map(|_| open(&mut raw).unwrap()).collect();
+    let kept = keys[49];
+    raw.frames();
+    for key in &keys[..49] {
+        raw.connection.release(*key);
+    }
+    let resets = |raw: &mut Raw| raw.frames().iter().filter_map(Frame::reset).count();
+    assert_eq!((resets(&mut raw), open(&mut raw).err()), (16, Some(OpenError::GoingAway)));
+    assert!(raw.connection.is_pausing() && raw.connection.streams.get(kept).open);
+    let mut later = 0;
+    for _ in 0..100 {
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        raw.connection.begin_turn(std::task::Waker::noop());
+        later += resets(&mut raw);
+        assert!(later <= 50);
+    }
+    assert_eq!((later, raw.connection.is_pausing()), (33, false));
+    // Answers to what was given up are nobody's, and no reason for an end.
+    let block = raw.block(&[(":status", "200")]);
+    for stream in (0..49).map(|number| number * 2 + 1) {
+        raw.send(kind::HEADERS, END | flag::END_HEADERS, stream, &block);
+    }
+    assert!(raw.connection.closed().is_none() && resets(&mut raw) == 0);
+}
+
+/// Requests that are taken back before they leave.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reads_nothing_is_asked_nothing_more() {
+    let mut raw = Raw::server();
+    let mut head = request("GET", "/");
+    let long = "x".repeat(30_000);
+    for count in 0.. {
+        head.fields.set("x-long", format!("{count}{long}").as_bytes());
+        match raw.connection.open(&head, true) {
+            Ok(key) => raw.connection.release(key),
+            Err(error) => {
+                assert_eq!(error, OpenError::Congested);
+                break;
+            }
+        }
+    }
+    assert!(raw.connection.out.len() < (1 << 20) + (64 << 10));
+    raw.frames();
+    raw.connection.open(&head, true).unwrap();
 }

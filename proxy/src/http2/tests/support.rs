@@ -81,7 +81,12 @@ impl Raw {
 
     /// A server that has begun as it should.
     pub fn server() -> Self {
-        let mut connection = Connection::new(Role::Client, &Settings::default());
+        Self::server_of(&Settings::default())
+    }
+
+    /// A server of a client with these settings.
+    pub fn server_of(settings: &Settings) -> Self {
+        let mut connection = Connection::new(Role::Client, settings);
         connection.begin_turn(Waker::noop());
         let preface = PREFACE.len();
         assert_eq!(&connection.out.copy()[..preface], PREFACE);

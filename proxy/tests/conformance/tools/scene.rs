@@ -33,7 +33,7 @@ pub struct Scene<S = Sidecar> {
     pub server: S,
     pub client: Option<S>,
     inbound: SocketAddr,
-    outbound: Option<SocketAddr>,
+    pub outbound: Option<SocketAddr>,
     authority: Authority,
     orders: Agent,
     shop: Agent,
