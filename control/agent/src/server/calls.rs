@@ -9,7 +9,6 @@ use svidecar_api::{
                 AgentX509svidParams, PostStatusRequest, RenewAgentRequest, agent_client::AgentClient,
             },
             bundle::v1::{GetBundleRequest, GetFederatedBundleRequest, bundle_client::BundleClient},
-            entry::v1::entry_client::EntryClient,
             svid::v1::{
                 BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, batch_new_x509svid_response,
                 svid_client::SvidClient,
@@ -20,7 +19,7 @@ use svidecar_api::{
     svidecar::server::v1::watch_client::WatchClient,
 };
 use svidecar_authority::bundle::Bundle;
-use tonic::transport::Channel;
+use tonic::{Response, transport::Channel};
 
 use super::{
     address::Address,
@@ -35,28 +34,18 @@ pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// A server that does not answer for so long is away.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits for an answer, but not for ever.
-async fn bounded<T>(
-    what: &'static str,
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    error: impl FnOnce(&'static str, tonic::Status) -> AgentError,
-) -> Result<T, AgentError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(error(what, status)),
-        Err(_) => Err(AgentError::Late { what, after: CALL_TIMEOUT }),
-    }
-}
-
 /// Asks for the trust domain's bundle over any channel.
 ///
 /// # Errors
 /// When the server does not answer, or with something else.
 pub async fn get_bundle(address: &Address, channel: Channel) -> Result<Bundle, AgentError> {
+    let what = "GetBundle";
     let mut client = BundleClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    let call = client.get_bundle(GetBundleRequest::default());
-    let wire = bounded("GetBundle", call, |what, status| call_error(address, what, status)).await?;
-    own_bundle(address, wire)
+    match tokio::time::timeout(CALL_TIMEOUT, client.get_bundle(GetBundleRequest::default())).await {
+        Ok(Ok(answer)) => own_bundle(address, answer.into_inner()),
+        Ok(Err(status)) => Err(call_error(address, what, status)),
+        Err(_) => Err(AgentError::Late { what, after: CALL_TIMEOUT }),
+    }
 }
 
 fn own_bundle(address: &Address, wire: types::Bundle) -> Result<Bundle, AgentError> {
@@ -107,9 +96,12 @@ impl Session {
     /// # Errors
     /// When the server does not answer, or with something else.
     pub async fn bundle(&self) -> Result<Bundle, AgentError> {
-        let mut client = BundleClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let call = client.get_bundle(GetBundleRequest::default());
-        let wire = bounded("GetBundle", call, |what, status| self.error(what, status)).await?;
+        let wire = self
+            .call("GetBundle", CALL_TIMEOUT, |channel| async move {
+                let mut client = BundleClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+                client.get_bundle(GetBundleRequest::default()).await.map(Response::into_inner)
+            })
+            .await?;
         own_bundle(&self.address, wire)
     }
 
@@ -119,10 +111,15 @@ impl Session {
     /// When the server does not answer, or with something else.
     pub async fn federated_bundle(&self, trust_domain: &str) -> Result<Option<Bundle>, AgentError> {
         let what = "GetFederatedBundle";
-        let mut client = BundleClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let request = GetFederatedBundleRequest { trust_domain: trust_domain.to_owned(), output_mask: None };
-        let call = client.get_federated_bundle(request);
-        match bounded(what, call, |what, status| self.error(what, status)).await {
+        let answer = self
+            .call(what, CALL_TIMEOUT, |channel| {
+                let request = request.clone();
+                let mut client = BundleClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+                async move { client.get_federated_bundle(request).await.map(Response::into_inner) }
+            })
+            .await;
+        match answer {
             Ok(wire) => match bundle_from_wire(wire) {
                 Ok(bundle) => Ok(Some(bundle)),
                 Err(reason) => Err(AgentError::BadAnswer { what, reason }),
@@ -132,19 +129,13 @@ impl Session {
         }
     }
 
-    /// A client of the entries.
-    #[must_use]
-    pub fn entries(&self) -> EntryClient<Channel> {
-        EntryClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
-    }
-
     /// A client of the pushed changes.
     #[must_use]
     pub fn watch(&self) -> WatchClient<Channel> {
-        WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+        WatchClient::new(self.changes.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// Has X.509-SVIDs signed, one result per request, in order.
+    /// Has X.509-SVIDs signed, one result per request, in order. Signed twice, the first is of no use to anybody.
     ///
     /// # Errors
     /// When the server does not answer, or not with one result per request.
@@ -153,12 +144,15 @@ impl Session {
         params: Vec<NewX509svidParams>,
     ) -> Result<Vec<batch_new_x509svid_response::Result>, AgentError> {
         let what = "BatchNewX509SVID";
-        let asked = params.len();
-        let mut client = SvidClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let call = client.batch_new_x509svid(BatchNewX509svidRequest { params });
-        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
-        if answer.results.len() != asked {
-            let reason = format!("it has {} results for {asked} requests", answer.results.len());
+        let answer = self
+            .call(what, CALL_TIMEOUT, |channel| {
+                let request = BatchNewX509svidRequest { params: params.clone() };
+                let mut client = SvidClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+                async move { client.batch_new_x509svid(request).await.map(Response::into_inner) }
+            })
+            .await?;
+        if answer.results.len() != params.len() {
+            let reason = format!("it has {} results for {} requests", answer.results.len(), params.len());
             return Err(AgentError::BadAnswer { what, reason });
         }
         Ok(answer.results)
@@ -174,21 +168,30 @@ impl Session {
         audience: Vec<String>,
     ) -> Result<types::Jwtsvid, AgentError> {
         let what = "NewJWTSVID";
-        let mut client = SvidClient::new(self.channel.clone());
-        let call = client.new_jwtsvid(NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience });
-        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
+        let request = NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience };
+        let answer = self
+            .call(what, CALL_TIMEOUT, |channel| {
+                let request = request.clone();
+                async move { SvidClient::new(channel).new_jwtsvid(request).await.map(Response::into_inner) }
+            })
+            .await?;
         answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
     }
 
-    /// Renews our own SVID for the key of `csr`.
+    /// Renews our own SVID for the key of `csr`. Of two answers the later one counts, and the SVID of now as well until it
+    /// is used.
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn renew(&self, csr: Vec<u8>) -> Result<types::X509svid, AgentError> {
         let what = "RenewAgent";
-        let mut client = AgentClient::new(self.channel.clone());
-        let call = client.renew_agent(RenewAgentRequest { params: Some(AgentX509svidParams { csr }) });
-        let answer = bounded(what, call, |what, status| self.error(what, status)).await?;
+        let request = RenewAgentRequest { params: Some(AgentX509svidParams { csr }) };
+        let answer = self
+            .call(what, CALL_TIMEOUT, |channel| {
+                let request = request.clone();
+                async move { AgentClient::new(channel).renew_agent(request).await.map(Response::into_inner) }
+            })
+            .await?;
         answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
     }
 
@@ -197,9 +200,12 @@ impl Session {
     /// # Errors
     /// When the server does not answer.
     pub async fn post_status(&self, current_bundle_serial: u64) -> Result<(), AgentError> {
-        let mut client = AgentClient::new(self.channel.clone());
         let agent_version = format!("svidecar-agent {}", env!("CARGO_PKG_VERSION"));
-        let call = client.post_status(PostStatusRequest { current_bundle_serial, agent_version });
-        bounded("PostStatus", call, |what, status| self.error(what, status)).await.map(|_| ())
+        let request = PostStatusRequest { current_bundle_serial, agent_version };
+        self.call("PostStatus", CALL_TIMEOUT, |channel| {
+            let request = request.clone();
+            async move { AgentClient::new(channel).post_status(request).await.map(|_| ()) }
+        })
+        .await
     }
 }

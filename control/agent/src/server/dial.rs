@@ -146,6 +146,19 @@ pub fn call_error(address: &Address, what: &'static str, status: Status) -> Agen
     }
 }
 
+/// Whether a call failed because its connection ended, not because there was none to be had, and not by the server's word.
+pub fn ended_early(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    let has_cause = cause.is_some();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return false;
+        }
+        cause = error.source();
+    }
+    has_cause
+}
+
 /// What is at the bottom of a transport's error: a verifier's reason if there is one, else the innermost text.
 fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> AgentError {
     let server = address.to_string();

@@ -1,8 +1,14 @@
-//! The attested agent's way to its server: one channel for each of its identities, one after the other.
+//! The attested agent's way to its server: two channels for each of its identities, one after the other.
+//!
+//! Owns which connection a call is made on. The stream of changes has one of its own: it stays for as long as it can, and
+//! calls must not share the end of it. It must never try again what the server has answered.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use svidecar_api::status::{Reason, permission_denied_reason};
@@ -26,7 +32,11 @@ pub struct Link {
 pub struct Session {
     pub(super) address: Address,
     identity: Arc<HeldSvid>,
-    pub(super) channel: Channel,
+    trust: Trust,
+    /// For calls; how many there were before it.
+    calls: Mutex<(Channel, u64)>,
+    /// For the stream of changes.
+    pub(super) changes: Channel,
     /// Another identity has taken over.
     superseded: AtomicBool,
 }
@@ -74,8 +84,50 @@ impl Link {
 impl Session {
     fn new(address: &Address, identity: Arc<HeldSvid>, bundles: &BundleSource) -> Arc<Self> {
         let trust = Trust::Live(Arc::clone(bundles));
-        let channel = dial::lazy(address, &trust, Arc::clone(&identity));
-        Arc::new(Self { address: address.clone(), identity, channel, superseded: AtomicBool::new(false) })
+        let dial = || dial::lazy(address, &trust, Arc::clone(&identity));
+        let (calls, changes) = (Mutex::new((dial(), 0)), dial());
+        let superseded = AtomicBool::new(false);
+        Arc::new(Self { address: address.clone(), identity, trust, calls, changes, superseded })
+    }
+
+    /// Makes a call and waits for its answer, but not for ever. It is made once more, on a new connection, when the one that it
+    /// was made on ends before there is an answer: servers end connections that are old, also while a call is on its way.
+    /// The server may have heard the first one, so it must be a call that may be repeated.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub async fn call<T, F>(
+        &self,
+        what: &'static str,
+        most: Duration,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<T, AgentError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let exchange = async {
+            let (channel, number) = self.calls(None);
+            match call(channel).await {
+                Err(status) if dial::ended_early(&status) => {
+                    tracing::debug!(call = what, %status, "the connection ended before the answer; trying again");
+                    call(self.calls(Some(number)).0).await
+                }
+                outcome => outcome,
+            }
+        };
+        match tokio::time::timeout(most, exchange).await {
+            Ok(outcome) => outcome.map_err(|status| self.error(what, status)),
+            Err(_) => Err(AgentError::Late { what, after: most }),
+        }
+    }
+
+    /// The channel for calls, and its number; another one than the one that `ended`.
+    fn calls(&self, ended: Option<u64>) -> (Channel, u64) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended == Some(calls.1) {
+            *calls = (dial::lazy(&self.address, &self.trust, Arc::clone(&self.identity)), calls.1 + 1);
+        }
+        calls.clone()
     }
 
     /// Makes an error of a failed call: whether the server was reached, and whether it still knows us. That an

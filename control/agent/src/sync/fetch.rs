@@ -6,20 +6,22 @@ use std::{
 };
 
 use svidecar_api::spire::api::{
-    server::entry::v1::{EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse},
+    server::entry::v1::{
+        EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_client::EntryClient,
+    },
     types,
 };
 use svidecar_id::TrustDomain;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming, transport::Channel};
 
 use super::Sync;
 use crate::{
     cache::Change,
     entry::{self, Entry, EntryId},
     error::AgentError,
-    server::{CALL_TIMEOUT, Session},
+    server::{CALL_TIMEOUT, MAX_MESSAGE},
 };
 
 const WHAT: &str = "SyncAuthorizedEntries";
@@ -36,9 +38,9 @@ impl Sync {
         let session = self.manager.link.session();
         let known: HashMap<EntryId, Arc<Entry>> =
             self.manager.cache().entries().map(|entry| (Arc::clone(&entry.id), Arc::clone(entry))).collect();
-        let entries = tokio::time::timeout(2 * CALL_TIMEOUT, fetch_entries(&session, &known))
-            .await
-            .map_err(|_| AgentError::Late { what: WHAT, after: 2 * CALL_TIMEOUT })??;
+        let known = Arc::new(known);
+        let fetch = |channel| fetch_entries(channel, Arc::clone(&known));
+        let entries = session.call(WHAT, 2 * CALL_TIMEOUT, fetch).await?;
         let mut bundles = vec![session.bundle().await?];
         let federated: BTreeSet<TrustDomain> =
             entries.iter().flat_map(|entry| entry.federates_with.iter().cloned()).collect();
@@ -64,21 +66,20 @@ impl Sync {
 
 /// All entries that the agent is authorized for; of many only those that changed are sent.
 async fn fetch_entries(
-    session: &Session,
-    known: &HashMap<EntryId, Arc<Entry>>,
-) -> Result<Vec<Entry>, AgentError> {
-    let failed = |status| session.error(WHAT, status);
+    channel: Channel,
+    known: Arc<HashMap<EntryId, Arc<Entry>>>,
+) -> Result<Vec<Entry>, Status> {
+    let mut client = EntryClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let (requests, outgoing) = mpsc::channel(1);
     let first = SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() };
     // The receiver is held by the stream: sending fails only with the stream, which then says why.
     let _ = requests.send(first).await;
-    let call = session.entries().sync_authorized_entries(ReceiverStream::new(outgoing)).await;
-    let mut stream = call.map_err(failed)?.into_inner();
+    let mut stream = client.sync_authorized_entries(ReceiverStream::new(outgoing)).await?.into_inner();
 
     let mut entries = Vec::new();
     let mut revisions = Vec::new();
     loop {
-        let page = next(&mut stream).await.map_err(failed)?;
+        let page = next(&mut stream).await?;
         entries.extend(read_entries(page.entries));
         revisions.extend(page.entry_revisions);
         if !page.more {
@@ -96,7 +97,7 @@ async fn fetch_entries(
         let request = SyncAuthorizedEntriesRequest { output_mask: None, ids: ids.to_vec() };
         let _ = requests.send(request).await;
         loop {
-            let page = next(&mut stream).await.map_err(failed)?;
+            let page = next(&mut stream).await?;
             entries.extend(read_entries(page.entries));
             if !page.more {
                 break;
@@ -108,9 +109,9 @@ async fn fetch_entries(
 
 async fn next(
     stream: &mut Streaming<SyncAuthorizedEntriesResponse>,
-) -> Result<SyncAuthorizedEntriesResponse, tonic::Status> {
+) -> Result<SyncAuthorizedEntriesResponse, Status> {
     let message = stream.message().await?;
-    message.ok_or_else(|| tonic::Status::unavailable("the server ended the exchange before it was complete"))
+    message.ok_or_else(|| Status::unavailable("the server ended the exchange before it was complete"))
 }
 
 /// Another creation time under the same ID is another entry; servers before SPIRE 1.9 do not send it.

@@ -3,9 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use svidecar_agent::error::AgentError;
+use svidecar_api::workload::JwtsvidRequest;
 use svidecar_authority::bundle::Bundle;
 
-use crate::harness::{Bed, ids, my_uid, next, soon};
+use crate::harness::{Bed, ids, my_uid, next, request, soon};
 
 /// A restart needs no token, and cached identities are served while the server is away.
 #[tokio::test]
@@ -80,6 +81,29 @@ async fn a_new_root_reaches_workloads_and_the_agent_follows_it() {
     // Signed by the new root now.
     bed.world.create_entry("e2", "/new", &[&my_uid()]);
     assert_eq!(next(&mut stream).await.svids.len(), 2);
+    agent.stop().await;
+}
+
+/// Servers end connections that are old, and one may end while a call is on its way.
+#[tokio::test]
+async fn a_call_on_a_connection_that_ends_is_made_again_and_changes_come_on_another() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    let mut client = agent.client().await;
+    for round in 1..=3 {
+        bed.world.cut_at_the_next_word();
+        // No token is used twice here: each is signed by the server.
+        let message =
+            JwtsvidRequest { audience: vec![format!("audience-{round}")], spiffe_id: String::new() };
+        let answer = soon(client.fetch_jwtsvid(request(message))).await.unwrap();
+        assert_eq!(answer.into_inner().svids.len(), 1);
+    }
+    bed.world.create_entry("e2", "/new", &[&my_uid()]);
+    assert_eq!(next(&mut stream).await.svids.len(), 2);
+    assert_eq!(bed.world.watches.load(Ordering::Relaxed), 1);
     agent.stop().await;
 }
 

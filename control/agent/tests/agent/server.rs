@@ -93,6 +93,10 @@ pub struct World {
     pub syncs: AtomicUsize,
     /// How many of the next handshakes somebody else answers, who then lets the connection through to this server.
     pub impostor: AtomicUsize,
+    /// Streams of changes that were opened.
+    pub watches: AtomicUsize,
+    /// Connections of before end when the next word comes on them, and that word is lost.
+    cuts: AtomicUsize,
     sequence: AtomicU64,
     changes: watch::Sender<u64>,
 }
@@ -127,6 +131,8 @@ impl World {
             renewals: watch::channel(0).0,
             syncs: AtomicUsize::new(0),
             impostor: AtomicUsize::new(0),
+            watches: AtomicUsize::new(0),
+            cuts: AtomicUsize::new(0),
             sequence: AtomicU64::new(1),
             changes: watch::channel(0).0,
         })
@@ -182,6 +188,11 @@ impl World {
 
     pub fn changed(&self) {
         self.changes.send_modify(|position| *position += 1);
+    }
+
+    /// Ends each connection that there is when the next word comes on it, before that is read.
+    pub fn cut_at_the_next_word(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// As SPIRE: a renewed certificate becomes the only good one when it is first used.
@@ -301,10 +312,15 @@ impl Drop for Server {
 async fn serve(world: Arc<World>, listener: std::net::TcpListener) {
     let listener = TcpListener::from_std(listener).unwrap();
     let acceptor = acceptor(&world);
+    let cuts = Arc::clone(&world);
     let incoming = TcpListenerStream::new(listener)
         .then(move |stream| {
-            let acceptor = acceptor.clone();
-            async move { acceptor.accept(stream?).await.map(Tls) }
+            let (acceptor, world) = (acceptor.clone(), Arc::clone(&cuts));
+            async move {
+                let cuts_before = world.cuts.load(Ordering::Relaxed);
+                let stream = acceptor.accept(stream?).await?;
+                Ok::<_, std::io::Error>(Tls { stream, world, cuts_before })
+            }
         })
         // A handshake that fails is the client's business.
         .filter(|stream| std::future::ready(stream.is_ok()));
@@ -341,7 +357,11 @@ fn acceptor(world: &Arc<World>) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-struct Tls(TlsStream<TcpStream>);
+struct Tls {
+    stream: TlsStream<TcpStream>,
+    world: Arc<World>,
+    cuts_before: usize,
+}
 
 /// The ID and the certificate of the caller, if it showed one.
 #[derive(Clone)]
@@ -351,7 +371,7 @@ impl Connected for Tls {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(tls::peer_of(self.0.get_ref().1).map(|peer| (peer.id, peer.leaf_sha256)))
+        Peer(tls::peer_of(self.stream.get_ref().1).map(|peer| (peer.id, peer.leaf_sha256)))
     }
 }
 
@@ -361,20 +381,26 @@ impl AsyncRead for Tls {
         c: &mut Context<'_>,
         b: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(c, b)
+        let before = b.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(c, b);
+        let said = b.filled().len() > before;
+        if said && self.world.cuts.load(Ordering::Relaxed) > self.cuts_before {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        read
     }
 }
 
 impl AsyncWrite for Tls {
     fn poll_write(mut self: Pin<&mut Self>, c: &mut Context<'_>, b: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(c, b)
+        Pin::new(&mut self.stream).poll_write(c, b)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, c: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(c)
+        Pin::new(&mut self.stream).poll_flush(c)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, c: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(c)
+        Pin::new(&mut self.stream).poll_shutdown(c)
     }
 }

@@ -273,6 +273,7 @@ impl push::watch_server::Watch for Api {
         request: Request<push::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.agent(&request)?;
+        self.0.watches.fetch_add(1, Ordering::Relaxed);
         let peer = request.extensions().get::<Peer>().unwrap().clone();
         let world = Arc::clone(&self.0);
         let mut changes = world.changes.subscribe();
