@@ -56,6 +56,12 @@ pub fn server(trust_domain: &TrustDomain) -> Option<SpiffeId> {
     SpiffeId::new(trust_domain, SERVER_PATH).ok()
 }
 
+/// Whether an ID is in the place of agents' IDs.
+#[must_use]
+pub fn is_agent(id: &SpiffeId) -> bool {
+    id.path().starts_with(AGENT_PREFIX)
+}
+
 /// The ID of the agent that joins with this token.
 ///
 /// # Errors
@@ -112,7 +118,7 @@ pub fn member(trust_domain: &TrustDomain, field: Option<&Spiffeid>) -> Result<Sp
 /// [`IdRuleError`].
 pub fn agent(trust_domain: &TrustDomain, field: Option<&Spiffeid>) -> Result<SpiffeId, IdRuleError> {
     let id = in_domain(trust_domain, field, "an agent")?;
-    if !id.path().starts_with(AGENT_PREFIX) {
+    if !is_agent(&id) {
         let place = "not in the agent namespace";
         return Err(IdRuleError::Namespace {
             id,

@@ -14,6 +14,7 @@ const WATCHING: &str = "svidecar_server_watching_agents";
 const ENTRIES: &str = "svidecar_server_entries";
 const AGENTS: &str = "svidecar_server_agents";
 const BUNDLES: &str = "svidecar_server_bundles";
+const SHED: &str = "svidecar_server_connections_shed_total";
 const CA_EXPIRES: &str = "svidecar_server_ca_expiry_timestamp_seconds";
 
 /// Says what each metric means. Called once, when a recorder is there.
@@ -25,6 +26,10 @@ pub fn describe() {
     describe_gauge!(ENTRIES, "registration entries");
     describe_gauge!(AGENTS, "agents that have attested, banned ones among them");
     describe_gauge!(BUNDLES, "bundles, our own among them");
+    describe_counter!(
+        SHED,
+        "connections that made room for others: of a handshake, of a stranger (without an SVID), of a member that had as many as it may"
+    );
     describe_gauge!(CA_EXPIRES, "end of the active CA certificate, seconds since the Unix epoch");
 }
 
@@ -42,6 +47,11 @@ pub fn signed(kind: &'static str) {
 /// An agent attested, or was refused with a code.
 pub fn attested(outcome: &'static str) {
     counter!(ATTESTED, "outcome" => outcome).increment(1);
+}
+
+/// A connection was ended, or refused, so that others have room. `of` is `handshake`, `stranger` or `member`.
+pub fn shed(of: &'static str) {
+    counter!(SHED, "of" => of).increment(1);
 }
 
 /// Counts a Watch stream while it is open.

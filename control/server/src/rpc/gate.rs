@@ -1,5 +1,7 @@
 //! Before every call: finds out what kind of caller it is, as far as the method asks, and lets it through or
-//! answers PERMISSION_DENIED with SPIRE's reason.
+//! answers PERMISSION_DENIED with SPIRE's reason. What a caller sends is counted from here on.
+
+mod meter;
 
 use std::{
     collections::HashSet,
@@ -15,6 +17,8 @@ use svidecar_id::SpiffeId;
 use tonic::{Code, Status, body::Body, codegen::Service};
 use tower::Layer;
 
+pub use self::meter::MAX_OPEN_REQUEST;
+use self::meter::{Memory, Metered};
 use super::access;
 use crate::{peer::Peer, state::State, store::EntryRecord, telemetry};
 
@@ -60,12 +64,13 @@ impl Caller {
 pub struct Gate {
     state: Arc<State>,
     admin_ids: HashSet<SpiffeId>,
+    memory: Memory,
 }
 
 impl Gate {
     /// `admin_ids` are administrators whatever the entries say.
     pub fn new(state: Arc<State>, admin_ids: impl IntoIterator<Item = SpiffeId>) -> Self {
-        Self { state, admin_ids: admin_ids.into_iter().collect() }
+        Self { state, admin_ids: admin_ids.into_iter().collect(), memory: Memory::default() }
     }
 
     /// Lets a caller through to a method, or says why not.
@@ -212,8 +217,16 @@ where
             match admitted {
                 Ok(caller) => {
                     telemetry::called(&path, true);
+                    let is_open = access::of(&path).is_some_and(|access| access.anyone);
+                    let meter = gate.memory.meter(&caller.peer, is_open);
                     request.extensions_mut().insert(caller);
-                    inner.call(request).await
+                    if let Some(meter) = &meter {
+                        request = request.map(|body| Metered::body(body, Arc::clone(meter)));
+                    }
+                    let answer = inner.call(request).await;
+                    // Until here, because the message that was read is as large as its bytes.
+                    drop(meter);
+                    answer
                 }
                 Err(status) => {
                     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();

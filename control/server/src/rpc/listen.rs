@@ -1,43 +1,40 @@
 //! Connections before they become calls: the TLS endpoint on TCP, and the administrators' Unix socket.
 //!
-//! How the first proves who it is, and finds out who calls, is [`Handshakes`]' affair.
+//! How the first proves who it is, and finds out who calls, is [`Handshakes`]' affair. Accepting never waits for those who
+//! are connected already: [`places`] says who has to go instead.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod connection;
+mod places;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use svidecar_api::transport::{authority::Lenient, uds};
-use svidecar_authority::tls;
+use svidecar_authority::{tls, x509::VerifiedPeer};
 use svidecar_code::Code;
 use svidecar_process::{
+    Tasks,
     accept::{self, Comes},
-    descriptors,
+    clock, descriptors,
+    source::Source,
+    waiting::Guest,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time,
+    sync::mpsc,
+    time::{self, Instant},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::server::Connected;
 
+pub use self::connection::Connection;
+use self::places::{Place, Places};
 use super::handshake::Handshakes;
-use crate::peer::Peer;
+use crate::{peer::Peer, state::State, telemetry};
 
-/// Connections at the same time; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 20_000;
-
-/// Handshakes at the same time, so that a flood of them leaves the connected agents their share.
-const MAX_HANDSHAKES: usize = 256;
+/// Connections that wait to be taken over by the gRPC server, which does so at once.
+const READY: usize = 64;
 
 /// How long a peer may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,86 +42,140 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who comes to the TLS endpoint.
 const AGENTS: Comes = Comes::Anybody { whose: "agent" };
 
-/// A connection with what is known about its other end.
-pub struct Connection<S> {
-    stream: S,
-    peer: Peer,
-    /// Given back when the connection ends.
-    _slot: Option<OwnedSemaphorePermit>,
+/// A connection of the TLS endpoint.
+pub type Remote = Connection<TlsStream<TcpStream>>;
+
+/// The connections of the TLS endpoint whose handshake succeeded, by who is at the other end.
+pub struct Incoming<S> {
+    /// Those who have shown an SVID.
+    pub members: S,
+    /// Those who have not.
+    pub strangers: S,
 }
 
-/// The connections of the TLS endpoint whose handshake succeeded.
-pub fn tls_incoming(
-    listener: TcpListener,
+/// What everybody passes who comes by TCP.
+pub struct Door {
+    state: Arc<State>,
     handshakes: Handshakes,
-    tasks: &TaskTracker,
-    shutdown: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> + use<> {
-    let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
-    let (handshakes, running) = (Arc::new(handshakes), tasks.clone());
-    tasks.spawn(async move {
-        let connections =
-            Arc::new(Semaphore::new(MAX_CONNECTIONS.min(descriptors::table().for_connections())));
-        let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = accept(&listener, &connections, &slots) => accepted,
-            };
-            let Some((stream, address, connection, handshake)) = accepted else { continue };
-            let (handshakes, sender) = (Arc::clone(&handshakes), sender.clone());
-            running.spawn(async move {
-                let stream = shake_hands(&handshakes, stream, address).await;
-                drop(handshake);
-                if let Some((stream, peer)) = stream {
-                    // Nobody receives any more when the server is stopping.
-                    drop(sender.send(Ok(Connection { stream, peer, _slot: Some(connection) })).await);
-                }
-            });
-        }
-    });
-    ReceiverStream::new(receiver)
+    places: Places,
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-    handshakes: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-    let connection = Arc::clone(connections).acquire_owned().await.ok()?;
-    let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
-    let (stream, address) = accept::tcp(listener, AGENTS).await;
-    stream.set_nodelay(true).ok()?;
-    Some((stream, address, connection, handshake))
+/// Where connections go whose handshake succeeded.
+struct Ways {
+    to_members: mpsc::Sender<io::Result<Remote>>,
+    to_strangers: mpsc::Sender<io::Result<Remote>>,
+}
+
+impl Door {
+    /// Where all shake hands in the same way.
+    pub fn new(state: Arc<State>, handshakes: Handshakes) -> Self {
+        Self { state, handshakes, places: Places::new(descriptors::table().for_connections()) }
+    }
+
+    /// The connections of the TLS endpoint, until `shutdown`.
+    pub fn incoming(
+        self,
+        listener: TcpListener,
+        vital: &Tasks,
+        running: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Incoming<ReceiverStream<io::Result<Remote>>> {
+        let (to_members, members) = mpsc::channel(READY);
+        let (to_strangers, strangers) = mpsc::channel(READY);
+        let shared = Arc::new((self, Ways { to_members, to_strangers }));
+        vital.spawn("accepting of connections", async move {
+            loop {
+                let (stream, address) = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    accepted = accept::tcp(&listener, AGENTS) => accepted,
+                };
+                let guest = shared.0.places.handshakes.enter(Source::from(address.ip()));
+                let shared = Arc::clone(&shared);
+                running.spawn(async move { shared.0.enter(stream, address, guest, &shared.1).await });
+            }
+        });
+        Incoming { members: ReceiverStream::new(members), strangers: ReceiverStream::new(strangers) }
+    }
+
+    /// Finishes the handshake, and hands the connection to the server that is for such a peer.
+    async fn enter(&self, stream: TcpStream, address: SocketAddr, mut guest: Guest<Source>, ways: &Ways) {
+        let (stream, svid) = match shake_hands(&self.handshakes, stream, &mut guest).await {
+            Ok((stream, svid)) => (stream, svid.map(Arc::new)),
+            Err(unfinished) => return unfinished.report(address),
+        };
+        let place = self.places.of(&self.state, Source::from(address.ip()), svid.as_deref()).await;
+        drop(guest);
+        let peer = Peer::Remote { address, svid };
+        // Nobody receives any more when the server is stopping.
+        match place {
+            Some(Place::Member(share)) => {
+                drop(ways.to_members.send(Ok(Connection::of_member(stream, peer, share))).await);
+            }
+            Some(Place::Stranger(place)) => {
+                drop(ways.to_strangers.send(Ok(Connection::of_stranger(stream, peer, place))).await);
+            }
+            None => self.places.refused(&peer),
+        }
+    }
+}
+
+/// Why a handshake was not finished.
+enum Unfinished {
+    /// It took too long.
+    Late,
+    /// Its place went to another.
+    Shed,
+    /// One of the two sides gave up.
+    Failed(io::Error),
 }
 
 async fn shake_hands(
     handshakes: &Handshakes,
     stream: TcpStream,
-    address: SocketAddr,
-) -> Option<(TlsStream<TcpStream>, Peer)> {
-    let (stream, svid) = match time::timeout(HANDSHAKE_TIMEOUT, handshakes.accept(stream)).await {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(error)) => {
+    guest: &mut Guest<Source>,
+) -> Result<(TlsStream<TcpStream>, Option<VerifiedPeer>), Unfinished> {
+    stream.set_nodelay(true).map_err(Unfinished::Failed)?;
+    let deadline = clock::timer() + HANDSHAKE_TIMEOUT;
+    within(deadline, guest, stream.peek(&mut [0])).await?;
+    guest.spoke();
+    within(deadline, guest, handshakes.accept(stream)).await
+}
+
+/// Waits for a step of a handshake, as long as it may take.
+async fn within<T>(
+    deadline: Instant,
+    guest: &mut Guest<Source>,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, Unfinished> {
+    tokio::select! {
+        done = time::timeout_at(deadline, step) => match done {
+            Ok(outcome) => outcome.map_err(Unfinished::Failed),
+            Err(_) => Err(Unfinished::Late),
+        },
+        () = guest.evicted() => Err(Unfinished::Shed),
+    }
+}
+
+impl Unfinished {
+    fn report(self, address: SocketAddr) {
+        match self {
+            Self::Shed => telemetry::shed("handshake"),
+            Self::Late => {
+                tracing::warn!(peer = %address, code = Code::HandshakeTimeout.name(), "TLS handshake took over 10 seconds");
+            }
             // A port check connects and says nothing; that is not worth a line.
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                return None;
-            }
-            let code = tls::code_of(&error).name();
-            match tls::failure_in(&error) {
-                Some(reason) => {
-                    tracing::warn!(peer = %address, code, error = %reason, "refused a client certificate");
+            Self::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Self::Failed(error) => {
+                let code = tls::code_of(&error).name();
+                match tls::failure_in(&error) {
+                    Some(reason) => {
+                        tracing::warn!(peer = %address, code, error = %reason, "refused a client certificate");
+                    }
+                    None => tracing::warn!(peer = %address, code, %error, "TLS handshake failed"),
                 }
-                None => tracing::warn!(peer = %address, code, %error, "TLS handshake failed"),
             }
-            return None;
         }
-        Err(_) => {
-            tracing::warn!(peer = %address, code = Code::HandshakeTimeout.name(), "TLS handshake took over 10 seconds");
-            return None;
-        }
-    };
-    Some((stream, Peer::Remote { address, svid: svid.map(Arc::new) }))
+    }
 }
 
 /// The connections of the administrators' socket.
@@ -135,56 +186,8 @@ pub fn local_incoming(
         let stream = stream?;
         let credentials = stream.peer_cred()?;
         let peer = Peer::Local { uid: credentials.uid(), pid: credentials.pid() };
-        Ok(Connection { stream: Lenient::new(stream), peer, _slot: None })
+        Ok(Connection::local(Lenient::new(stream), peer))
     })
-}
-
-impl<S> Connected for Connection<S> {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use svidecar_api::{
     transport::uds,
 };
 use svidecar_id::SpiffeId;
+use svidecar_process::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::Server};
@@ -25,7 +26,7 @@ use super::{
     bootstrap::BootstrapKeyService,
     bundle::BundleService,
     entry::EntryService,
-    gate::{Gate, GateLayer},
+    gate::{Gate, GateLayer, MAX_OPEN_REQUEST},
     handshake::Handshakes,
     join_token::JoinTokenService,
     listen,
@@ -38,7 +39,7 @@ use crate::{error::ServerError, state::State};
 const MAX_REQUEST: usize = 16 << 20;
 
 /// Largest request to the Agent service, where anybody may attest.
-const MAX_AGENT_REQUEST: usize = 256 << 10;
+const MAX_AGENT_REQUEST: usize = MAX_OPEN_REQUEST;
 
 /// Age at which a connection is told to make place for a new one, as SPIRE does, so that the agents of a server
 /// that was added or restarted spread out again. Calls in flight are finished.
@@ -48,8 +49,17 @@ const MAX_CONNECTION_AGE: Duration = Duration::from_secs(180);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a call may take until its answer begins: of a member of the trust domain, and of a stranger.
+const CALL: Duration = Duration::from_secs(60);
+const STRANGERS_CALL: Duration = Duration::from_secs(10);
+
 /// Calls at the same time on one connection.
 const MAX_STREAMS: u32 = 256;
+const STRANGERS_STREAMS: u32 = 4;
+
+/// What a stranger may send ahead, on a stream and on a connection, and its headers: the least that HTTP/2 knows, and enough.
+const STRANGERS_WINDOW: u32 = 65_535;
+const STRANGERS_HEADERS: u32 = 8 << 10;
 
 /// Both listening sockets.
 pub struct Endpoints {
@@ -62,7 +72,10 @@ pub struct Endpoints {
 /// All services, ready to be served.
 pub struct Services {
     state: Arc<State>,
-    routes: Routes,
+    /// For who has proven who it is.
+    members: Routes,
+    /// The same for who has not, with smaller requests.
+    strangers: Routes,
     gate: GateLayer,
 }
 
@@ -82,51 +95,72 @@ impl Services {
                 .register_encoded_file_descriptor_set(SERVER_FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let agent =
-            AgentServer::new(AgentService(Arc::clone(&state))).max_decoding_message_size(MAX_AGENT_REQUEST);
-        let bundle =
-            BundleServer::new(BundleService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
-        let entry = EntryServer::new(EntryService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
-        let svid = SvidServer::new(SvidService(Arc::clone(&state))).max_decoding_message_size(MAX_REQUEST);
-        let tokens = JoinTokensServer::new(JoinTokenService(Arc::clone(&state)))
-            .max_decoding_message_size(MAX_REQUEST);
-        let routes = Routes::new(agent)
-            .add_service(bundle)
-            .add_service(entry)
-            .add_service(svid)
-            .add_service(tokens)
+        let (v1, v1alpha) = (
+            reflection().build_v1().map_err(ServerError::Reflection)?,
+            reflection().build_v1alpha().map_err(ServerError::Reflection)?,
+        );
+        let common = Routes::new(WatchServer::new(watch))
             .add_service(BootstrapKeysServer::new(BootstrapKeyService(Arc::clone(&state))))
-            .add_service(WatchServer::new(watch))
             .add_service(health)
-            .add_service(reflection().build_v1().map_err(ServerError::Reflection)?)
-            .add_service(reflection().build_v1alpha().map_err(ServerError::Reflection)?);
+            .add_service(v1)
+            .add_service(v1alpha);
+        let strangers = with_services(common.clone(), &state, MAX_OPEN_REQUEST);
+        let members = with_services(common, &state, MAX_REQUEST);
         let gate = GateLayer(Arc::new(Gate::new(Arc::clone(&state), admin_ids)));
-        Ok(Self { state, routes, gate })
+        Ok(Self { state, members, strangers, gate })
     }
 
     /// Serves both endpoints until `shutdown`, then lets the calls in flight finish.
     ///
     /// # Errors
     /// [`ServerError::Tls`] or [`ServerError::Serve`].
-    pub async fn serve(self, endpoints: Endpoints, shutdown: CancellationToken) -> Result<(), ServerError> {
-        let tasks = TaskTracker::new();
+    pub async fn serve(
+        self,
+        endpoints: Endpoints,
+        vital: Tasks,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServerError> {
+        let running = TaskTracker::new();
         let handshakes = Handshakes::new(&self.state).map_err(ServerError::Tls)?;
-        let remote = listen::tls_incoming(endpoints.tcp, handshakes, &tasks, shutdown.clone());
+        let door = listen::Door::new(self.state, handshakes);
+        let remote = door.incoming(endpoints.tcp, &vital, running.clone(), shutdown.clone());
         let local = listen::local_incoming(endpoints.local);
-        let remote = server()
+        let strangers = Server::builder()
+            .timeout(STRANGERS_CALL)
+            .max_concurrent_streams(STRANGERS_STREAMS)
+            .initial_stream_window_size(STRANGERS_WINDOW)
+            .initial_connection_window_size(STRANGERS_WINDOW)
+            .http2_max_header_list_size(STRANGERS_HEADERS)
+            .layer(self.gate.clone())
+            .add_routes(self.strangers)
+            .serve_with_incoming_shutdown(remote.strangers, shutdown.clone().cancelled_owned());
+        let members = server()
+            .timeout(CALL)
             .max_connection_age(MAX_CONNECTION_AGE)
             .layer(self.gate.clone())
-            .add_routes(self.routes.clone())
-            .serve_with_incoming_shutdown(remote, shutdown.clone().cancelled_owned());
+            .add_routes(self.members.clone())
+            .serve_with_incoming_shutdown(remote.members, shutdown.clone().cancelled_owned());
         let local = server()
             .layer(self.gate)
-            .add_routes(self.routes)
+            .add_routes(self.members)
             .serve_with_incoming_shutdown(local, shutdown.cancelled_owned());
-        tokio::try_join!(remote, local)?;
-        tasks.close();
-        tasks.wait().await;
+        tokio::try_join!(members, strangers, local)?;
+        running.close();
+        running.wait().await;
         Ok(())
     }
+}
+
+/// Adds the services whose requests have at most `most` bytes.
+fn with_services(routes: Routes, state: &Arc<State>, most: usize) -> Routes {
+    let agent = AgentServer::new(AgentService(Arc::clone(state)));
+    let tokens = JoinTokensServer::new(JoinTokenService(Arc::clone(state)));
+    routes
+        .add_service(agent.max_decoding_message_size(MAX_AGENT_REQUEST))
+        .add_service(BundleServer::new(BundleService(Arc::clone(state))).max_decoding_message_size(most))
+        .add_service(EntryServer::new(EntryService(Arc::clone(state))).max_decoding_message_size(most))
+        .add_service(SvidServer::new(SvidService(Arc::clone(state))).max_decoding_message_size(most))
+        .add_service(tokens.max_decoding_message_size(most))
 }
 
 fn server() -> Server {

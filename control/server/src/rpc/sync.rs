@@ -4,13 +4,14 @@
 //! A page has at most 500 entries, as in SPIRE, and at most 2 MiB, so that no message is over the 4 MiB that
 //! gRPC libraries take.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use svidecar_api::spire::api::{
     server::entry::v1::{EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse},
     types::{Entry, EntryMask},
 };
+use tokio::time;
 use tonic::{Status, Streaming};
 
 use super::entry_fields;
@@ -18,6 +19,9 @@ use crate::store::EntryRecord;
 
 /// Most entries or revisions in one message.
 pub const PAGE: usize = 500;
+
+/// How long an agent may take to ask for more, or to end the exchange.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Most bytes of entries in one message.
 pub const PAGE_BYTES: usize = 2 << 20;
@@ -98,7 +102,7 @@ impl Sync {
         }
         let mut pages = match self.asked.take() {
             Some(pages) => pages,
-            None => match self.requests.message().await? {
+            None => match self.request().await? {
                 Some(request) => Pages::of(request.ids, &self.entries),
                 None => return Ok(None),
             },
@@ -108,6 +112,14 @@ impl Sync {
             self.asked = Some(pages);
         }
         Ok(Some(reply))
+    }
+}
+
+impl Sync {
+    async fn request(&mut self) -> Result<Option<SyncAuthorizedEntriesRequest>, Status> {
+        time::timeout(PATIENCE, self.requests.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the agent asked for nothing within 60 seconds"))?
     }
 }
 

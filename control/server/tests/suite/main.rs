@@ -9,5 +9,6 @@ mod cli;
 mod crash;
 mod probes;
 mod services;
+mod strangers;
 mod support;
 mod watch;

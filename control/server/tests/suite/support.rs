@@ -2,7 +2,8 @@
 //! that bring whatever identity a test gives them.
 
 use std::{
-    net::SocketAddr,
+    io,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -41,8 +42,8 @@ use svidecar_id::{SpiffeId, TrustDomain};
 use svidecar_process::{Clock, clock};
 use svidecar_server::run::Server;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -129,13 +130,12 @@ impl TestServer {
 
     /// A TLS connection without an identity to the server that `pin` names.
     pub async fn anonymous(&self, pin: &str) -> Channel {
-        self.try_anonymous(pin).await.unwrap()
+        self.anonymous_from(Ipv4Addr::LOCALHOST, pin).await
     }
 
     /// The same, for pins that may name no server.
     pub async fn try_anonymous(&self, pin: &str) -> Result<Channel, tonic::transport::Error> {
-        let config = tls::client_config(NoIdentity, self.verifier(pin).await, &[b"h2"], Versions::Tls13);
-        self.dial(config.unwrap()).await
+        self.dial(rustls::ClientConfig::clone(&*self.anonymous_config(pin).await)).await
     }
 
     /// A TLS connection with an identity.
@@ -171,6 +171,29 @@ impl TestServer {
         SpiffeVerifier::new(move || Arc::clone(&pinned), authorize::one_of([server_id]))
     }
 
+    /// As [`Self::anonymous`], from another address of this host.
+    pub async fn anonymous_from(&self, from: Ipv4Addr, pin: &str) -> Channel {
+        let config = self.anonymous_config(pin).await;
+        self.dial_from(from, rustls::ClientConfig::clone(&config)).await.unwrap()
+    }
+
+    /// A TLS connection without an identity from that address, on which nothing is said.
+    pub async fn idle_from(
+        &self,
+        from: Ipv4Addr,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> TlsStream<TcpStream> {
+        let stream = connect(from, self.address).await.unwrap();
+        let name = self.address.ip().into();
+        TlsConnector::from(Arc::clone(config)).connect(name, stream).await.unwrap()
+    }
+
+    /// TLS settings without an identity, for the server that `pin` names.
+    pub async fn anonymous_config(&self, pin: &str) -> Arc<rustls::ClientConfig> {
+        let verifier = self.verifier(pin).await;
+        Arc::new(tls::client_config(NoIdentity, verifier, &[b"h2"], Versions::Tls13).unwrap())
+    }
+
     /// A connection to the server that has the key of that hash.
     pub async fn by_key(
         &self,
@@ -184,12 +207,19 @@ impl TestServer {
 
     /// Dials with any TLS settings.
     pub async fn dial(&self, config: rustls::ClientConfig) -> Result<Channel, tonic::transport::Error> {
+        self.dial_from(Ipv4Addr::LOCALHOST, config).await
+    }
+
+    async fn dial_from(
+        &self,
+        from: Ipv4Addr,
+        config: rustls::ClientConfig,
+    ) -> Result<Channel, tonic::transport::Error> {
         let (address, connector) = (self.address, TlsConnector::from(Arc::new(config)));
         let connect = service_fn(move |_| {
             let connector = connector.clone();
             async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+                let stream = connect(from, address).await?;
                 let name = address.ip().into();
                 connector.connect(name, stream).await.map(TokioIo::new)
             }
@@ -240,6 +270,15 @@ impl TestServer {
         assert_eq!(result.status.unwrap().code, 0);
         result.entry.unwrap()
     }
+}
+
+/// Connects from an address of this host.
+pub async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn seconds(time: Duration) -> i64 {
