@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_config::diagnostic::Diagnostics;
-use svidecar_process::WrapperError;
+use svidecar_process::{WrapperError, tasks::Lost};
 
 /// Why the proxy does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,9 @@ pub enum ProxyError {
         /// Which worker.
         index: usize,
     },
+    /// A task that the proxy cannot do without ended.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 impl ProxyError {
@@ -83,6 +86,7 @@ impl ProxyError {
             Self::App(error) => error.code(),
             Self::NetworkLost { .. } => Code::NetworkLost,
             Self::WorkerEnded { .. } => Code::WorkerEnded,
+            Self::Lost(lost) => lost.code(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::{WrapperError, source::Source};
+use svidecar_process::{WrapperError, source::Source, tasks::Lost};
 
 /// Why a caller could not be attested.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +328,9 @@ pub enum AgentError {
     /// A key could not be made or used.
     #[error("cannot make a key: {0}")]
     Key(String),
+    /// One of the agent's parts is gone.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The command of `run -- COMMAND` cannot be run.
     #[error(transparent)]
     Command(#[from] WrapperError),
@@ -359,6 +362,7 @@ impl AgentError {
             Self::Listen { .. } => Code::Listen,
             Self::Stopping => Code::Stopping,
             Self::Key(_) => Code::Key,
+            Self::Lost(lost) => lost.code(),
             Self::Command(error) => error.code(),
         }
     }

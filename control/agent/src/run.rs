@@ -17,7 +17,7 @@ use svidecar_config::{
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Metrics, Termination, WrapperError, clock, http::serve_pages};
+use svidecar_process::{Metrics, Tasks, Termination, WrapperError, clock, http::serve_pages};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -85,7 +85,8 @@ pub async fn run(
     let mut state = store.load_agent()?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let _stops_with_us = shutdown.clone().drop_guard();
-    let sockets = Sockets::open(&settings, &tasks, &shutdown).await?;
+    let vital = Tasks::new(tasks.clone(), shutdown.clone());
+    let sockets = Sockets::open(&settings, &tasks, &vital, &shutdown).await?;
     serving();
 
     tokio::pin!(stop);
@@ -93,9 +94,10 @@ pub async fn run(
     let agent = tokio::select! {
         agent = first => agent?,
         () = &mut stop => return Ok(()),
+        lost = vital.lost() => return Err(lost.into()),
     };
     let (fatal, mut ended) = mpsc::channel(1);
-    let supervision = Supervision { tasks: tasks.clone(), shutdown: shutdown.clone(), fatal };
+    let supervision = Supervision { tasks: vital.clone(), shutdown: shutdown.clone(), fatal };
     let manager = start(&settings, agent, store.clone(), &sockets.status, supervision);
     tracing::info!(
         spiffe_id = %manager.link.identity().spiffe_id, server = %manager.link.address(),
@@ -108,6 +110,7 @@ pub async fn run(
     let outcome = tokio::select! {
         () = stop => Ok(()),
         Some(error) = ended.recv() => Err(error),
+        lost = vital.lost() => Err(lost.into()),
     };
     tracing::info!("the agent is shutting down");
     sockets.health.set_service_status("", ServingStatus::NotServing).await;
@@ -134,6 +137,7 @@ impl Sockets {
     async fn open(
         settings: &AgentSettings,
         tasks: &TaskTracker,
+        vital: &Tasks,
         shutdown: &CancellationToken,
     ) -> Result<Self, AgentError> {
         let (status, _) = watch::channel(Status::default());
@@ -153,13 +157,13 @@ impl Sockets {
             quota.clone(),
             shutdown.clone(),
         );
-        tasks.spawn(served("Workload API", serve));
+        vital.spawn("Workload API", served("Workload API", serve));
         if let Some(address) = settings.tcp_listen.address() {
             let ListenAddress::Tcp(address) = address else { return Err(not_tcp("tcp_listen", address)) };
             let listener = endpoints::bind_tcp(*address).await?;
             log_address("the Workload API listens on TCP", &listener);
             let serve = endpoints::serve_workload_tcp(listener, api, health_service, quota, shutdown.clone());
-            tasks.spawn(served("Workload API on TCP", serve));
+            vital.spawn("Workload API on TCP", served("Workload API on TCP", serve));
         }
         let listener = endpoints::bind_admin(&settings.admin_socket()).await?;
         let admin = AdminApi {
@@ -168,7 +172,8 @@ impl Sockets {
             attestor,
             server: Address::of(settings),
         };
-        tasks.spawn(served("admin API", endpoints::serve_admin(listener, admin, shutdown.clone())));
+        let serve = endpoints::serve_admin(listener, admin, shutdown.clone());
+        vital.spawn("admin API", served("admin API", serve));
         if let Some(address) = settings.health.listen.address() {
             let ListenAddress::Tcp(address) = address else { return Err(not_tcp("health.listen", address)) };
             let listener = TcpListener::bind(address).await.map_err(|error| AgentError::Listen {
@@ -178,10 +183,10 @@ impl Sockets {
             log_address("health and metrics listen", &listener);
             let metrics = Metrics::new();
             metrics.take_all();
-            tasks.spawn(metrics.clone().keep_up(shutdown.clone()));
+            vital.spawn("metrics", metrics.clone().keep_up(shutdown.clone()));
             let probes = Probes { status: status.subscribe(), manager: manager.subscribe(), metrics };
             let answer = move |path: String| std::future::ready(probes.answer(&path));
-            tasks.spawn(serve_pages(listener, answer, shutdown.clone()));
+            vital.spawn("health pages", serve_pages(listener, answer, shutdown.clone()));
         }
         Ok(Self { status, manager, health })
     }
@@ -226,7 +231,7 @@ async fn served(what: &'static str, serve: impl Future<Output = Result<(), tonic
 /// What the tasks run under.
 struct Supervision {
     /// Every task is in here.
-    tasks: TaskTracker,
+    tasks: Tasks,
     /// Ends them.
     shutdown: CancellationToken,
     /// Where a task says that the agent has to end.
@@ -262,10 +267,13 @@ fn start(
     let own = manager::Own { link, store, joined: agent.state.joined };
     let (manager, lookups) = Manager::new(options, own, cache, status.clone());
     let Supervision { tasks, shutdown, fatal } = supervision;
-    tasks.spawn(sync::run(Arc::clone(&manager), lookups, rejoin, fatal.clone(), shutdown.clone()));
-    tasks.spawn(signer::run(Arc::clone(&manager), shutdown.clone()));
-    tasks.spawn(renewal::run(Arc::clone(&manager), fatal, shutdown.clone()));
-    tasks.spawn(persist::run(Arc::clone(&manager), shutdown));
+    // These two end when they have said why the agent has to.
+    let sync = sync::run(Arc::clone(&manager), lookups, rejoin, fatal.clone(), shutdown.clone());
+    tasks.spawn_until_done("sync", sync);
+    tasks.spawn("signing", signer::run(Arc::clone(&manager), shutdown.clone()));
+    let renewal = renewal::run(Arc::clone(&manager), fatal, shutdown.clone());
+    tasks.spawn_until_done("renewal", renewal);
+    tasks.spawn("writing of state", persist::run(Arc::clone(&manager), shutdown));
     manager
 }
 

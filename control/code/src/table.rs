@@ -193,6 +193,8 @@ codes! {
     CannotStartApp = "cannot_start_app" Configuration;
     /// The wrapped command cannot be waited for.
     CannotWaitForApp = "cannot_wait_for_app" Us;
+    /// A task that a program cannot do without ended.
+    TaskLost = "task_lost" Us;
     /// A thread of the proxy ended.
     WorkerEnded = "worker_ended" Us;
     /// The network namespace died with the container that it belonged to.

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod shares;
 pub mod signals;
 pub mod source;
+pub mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod throttle;
@@ -33,5 +34,6 @@ pub use metrics::Metrics;
 pub use shares::{Share, Shares};
 pub use signals::{Received, Signals, Termination, is_termination};
 pub use source::Source;
+pub use tasks::Tasks;
 pub use throttle::Throttle;
 pub use waiting::{Guest, Waiting};

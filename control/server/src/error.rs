@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr};
 use svidecar_api::transport::BindError;
 use svidecar_authority::AuthorityError;
 use svidecar_code::Code;
+use svidecar_process::tasks::Lost;
 
 use crate::{ca::CaError, store::StoreError};
 
@@ -42,6 +43,9 @@ pub enum ServerError {
     /// Our own descriptors for reflection.
     #[error("gRPC reflection: {0}")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// One of its parts is gone.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The gRPC server ended by itself.
     #[error("the gRPC server stopped: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -60,6 +64,7 @@ impl ServerError {
             Self::Signals(_) => Code::Signals,
             Self::Tls(_) => Code::TlsSetup,
             Self::Reflection(_) => Code::Reflection,
+            Self::Lost(lost) => lost.code(),
             Self::Serve(_) => Code::Serve,
         }
     }

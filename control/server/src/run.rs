@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use svidecar_api::transport::uds;
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use svidecar_process::{Clock, Metrics, Termination, http};
+use svidecar_process::{Clock, Metrics, Tasks, Termination, http, tasks::Lost};
 use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
@@ -111,6 +111,8 @@ pub struct Server {
     pub health_address: Option<SocketAddr>,
     serving: JoinHandle<Result<(), ServerError>>,
     tasks: TaskTracker,
+    /// Those of them that it cannot do without.
+    vital: Tasks,
     shutdown: CancellationToken,
 }
 
@@ -143,21 +145,22 @@ impl Server {
         let health_address = health_listener.as_ref().and_then(|listener| listener.local_addr().ok());
 
         let tasks = TaskTracker::new();
+        let vital = Tasks::new(tasks.clone(), shutdown.clone());
         let reporter = HealthReporter::new();
         let health_service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         let watch = WatchService::new(Arc::clone(&state), shutdown.clone());
         let services = Services::new(Arc::clone(&state), watch, health_service, settings.admin_ids.clone())?;
-        spawn_upkeep(&state, &tasks, &shutdown);
-        tasks.spawn(health::report(Arc::clone(&state), reporter, shutdown.clone()));
+        spawn_upkeep(&state, &vital, &shutdown);
+        vital.spawn("health report", health::report(Arc::clone(&state), reporter, shutdown.clone()));
         if let Some(metrics) = metrics.clone() {
-            tasks.spawn(metrics.keep_up(shutdown.clone()));
+            vital.spawn("metrics", metrics.keep_up(shutdown.clone()));
         }
         if let Some(listener) = health_listener {
             let state = Arc::clone(&state);
             let answer = move |path| health::answer(Arc::clone(&state), metrics.clone(), path);
-            tasks.spawn(http::serve_pages(listener, answer, shutdown.clone()));
+            vital.spawn("health pages", http::serve_pages(listener, answer, shutdown.clone()));
         }
-        let serving = tasks.spawn(services.serve(Endpoints { tcp, local }, shutdown.clone()));
+        let serving = tasks.spawn(services.serve(Endpoints { tcp, local }, vital.clone(), shutdown.clone()));
 
         let current = state.ca.current();
         tracing::info!(
@@ -172,21 +175,39 @@ impl Server {
             health = health_address.map(|address| address.to_string()),
             "svidecar-server is ready"
         );
-        Ok(Self { address, socket_path: settings.socket_path, health_address, serving, tasks, shutdown })
+        Ok(Self {
+            address,
+            socket_path: settings.socket_path,
+            health_address,
+            serving,
+            tasks,
+            vital,
+            shutdown,
+        })
     }
 
     /// Waits until the server was told to stop, and every part has ended.
     ///
     /// # Errors
-    /// [`ServerError::Serve`] when it ended by itself.
+    /// [`ServerError::Serve`] when it ended by itself; [`ServerError::Lost`] when it went on without one of its parts.
     pub async fn wait(self) -> Result<(), ServerError> {
         let mut serving = self.serving;
+        let mut lost = None;
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
+            first = self.vital.lost() => {
+                lost = Some(first);
+                self.shutdown.cancel();
+                time::timeout(DRAIN, &mut serving).await.ok()
+            }
             () = self.shutdown.cancelled() => time::timeout(DRAIN, &mut serving).await.ok(),
         };
         self.shutdown.cancel();
         self.tasks.close();
+        if let Some(lost) = lost {
+            serving.abort();
+            return Err(ServerError::Lost(lost));
+        }
         match ended {
             None => {
                 serving.abort();
@@ -196,8 +217,10 @@ impl Server {
             Some(result) => {
                 drop(time::timeout(DRAIN, self.tasks.wait()).await);
                 tracing::info!("svidecar-server has stopped");
-                // Only a panic keeps the task from answering, and that was logged where it happened.
-                result.unwrap_or(Ok(()))
+                // Only a panic keeps the task from answering.
+                result.unwrap_or_else(|error| {
+                    Err(ServerError::Lost(Lost { task: "gRPC", panic: Some(error.to_string()) }))
+                })
             }
         }
     }
@@ -208,12 +231,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 }
 
 /// The tasks that keep state current: the index, the CA, and what has ended.
-fn spawn_upkeep(state: &Arc<State>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+fn spawn_upkeep(state: &Arc<State>, tasks: &Tasks, shutdown: &CancellationToken) {
     let (entries, stop) = (Arc::clone(&state.entries), shutdown.clone());
-    tasks.spawn(async move { entries.follow(stop).await });
+    tasks.spawn("index of entries", async move { entries.follow(stop).await });
     let (ca, clock, stop) = (Arc::clone(&state.ca), state.clock.clone(), shutdown.clone());
-    tasks.spawn(async move { ca.run(move || clock.now(), stop).await });
-    tasks.spawn(prune(Arc::clone(state), shutdown.clone()));
+    tasks.spawn("CA rotation", async move { ca.run(move || clock.now(), stop).await });
+    tasks.spawn("pruning", prune(Arc::clone(state), shutdown.clone()));
 }
 
 /// Deletes entries and tokens that have ended, and old events.

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
+use svidecar_process::Tasks;
 use svidecar_workload::Choice;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,6 +40,7 @@ pub struct Proxy {
     addresses: Vec<(Direction, String, ListenAddress)>,
     admin: Option<SocketAddr>,
     tasks: TaskTracker,
+    vital: Tasks,
     stop: CancellationToken,
 }
 
@@ -82,9 +84,13 @@ impl Proxy {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let updates = shared.telemetry.state().svid_updates.clone();
         let identity = identity::keep_current(endpoint.clone(), choice, current, updates);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(identity));
-        tasks.spawn(shared.telemetry.keep_up(stop.clone()));
-        tasks.spawn(ready::announce(Arc::clone(&shared), stop.clone()));
+        let vital = Tasks::new(tasks.clone(), stop.clone());
+        let stopped = stop.clone();
+        vital.spawn("identity", async move {
+            stopped.run_until_cancelled_owned(identity).await;
+        });
+        vital.spawn("telemetry", shared.telemetry.keep_up(stop.clone()));
+        vital.spawn("readiness", ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {
             loader,
             source,
@@ -92,12 +98,12 @@ impl Proxy {
             workers: Arc::clone(&workers),
             listeners,
         };
-        tasks.spawn(reloader.run(reload_requests, stop.clone()));
+        vital.spawn_until_done("reload", reloader.run(reload_requests, stop.clone()));
         let admin = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         match admin_socket {
             Some(socket) => {
                 let admin = Admin { shared: Arc::clone(&shared), workers: Arc::clone(&workers), endpoint };
-                tasks.spawn(admin.run(socket, stop.clone()));
+                vital.spawn("admin", admin.run(socket, stop.clone()));
             }
             None => info!("The admin listener is off"),
         }
@@ -107,7 +113,7 @@ impl Proxy {
             admin = admin.map(tracing::field::display),
             "svidecar is up"
         );
-        Ok(Self { shared, workers, addresses, admin, tasks, stop })
+        Ok(Self { shared, workers, addresses, admin, tasks, vital, stop })
     }
 
     /// What all threads share.
@@ -129,9 +135,12 @@ impl Proxy {
         self.admin
     }
 
-    /// Waits for a worker to fail, which should never happen.
-    pub async fn worker_failed(&self) {
-        self.workers.failed().await;
+    /// Waits for a worker, or for a task that the proxy cannot do without, to fail, which should never happen.
+    pub async fn failed(&self) -> ProxyError {
+        tokio::select! {
+            () = self.workers.failed() => ProxyError::WorkerEnded { index: 0 },
+            lost = self.vital.lost() => ProxyError::Lost(lost),
+        }
     }
 
     /// Ends everything at once; drain first. Blocks until the workers have ended.

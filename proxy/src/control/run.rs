@@ -73,7 +73,7 @@ async fn supervise(
                 }
                 break Reason::NetworkLost(interfaces);
             }
-            () = proxy.worker_failed() => return Err(ProxyError::WorkerEnded { index: 0 }),
+            error = proxy.failed() => return Err(error),
             received = signals.next() => match received.signal {
                 Signal::SIGHUP => {
                     proxy.shared().telemetry.reopen();

@@ -14,6 +14,7 @@ use svidecar_config::proxy::Workers as WorkerCount;
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     sync::{mpsc, oneshot},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -171,8 +172,10 @@ async fn run(
     mut commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
+    // Those without which the thread would only look alive: when one panics, the thread does.
+    let mut vital = JoinSet::new();
     // Not among the tracked tasks: it never ends by itself.
-    tokio::task::spawn_local(Rc::clone(&worker).follow());
+    vital.spawn_local(Rc::clone(&worker).follow());
     let mut flushing = pin!(worker.recorder.keep_flushed());
     loop {
         tokio::select! {
@@ -180,11 +183,16 @@ async fn run(
             never = &mut flushing => match never {},
             command = commands.recv() => match command {
                 Some(Command::Listen(listener)) => {
-                    worker.spawn(accept::run(Rc::clone(&worker), Rc::clone(&service), listener));
+                    let accepting = accept::run(Rc::clone(&worker), Rc::clone(&service), listener);
+                    vital.spawn_local(worker.tracker.track_future(accepting));
                 }
                 // Nobody may be waiting any more.
                 Some(Command::Pulse(pulse)) => _ = pulse.send(()),
                 None => break,
+            },
+            // Accepting ends by itself when its listener is gone.
+            ended = vital.join_next() => if let Some(Err(error)) = ended && let Ok(panic) = error.try_into_panic() {
+                std::panic::resume_unwind(panic);
             },
         }
     }
