@@ -427,6 +427,8 @@ codes! {
     TokenExpired = "token_expired" Configuration;
     /// Another agent has used the join token.
     TokenUsed = "token_used" Configuration;
+    /// The join token's agent was evicted or banned.
+    TokenEvicted = "token_evicted" Configuration;
     /// The agent is banned.
     AgentBanned = "agent_banned" Configuration;
 }

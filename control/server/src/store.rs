@@ -2,7 +2,7 @@
 //!
 //! Owns the values that are kept, the rules for them, and what every store promises; [`SqliteStore`] keeps them in one file.
 //! A store must never check who asks (services do), never read a clock (time is an argument), and never hold a private
-//! key. What all of them promise, and the suite in `contract` asks of each:
+//! key or the secret of a token. What all of them promise, and the suite in `contract` asks of each:
 //!
 //! - A call that changes something is one transaction: the change, its revision and its events are kept together, or not
 //!   at all. When it has been answered, it outlasts a crash.
@@ -29,8 +29,9 @@ use tokio::sync::watch;
 pub use error::StoreError;
 pub use filter::{AgentFilter, EntryFilter, Match, Page, PageRequest};
 pub use record::{
-    AgentRecord, BundleChange, BundleRecord, Consumed, Created, DeleteMode, EntryMask, EntryRecord,
-    JOIN_TOKEN, JwtAuthority, Selector, TokenRecord, TokenUse, X509Authority, unix_seconds,
+    AgentRecord, Barred, BundleChange, BundleRecord, Consumed, Created, DeleteMode, EntryMask, EntryRecord,
+    Eviction, JOIN_TOKEN, JwtAuthority, Removed, Selector, TokenRecord, TokenUse, X509Authority,
+    unix_seconds,
 };
 pub use snapshot::{Event, EventKind, Snapshot};
 pub use sqlite::SqliteStore;
@@ -113,12 +114,14 @@ pub trait EntryStore: Send + Sync {
 /// Attested agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Stores an agent that attested, new or again, with its selectors. A join token that it attested by has to be there
-    /// still: once one is deleted, nobody becomes an agent by it any more.
+    /// Stores an agent that attested, new or again, with its selectors. The join token that it attested by, with its
+    /// key, has to be there still, and the key not barred from it: once a token is deleted, nobody becomes an agent by it any
+    /// more, and who was evicted meanwhile does not come back.
     ///
     /// # Errors
-    /// [`StoreError::AgentBanned`]: attesting does not lift a ban. [`StoreError::TokenUnknown`].
-    async fn put_agent(&self, agent: AgentRecord, token: Option<&str>) -> Result<(), StoreError>;
+    /// [`StoreError::AgentBanned`]: attesting does not lift a ban. [`StoreError::TokenUnknown`],
+    /// [`StoreError::TokenEvicted`].
+    async fn put_agent(&self, agent: AgentRecord, token: Option<(&str, &str)>) -> Result<(), StoreError>;
 
     /// Remembers the SVID of a renewal beside the one in use: the agent may never see the answer, and then goes on
     /// with the old one.
@@ -144,17 +147,20 @@ pub trait AgentStore: Send + Sync {
     /// [`StoreError::NotFound`].
     async fn set_agent_version(&self, id: &SpiffeId, version: String) -> Result<AgentRecord, StoreError>;
 
-    /// Bans an agent: none of its SVIDs is good any more, and it cannot attest until it is deleted.
+    /// Bans an agent: none of its SVIDs is good any more, and it cannot attest until it is deleted. Everybody is barred from
+    /// the join token that it came by, and the entries below it are deleted.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    async fn ban_agent(&self, id: &SpiffeId) -> Result<AgentRecord, StoreError>;
+    async fn ban_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError>;
 
-    /// Deletes an agent, and with it the alias entry that its join token made.
+    /// Deletes an agent. It is barred from the join token that it came by: everybody is, unless that is reusable and the agent
+    /// was not banned; then it is the key that used it last. Where everybody is, or the token is gone, nobody can
+    /// be that agent again, and the entries below it are deleted.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    async fn delete_agent(&self, id: &SpiffeId) -> Result<AgentRecord, StoreError>;
+    async fn delete_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError>;
 
     /// The agent with that SPIFFE ID.
     ///
@@ -193,11 +199,12 @@ pub trait TokenStore: Send + Sync {
         now: i64,
     ) -> Result<Option<Created>, StoreError>;
 
-    /// Uses a token, as [`TokenRecord::consume`] says. Of several keys that come at once, one is the first.
+    /// Uses the token with that [`TokenRecord::id`], as [`TokenRecord::consume`] says. Of several keys that come at once, one is
+    /// the first.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], or why it cannot be used.
-    async fn consume_token(&self, token: &str, by: TokenUse) -> Result<Consumed, StoreError>;
+    async fn consume_token(&self, id: &str, by: TokenUse) -> Result<Consumed, StoreError>;
 
     /// Deletes the token with that [`TokenRecord::id`] and returns it.
     ///
@@ -211,11 +218,11 @@ pub trait TokenStore: Send + Sync {
     /// The commit failed.
     async fn prune_tokens(&self, expired_before: i64) -> Result<u64, StoreError>;
 
-    /// The token, used or not.
+    /// The token with that [`TokenRecord::id`], used or not.
     ///
     /// # Errors
     /// The database cannot be read.
-    async fn get_token(&self, token: &str) -> Result<Option<TokenRecord>, StoreError>;
+    async fn get_token(&self, id: &str) -> Result<Option<TokenRecord>, StoreError>;
 
     /// All tokens, in the order of their ends.
     ///

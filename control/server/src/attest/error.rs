@@ -1,6 +1,9 @@
 //! Why a node does not join. The sentences are SPIRE's: agents and scripts know them.
 
-use svidecar_authority::AuthorityError;
+use svidecar_authority::{
+    AuthorityError,
+    time::{from_secs, rfc3339},
+};
 
 use crate::{ca::CaError, limits::RateLimited, store::StoreError};
 
@@ -32,6 +35,9 @@ pub enum AttestError {
     /// No such join token, or it is bound to another key. The caller is not told which, nor who was first.
     #[error("failed to attest: join token does not exist or has already been used")]
     TokenSpent,
+    /// The agent that it made was evicted. Who did it, the log knows.
+    #[error("failed to attest: the agent of this join token was evicted or banned at {}", rfc3339(from_secs(u64::try_from(*.0).unwrap_or_default())))]
+    TokenEvicted(i64),
     /// The join token's life is over.
     #[error("join token expired")]
     TokenExpired,

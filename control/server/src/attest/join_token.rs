@@ -52,12 +52,14 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let (token, peer) = (ids::without_pin(read(attempt.payload)?), attempt.peer);
     state.limits.attest(token, address(peer)).await?;
     let csr = attempt.read_csr()?;
-    let reusable = state.store.get_token(token).await;
+    let token_id = ids::token_digest(token);
+    let reusable = state.store.get_token(&token_id).await;
     let reusable = reusable.map_err(refusal)?.is_some_and(|token| token.reusable);
     let id = agent_id(&state.trust_domain, token, reusable).map_err(|_| AttestError::TokenSpent)?;
     let known = agent::known(state, &id, peer).await?;
 
     let user = TokenUse {
+        agent: Some(id.clone()),
         key_fingerprint: hex::encode(svidecar_authority::x509::sha256(&csr.spki_der())),
         from: peer.origin(),
         at: state.clock.unix(),
@@ -69,7 +71,7 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
         tracing::warn!(token, %peer, key, code = error.code().name(), %error, "refused a join token");
         refusal(error)
     };
-    let consumed = state.store.consume_token(token, user).await.map_err(refused)?;
+    let consumed = state.store.consume_token(&token_id, user).await.map_err(refused)?;
 
     let svid = agent::sign(state, &id, &csr)?;
     let stored = match known {
@@ -80,11 +82,11 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
         }
         _ => {
             let agent = agent::record(NAME, &svid, Vec::new(), false);
-            state.store.put_agent(agent, Some(token)).await
+            state.store.put_agent(agent, Some((&token_id, &key))).await
         }
     };
     stored.map_err(|error| match error {
-        StoreError::TokenUnknown => refused(error),
+        StoreError::TokenUnknown | StoreError::TokenEvicted { .. } => refused(error),
         error => AttestError::Store { doing: "failed to create attested agent", error },
     })?;
     telemetry::attested("ok");
@@ -118,6 +120,7 @@ fn address(peer: &Peer) -> Option<IpAddr> {
 fn refusal(error: StoreError) -> AttestError {
     match error {
         StoreError::TokenUnknown | StoreError::TokenUsed { .. } => AttestError::TokenSpent,
+        StoreError::TokenEvicted { at, .. } => AttestError::TokenEvicted(at),
         StoreError::TokenExpired { .. } => AttestError::TokenExpired,
         error => AttestError::Store { doing: "failed to fetch join token", error },
     }

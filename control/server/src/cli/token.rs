@@ -134,6 +134,9 @@ fn print_list(tokens: &[own::JoinToken], console: &mut Console) -> Result<(), Cl
             writeln!(out, "Used              : {} from {}", values::time(token.used_at), token.used_from)?;
             writeln!(out, "Key (SHA-256)     : {}", token.key_sha256)?;
         }
+        if token.evicted_at > 0 {
+            writeln!(out, "Agent evicted     : {} by {}", values::time(token.evicted_at), token.evicted_by)?;
+        }
         writeln!(out)?;
     }
     Ok(())

@@ -21,8 +21,9 @@ use super::{agent_fields, gate::Caller, join_token, status, svid};
 use crate::{
     attest::{self, Attempt, AttestError, Attested, Attestor},
     ids,
+    peer::Peer,
     state::State,
-    store::{PageRequest, StoreError, unix_seconds},
+    store::{Eviction, PageRequest, Removed, StoreError, unix_seconds},
 };
 
 /// What an agent is told when the CA cannot sign for it.
@@ -78,9 +79,10 @@ impl Agent for AgentService {
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         let by = Caller::of(&request)?.peer;
         let id = self.agent_id(request.into_inner().id.as_ref())?;
-        match self.0.store.delete_agent(&id).await {
-            Ok(_) => {
+        match self.0.store.delete_agent(&id, self.eviction(&by)).await {
+            Ok(removed) => {
                 tracing::info!(spiffe_id = %id, %by, "agent deleted");
+                log_entries(&removed, &by);
                 Ok(Response::new(()))
             }
             Err(StoreError::NotFound { .. }) => Err(Status::not_found("agent not found")),
@@ -91,9 +93,10 @@ impl Agent for AgentService {
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
         let by = Caller::of(&request)?.peer;
         let id = self.agent_id(request.into_inner().id.as_ref())?;
-        match self.0.store.ban_agent(&id).await {
-            Ok(_) => {
+        match self.0.store.ban_agent(&id, self.eviction(&by)).await {
+            Ok(removed) => {
                 tracing::info!(spiffe_id = %id, %by, "agent banned");
+                log_entries(&removed, &by);
                 Ok(Response::new(()))
             }
             Err(StoreError::NotFound { .. }) => Err(Status::not_found("agent not found")),
@@ -180,8 +183,21 @@ impl Agent for AgentService {
 }
 
 impl AgentService {
+    fn eviction(&self, by: &Peer) -> Eviction {
+        Eviction { by: by.to_string(), at: self.0.clock.unix() }
+    }
+
     fn agent_id(&self, field: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
         ids::agent(&self.0.trust_domain, field).map_err(|error| status::invalid("invalid agent ID", error))
+    }
+}
+
+fn log_entries(removed: &Removed, by: &Peer) {
+    for entry in &removed.entries {
+        tracing::info!(
+            entry = entry.id, spiffe_id = %entry.spiffe_id, parent_id = %entry.parent_id, %by,
+            "entry deleted with its agent"
+        );
     }
 }
 
@@ -192,6 +208,7 @@ fn refused(error: AttestError) -> Status {
         AttestError::Payload(_)
         | AttestError::Csr(_)
         | AttestError::TokenSpent
+        | AttestError::TokenEvicted(_)
         | AttestError::TokenExpired => Status::invalid_argument(error.to_string()),
         AttestError::RateLimited(limited) => limited.into(),
         AttestError::Banned => permission_denied(Reason::AgentBanned, error.to_string()),

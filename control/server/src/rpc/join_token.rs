@@ -11,7 +11,7 @@ use svidecar_api::{
         JoinToken, ListJoinTokensRequest, ListJoinTokensResponse, join_tokens_server::JoinTokens,
     },
 };
-use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_id::SpiffeId;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -83,8 +83,8 @@ pub async fn create(state: &State, wanted: Wanted, by: &Peer) -> Result<Made, St
     });
     let now = state.clock.unix();
     let expires_at = now.saturating_add(i64::from(wanted.ttl));
-    let record = TokenRecord { token, expires_at, reusable: wanted.reusable, used: None };
-    let id = record.id();
+    let id = ids::token_digest(&token);
+    let record = TokenRecord::new(id.clone(), expires_at, wanted.reusable);
     let created = state.store.create_token(record, alias, now).await;
     created.map_err(|error| status::store("failed to create token", &error))?;
     let (ttl, reusable, alias) = (wanted.ttl, wanted.reusable, wanted.alias.map(|id| id.path));
@@ -119,7 +119,7 @@ impl JoinTokens for JoinTokenService {
     ) -> Result<Response<ListJoinTokensResponse>, Status> {
         let tokens = self.0.store.list_tokens().await;
         let tokens = tokens.map_err(|error| status::store("failed to list join tokens", &error))?;
-        let tokens = tokens.iter().map(|token| shown(&self.0.trust_domain, token)).collect();
+        let tokens = tokens.iter().map(shown).collect();
         Ok(Response::new(ListJoinTokensResponse { tokens }))
     }
 
@@ -138,19 +138,22 @@ impl JoinTokens for JoinTokenService {
 
 /// A token without its secret. The ID of an agent of a token that is not reusable has the secret in it, which is
 /// none any more once it is bound to a key.
-fn shown(trust_domain: &TrustDomain, token: &TokenRecord) -> JoinToken {
+fn shown(token: &TokenRecord) -> JoinToken {
     let mut shown = JoinToken {
-        id: token.id(),
+        id: token.id.clone(),
         expires_at: token.expires_at,
         reusable: token.reusable,
         ..JoinToken::default()
     };
     if let Some(used) = &token.used {
-        let agent = agent_id(trust_domain, &token.token, token.reusable);
-        shown.agent_id = agent.ok().map(|id| (&id).into());
+        shown.agent_id = used.agent.as_ref().map(Into::into);
         shown.key_sha256.clone_from(&used.key_fingerprint);
         shown.used_from.clone_from(&used.from);
         shown.used_at = used.at;
+    }
+    if let Some(barred) = token.barred.iter().max_by_key(|barred| barred.eviction.at) {
+        shown.evicted_by.clone_from(&barred.eviction.by);
+        shown.evicted_at = barred.eviction.at;
     }
     shown
 }

@@ -18,7 +18,10 @@ macro_rules! contract {
         $crate::store::contract::contract! { $fixture,
             agents::a_renewed_svid_becomes_the_one_in_use_when_it_is_seen,
             agents::a_ban_holds_until_the_agent_is_deleted,
-            agents::deleting_an_agent_takes_its_alias_and_nothing_else,
+            agents::an_evicted_agent_takes_its_token_and_its_entries_with_it,
+            agents::a_ban_ends_a_token_whatever_it_is,
+            agents::a_reusable_token_lets_the_next_key_of_an_evicted_machine_in_with_its_entries,
+            agents::an_agent_that_may_attest_again_keeps_its_entries,
             agents::agents_are_listed_by_filter_and_in_pages,
             bundles::appending_keeps_what_is_there_and_counts_changes,
             bundles::the_three_ways_to_delete,
@@ -47,7 +50,7 @@ macro_rules! contract {
             tokens::of_many_keys_at_once_exactly_one_gets_in,
             tokens::a_token_whose_alias_is_refused_is_not_there_either,
             tokens::a_reusable_token_takes_one_key_after_another_while_it_lives,
-            tokens::tokens_are_listed_and_deleted_by_a_name_that_is_not_the_secret,
+            tokens::tokens_are_listed_and_deleted_by_their_names,
             tokens::nobody_becomes_an_agent_by_a_token_that_is_deleted_after_its_use,
         }
     };

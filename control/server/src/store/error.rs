@@ -99,7 +99,7 @@ pub enum StoreError {
         entries: u64,
     },
     /// The agent may not come back until it is deleted.
-    #[error("agent `{id}` is banned; `agent evict` lets it attest again")]
+    #[error("agent `{id}` is banned")]
     AgentBanned {
         /// The agent's SPIFFE ID.
         id: String,
@@ -126,6 +126,17 @@ pub enum StoreError {
         used_at: i64,
         /// The first user's network address.
         used_from: String,
+    },
+    /// The agent that the token made was evicted or banned.
+    #[error(
+        "the agent of this join token was evicted or banned at Unix time {at} by {by}; if its machine is to come back, generate \
+         another token"
+    )]
+    TokenEvicted {
+        /// The administrator who did.
+        by: String,
+        /// When, Unix seconds.
+        at: i64,
     },
     /// The events after that position are no longer all there.
     #[error("events after position {asked} were pruned (the oldest is {oldest}); take a snapshot")]
@@ -162,6 +173,7 @@ impl StoreError {
             Self::TokenUnknown => Code::TokenUnknown,
             Self::TokenExpired { .. } => Code::TokenExpired,
             Self::TokenUsed { .. } => Code::TokenUsed,
+            Self::TokenEvicted { .. } => Code::TokenEvicted,
             Self::EventsPruned { .. } => Code::EventsPruned,
             Self::BadPageToken(_) => Code::BadPageToken,
         }

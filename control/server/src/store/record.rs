@@ -13,11 +13,11 @@ use std::fmt;
 
 use svidecar_authority::UnixTime;
 
-pub use agent::{AgentRecord, JOIN_TOKEN};
+pub use agent::{AgentRecord, JOIN_TOKEN, Removed};
 pub use bundle::{BundleChange, BundleRecord, DeleteMode, JwtAuthority, X509Authority};
 pub use columns::{Columns, Value};
 pub use entry::{Created, EntryMask, EntryRecord};
-pub use token::{Consumed, TokenRecord, TokenUse};
+pub use token::{Barred, Consumed, Eviction, TokenRecord, TokenUse};
 
 /// A moment as it is stored and sent.
 #[must_use]

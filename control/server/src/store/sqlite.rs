@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use self::{readers::Readers, savepoint::isolated, writer::Writer};
 use super::{
     AgentFilter, AgentRecord, AgentStore, BundleChange, BundleRecord, BundleStore, Consumed, Created,
-    DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog, JournalStore, Page,
-    PageRequest, Snapshot, StoreError, TokenRecord, TokenStore, TokenUse,
+    DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog, Eviction, JournalStore,
+    Page, PageRequest, Removed, Snapshot, StoreError, TokenRecord, TokenStore, TokenUse,
 };
 
 /// The store. Dropping it finishes what is queued and closes the file.
@@ -158,12 +158,12 @@ impl EntryStore for SqliteStore {
 
 #[async_trait]
 impl AgentStore for SqliteStore {
-    async fn put_agent(&self, agent: AgentRecord, token: Option<&str>) -> Result<(), StoreError> {
-        let token = token.map(str::to_owned);
+    async fn put_agent(&self, agent: AgentRecord, token: Option<(&str, &str)>) -> Result<(), StoreError> {
+        let token = token.map(|(id, key)| (id.to_owned(), key.to_owned()));
         self.write(move |connection| {
             agents::check(connection, &agent.id)?;
-            if let Some(token) = token {
-                tokens::find(connection, &token)?.ok_or(StoreError::TokenUnknown)?;
+            if let Some((id, key)) = token {
+                tokens::find(connection, &id)?.ok_or(StoreError::TokenUnknown)?.check_not_barred(&key)?;
             }
             agents::put(connection, &agent)
         })
@@ -195,17 +195,14 @@ impl AgentStore for SqliteStore {
         .await
     }
 
-    async fn ban_agent(&self, id: &SpiffeId) -> Result<AgentRecord, StoreError> {
-        self.change_agent(id, |agent| {
-            agent.ban();
-            Ok(())
-        })
-        .await
+    async fn ban_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError> {
+        let id = id.clone();
+        self.write(move |connection| agents::ban(connection, &id, &why)).await
     }
 
-    async fn delete_agent(&self, id: &SpiffeId) -> Result<AgentRecord, StoreError> {
+    async fn delete_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError> {
         let id = id.clone();
-        self.write(move |connection| agents::delete(connection, &id)).await
+        self.write(move |connection| agents::delete(connection, &id, &why)).await
     }
 
     async fn get_agent(&self, id: &SpiffeId) -> Result<Option<AgentRecord>, StoreError> {
@@ -241,9 +238,9 @@ impl TokenStore for SqliteStore {
         .await
     }
 
-    async fn consume_token(&self, token: &str, by: TokenUse) -> Result<Consumed, StoreError> {
-        let token = token.to_owned();
-        self.write(move |connection| tokens::consume(connection, &token, by)).await
+    async fn consume_token(&self, id: &str, by: TokenUse) -> Result<Consumed, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| tokens::consume(connection, &id, by)).await
     }
 
     async fn delete_token(&self, id: &str) -> Result<TokenRecord, StoreError> {
@@ -255,9 +252,9 @@ impl TokenStore for SqliteStore {
         self.write(move |connection| tokens::prune(connection, expired_before)).await
     }
 
-    async fn get_token(&self, token: &str) -> Result<Option<TokenRecord>, StoreError> {
-        let token = token.to_owned();
-        self.read(move |connection| tokens::find(connection, &token)).await
+    async fn get_token(&self, id: &str) -> Result<Option<TokenRecord>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| tokens::find(connection, &id)).await
     }
 
     async fn list_tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {

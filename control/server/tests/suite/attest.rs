@@ -12,7 +12,7 @@ use svidecar_api::{
             },
             entry::v1::{GetAuthorizedEntriesRequest, entry_client::EntryClient},
         },
-        types::Agent,
+        types,
     },
     status::{Reason, permission_denied_reason},
     svidecar::server::v1::{
@@ -26,8 +26,9 @@ use svidecar_authority::{
 };
 use tonic::{Code, Status};
 
-use crate::support::{Credentials, TestServer, attest, entry, id_field};
+use crate::support::{Agent, Credentials, TestServer, attest, entry, id_field};
 
+const EVICTED: &str = "the agent of this join token was evicted or banned at ";
 const SPENT: &str = "failed to attest: join token does not exist or has already been used";
 
 fn new_key() -> PrivateKey {
@@ -41,7 +42,7 @@ async fn call_as_agent(server: &TestServer, pin: &str, credentials: &Credentials
     Ok(answer.into_inner().entries.len())
 }
 
-async fn get(server: &TestServer, id: &str) -> Agent {
+async fn get(server: &TestServer, id: &str) -> types::Agent {
     let request = GetAgentRequest { id: Some(id_field(id)), output_mask: None };
     AgentClient::new(server.local().await).get_agent(request).await.unwrap().into_inner()
 }
@@ -161,10 +162,67 @@ async fn a_reusable_token_does_not_lift_a_ban_and_ends() {
 
     let evict = DeleteAgentRequest { id: made.agent_id };
     admin.delete_agent(evict).await.unwrap();
-    attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap();
+    let refused = attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap_err();
+    assert!(refused.message().contains(EVICTED), "{refused}");
+
+    let request = OwnCreateJoinTokenRequest { ttl: 600, agent_id: None, reusable: true };
+    let made = tokens.create_join_token(request).await.unwrap().into_inner();
     server.pass(Duration::from_secs(601));
     let refused = attest(server.anonymous(&pin).await, &made.value, &new_key()).await.unwrap_err();
     assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "join token expired"));
+}
+
+/// Who is thrown out does not come back by what it has; its neighbour notices nothing, and another token makes another agent.
+#[tokio::test]
+async fn an_evicted_agent_does_not_come_back_by_its_token() {
+    let server = TestServer::start().await;
+    let (agent, neighbour) = (server.agent().await, server.agent().await);
+    let entry_of = |agent: &Agent, id: &str| entry(id, &agent.credentials.id, 1000);
+    server.create_entry(entry_of(&agent, "spiffe://demo.org/shop")).await;
+    server.create_entry(entry_of(&neighbour, "spiffe://demo.org/orders")).await;
+    let mut admin = AgentClient::new(server.local().await);
+    let id = Some(id_field(&agent.credentials.id));
+    admin.delete_agent(DeleteAgentRequest { id }).await.unwrap();
+
+    // With the key that the token is bound to, as the agent would, and with another.
+    for key in [agent.credentials.key.clone(), new_key()] {
+        let refused = attest(server.anonymous(&agent.pin).await, &agent.token, &key).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(EVICTED), "{refused}");
+    }
+    assert!(call_as_agent(&server, &agent.pin, &agent.credentials).await.is_err());
+    assert_eq!(call_as_agent(&server, &neighbour.pin, &neighbour.credentials).await.unwrap(), 1);
+    let mut tokens = JoinTokensClient::new(server.local().await);
+    let listed = tokens.list_join_tokens(ListJoinTokensRequest {}).await.unwrap().into_inner().tokens;
+    let shown = listed.iter().find(|token| token.evicted_at > 0).unwrap();
+    assert_eq!(shown.agent_id, Some(id_field(&agent.credentials.id)));
+    assert!(shown.evicted_by.starts_with("local user"), "{shown:?}");
+    // Not by the same secret either, that an administrator chooses by mistake.
+    let bare = agent.token.split_once('.').unwrap().0.to_owned();
+    let again = CreateJoinTokenRequest { ttl: 60, token: bare, agent_id: None };
+    assert_eq!(admin.create_join_token(again).await.unwrap_err().code(), Code::AlreadyExists);
+}
+
+/// A reusable token is for a machine that begins anew: evicted, it comes back with another key and has its alias as before.
+#[tokio::test]
+async fn the_machine_of_a_reusable_token_has_its_alias_again() {
+    let server = TestServer::start().await;
+    let (_, pin) = server.token(None).await;
+    let mut tokens = JoinTokensClient::new(server.local().await);
+    let alias = Some(id_field("spiffe://demo.org/node"));
+    let request = OwnCreateJoinTokenRequest { ttl: 600, agent_id: alias, reusable: true };
+    let made = tokens.create_join_token(request).await.unwrap().into_inner();
+    let evicted = new_key();
+    attest(server.anonymous(&pin).await, &made.value, &evicted).await.unwrap();
+    let mut admin = AgentClient::new(server.local().await);
+    admin.delete_agent(DeleteAgentRequest { id: made.agent_id }).await.unwrap();
+    let refused = attest(server.anonymous(&pin).await, &made.value, &evicted).await.unwrap_err();
+    assert!(refused.message().contains(EVICTED), "{refused}");
+
+    let key = new_key();
+    let svid = attest(server.anonymous(&pin).await, &made.value, &key).await.unwrap();
+    server.create_entry(entry("spiffe://demo.org/shop", "spiffe://demo.org/node", 1000)).await;
+    assert_eq!(call_as_agent(&server, &pin, &Credentials::new(&svid, key)).await.unwrap(), 2);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen(f: Fixture) {
 pub async fn a_ban_holds_until_the_agent_is_deleted(f: Fixture) {
     let agent = agent("/spire/agent/1");
     f.store.put_agent(agent.clone(), None).await.unwrap();
-    assert!(f.store.ban_agent(&agent.id).await.unwrap().is_banned());
+    assert!(f.store.ban_agent(&agent.id, eviction()).await.unwrap().agent.is_banned());
     for refused in [
         f.store.put_agent(agent.clone(), None).await.unwrap_err(),
         f.store.renew_agent(&agent.id, "3".to_owned(), 1).await.unwrap_err(),
@@ -26,21 +26,87 @@ pub async fn a_ban_holds_until_the_agent_is_deleted(f: Fixture) {
         assert_eq!(refused.code(), "agent_banned");
     }
     assert!(f.store.activate_agent_serial(&agent.id, String::new()).await.unwrap().is_banned());
-    f.store.delete_agent(&agent.id).await.unwrap();
+    f.store.delete_agent(&agent.id, eviction()).await.unwrap();
     f.store.put_agent(agent, None).await.unwrap();
 }
 
-pub async fn deleting_an_agent_takes_its_alias_and_nothing_else(f: Fixture) {
+/// An agent that joined by a token, the alias of its token, and an entry below each.
+async fn joined(f: &Fixture, reusable: bool) -> (AgentRecord, [EntryRecord; 3]) {
     let agent = agent("/spire/agent/join_token/t");
-    f.store.put_agent(agent.clone(), None).await.unwrap();
-    let token = TokenRecord { token: "t".to_owned(), expires_at: NOW + 1, reusable: false, used: None };
     let selector = Selector::new("spiffe_id", agent.id.as_str());
     let alias = EntryRecord::new(id("/node-1"), agent.id.clone(), vec![selector]);
-    f.store.create_token(token, Some(alias), NOW).await.unwrap();
+    let token = TokenRecord::new("t".to_owned(), NOW + 600, reusable);
+    let Some(Created::New(alias)) = f.store.create_token(token, Some(alias), NOW).await.unwrap() else {
+        panic!("the alias was there")
+    };
+    f.store.consume_token("t", user(&agent, "key", NOW)).await.unwrap();
+    f.store.put_agent(agent.clone(), Some(("t", "key"))).await.unwrap();
+    let direct = f.add(EntryRecord { parent_id: agent.id.clone(), ..entry("/shop", &["u:1"]) }).await;
+    let by_alias = f.add(EntryRecord { parent_id: id("/node-1"), ..entry("/intern", &["u:2"]) }).await;
+    (agent, [alias, direct, by_alias])
+}
+
+fn user(agent: &AgentRecord, key: &str, at: i64) -> TokenUse {
+    TokenUse {
+        agent: Some(agent.id.clone()),
+        key_fingerprint: key.to_owned(),
+        from: "10.0.0.1".to_owned(),
+        at,
+    }
+}
+
+/// That nobody gets in by the token, with any of these keys, and all are told who evicted the agent, and when.
+async fn assert_barred(f: &Fixture, agent: &AgentRecord, keys: &[&str]) {
+    for key in keys {
+        let refused = f.store.consume_token("t", user(agent, key, NOW + 2)).await.unwrap_err();
+        let StoreError::TokenEvicted { by, at } = refused else { panic!("{refused}") };
+        assert_eq!((by, at), (eviction().by, eviction().at), "{key}");
+        // Nor does who had used it before that, and was on the way.
+        let refused = f.store.put_agent(agent.clone(), Some(("t", key))).await.unwrap_err();
+        assert!(["token_evicted", "agent_banned"].contains(&refused.code().name()), "{refused}");
+    }
+}
+
+pub async fn an_evicted_agent_takes_its_token_and_its_entries_with_it(f: Fixture) {
+    let (agent, [alias, direct, by_alias]) = joined(&f, false).await;
+    let removed = f.store.delete_agent(&agent.id, eviction()).await.unwrap();
+    assert_eq!((removed.agent, removed.entries), (agent.clone(), vec![alias, direct]));
+    assert_eq!(f.store.snapshot().await.unwrap().entries, [by_alias]);
+    assert_barred(&f, &agent, &["key", "another"]).await;
+    assert_eq!(f.store.delete_agent(&agent.id, eviction()).await.unwrap_err().code(), "not_found");
+}
+
+pub async fn a_ban_ends_a_token_whatever_it_is(f: Fixture) {
+    let (agent, [alias, direct, by_alias]) = joined(&f, true).await;
+    let removed = f.store.ban_agent(&agent.id, eviction()).await.unwrap();
+    assert_eq!(removed.entries, [alias, direct]);
+    assert_eq!(f.store.snapshot().await.unwrap().entries, [by_alias]);
+    assert_barred(&f, &agent, &["key", "another"]).await;
+    // And its eviction does not begin it again.
+    f.store.delete_agent(&agent.id, Eviction { by: "later".to_owned(), at: NOW + 9 }).await.unwrap();
+    assert_barred(&f, &agent, &["key", "another"]).await;
+}
+
+pub async fn a_reusable_token_lets_the_next_key_of_an_evicted_machine_in_with_its_entries(f: Fixture) {
+    let (agent, entries) = joined(&f, true).await;
+    assert!(f.store.delete_agent(&agent.id, eviction()).await.unwrap().entries.is_empty());
+    assert_barred(&f, &agent, &["key"]).await;
+    f.store.consume_token("t", user(&agent, "next", NOW + 3)).await.unwrap();
+    f.store.put_agent(agent.clone(), Some(("t", "next"))).await.unwrap();
+    assert_eq!(f.store.snapshot().await.unwrap().entries, entries);
+    let token = f.store.get_token("t").await.unwrap().unwrap();
+    assert_eq!(token.barred, [Barred { key: Some("key".to_owned()), eviction: eviction() }]);
+    // Once the token is deleted, nobody can be that agent again.
+    f.store.delete_token("t").await.unwrap();
+    assert_eq!(f.store.delete_agent(&agent.id, eviction()).await.unwrap().entries.len(), 2);
+}
+
+pub async fn an_agent_that_may_attest_again_keeps_its_entries(f: Fixture) {
+    let agent = AgentRecord { attestation_type: "x509pop".to_owned(), ..agent("/spire/agent/x509pop/1") };
+    f.store.put_agent(agent.clone(), None).await.unwrap();
     let own = f.add(EntryRecord { parent_id: agent.id.clone(), ..entry("/shop", &["u:1"]) }).await;
-    f.store.delete_agent(&agent.id).await.unwrap();
+    assert!(f.store.delete_agent(&agent.id, eviction()).await.unwrap().entries.is_empty());
     assert_eq!(f.store.snapshot().await.unwrap().entries, [own]);
-    assert_eq!(f.store.delete_agent(&agent.id).await.unwrap_err().code(), "not_found");
 }
 
 pub async fn agents_are_listed_by_filter_and_in_pages(f: Fixture) {
@@ -55,7 +121,7 @@ pub async fn agents_are_listed_by_filter_and_in_pages(f: Fixture) {
     for agent in [&one, &two, &three] {
         f.store.put_agent(agent.clone(), None).await.unwrap();
     }
-    f.store.ban_agent(&two.id).await.unwrap();
+    f.store.ban_agent(&two.id, eviction()).await.unwrap();
     let of = AgentFilter::default;
     for (filter, expected) in [
         (of(), &["/1", "/2", "/3"][..]),

@@ -5,8 +5,8 @@ use std::{any::Any, future::Future, pin::Pin, sync::Arc};
 use svidecar_id::{SpiffeId, TrustDomain};
 
 use crate::store::{
-    AgentRecord, BundleRecord, Created, EntryFilter, EntryMask, EntryRecord, Selector, Store, StoreError,
-    X509Authority,
+    AgentRecord, BundleRecord, Created, EntryFilter, EntryMask, EntryRecord, Eviction, Selector, Store,
+    StoreError, X509Authority,
 };
 
 /// A store that is being opened.
@@ -95,6 +95,10 @@ pub fn agent(path: &str) -> AgentRecord {
         agent_version: String::new(),
         selectors: selectors(&["spiffe_id:spiffe://demo.org/x"]),
     }
+}
+
+pub fn eviction() -> Eviction {
+    Eviction { by: "local user 0".to_owned(), at: NOW + 1 }
 }
 
 pub fn bundle(name: &str) -> BundleRecord {

@@ -2,7 +2,7 @@
 
 use svidecar_id::SpiffeId;
 
-use super::{Selector, columns::columns};
+use super::{EntryRecord, Selector, columns::columns};
 use crate::store::error::StoreError;
 
 /// The attestation type of agents that joined by a token.
@@ -86,9 +86,18 @@ impl AgentRecord {
         self.new_expires_at = 0;
     }
 
-    /// Whether an entry with this ID as its parent may be the alias that its join token made.
+    /// Whether it is named after a join token, so that nobody can be it who has not that token.
     #[must_use]
     pub fn joined_by_token(&self) -> bool {
         self.attestation_type == JOIN_TOKEN
     }
+}
+
+/// An agent that was evicted or banned, and what went with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// As it was, or as it is now that it is banned.
+    pub agent: AgentRecord,
+    /// The entries below it that were deleted.
+    pub entries: Vec<EntryRecord>,
 }

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, params, params_from_iter};
 use svidecar_id::SpiffeId;
 
-use super::{conditions, entries, events, rows};
+use super::{conditions, entries, events, rows, tokens};
 use crate::store::{
     error::StoreError,
     filter::{AgentFilter, Page, PageRequest},
-    record::{AgentRecord, Columns as _},
+    record::{AgentRecord, Columns as _, EntryRecord, Eviction, Removed},
     snapshot::EventKind,
 };
 
@@ -50,17 +50,45 @@ pub(super) fn put(connection: &Connection, agent: &AgentRecord) -> Result<(), St
     events::append(connection, EventKind::Agent, agent.id.as_str())
 }
 
-/// Deletes an agent, and with it the alias entry that its join token made.
-pub(super) fn delete(connection: &Connection, id: &SpiffeId) -> Result<AgentRecord, StoreError> {
+/// Deletes an agent, and what goes with it.
+pub(super) fn delete(connection: &Connection, id: &SpiffeId, why: &Eviction) -> Result<Removed, StoreError> {
     let agent = find(connection, id)?.ok_or_else(|| StoreError::not_found("agent", id))?;
-    if agent.joined_by_token() {
-        for entry in entries::below(connection, id)?.iter().filter(|entry| entry.is_token_alias()) {
-            entries::delete(connection, &entry.id)?;
-        }
-    }
+    let entries = end_join(connection, &agent, why, agent.is_banned())?;
     connection.prepare_cached("DELETE FROM agents WHERE id = ?")?.execute([id.as_str()])?;
     events::append(connection, EventKind::Agent, id.as_str())?;
-    Ok(agent)
+    Ok(Removed { agent, entries })
+}
+
+/// Bans an agent, and deletes what goes with it.
+pub(super) fn ban(connection: &Connection, id: &SpiffeId, why: &Eviction) -> Result<Removed, StoreError> {
+    let agent = change(connection, id, |agent| {
+        agent.ban();
+        Ok(())
+    })?;
+    let entries = end_join(connection, &agent, why, true)?;
+    Ok(Removed { agent, entries })
+}
+
+/// Bars whoever the agent was, or everybody, from the join token that it came by. Once nobody can be this agent again,
+/// the entries below it are deleted: they could never apply.
+fn end_join(
+    connection: &Connection,
+    agent: &AgentRecord,
+    why: &Eviction,
+    everybody: bool,
+) -> Result<Vec<EntryRecord>, StoreError> {
+    if !agent.joined_by_token() {
+        return Ok(Vec::new());
+    }
+    if let Some(token) = tokens::of_agent(connection, &agent.id)? {
+        let key = token.key_to_bar().filter(|_| !everybody);
+        tokens::bar(connection, &token.id, key.as_deref(), why)?;
+        if key.is_some() {
+            return Ok(Vec::new());
+        }
+    }
+    let below = entries::below(connection, &agent.id)?;
+    below.iter().map(|entry| entries::delete(connection, &entry.id)).collect()
 }
 
 /// Reads all agents.

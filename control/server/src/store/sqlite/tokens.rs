@@ -1,21 +1,22 @@
-//! Join tokens.
+//! Join tokens, by their hashes.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use svidecar_id::SpiffeId;
 
 use crate::store::{
     error::StoreError,
-    record::{Consumed, TokenRecord, TokenUse},
+    record::{Barred, Consumed, Eviction, TokenRecord, TokenUse},
 };
 
-const COLUMNS: &str = "token, expires_at, reusable, used_by, used_from, used_at";
+const COLUMNS: &str = "id, expires_at, reusable, agent_id, used_by, used_from, used_at";
 
 /// Stores a token that must be new.
 pub(super) fn create(connection: &Connection, token: &TokenRecord) -> Result<(), StoreError> {
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO join_tokens (token, expires_at, reusable) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO join_tokens (id, expires_at, reusable) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         )?
-        .execute(params![token.token, token.expires_at, token.reusable])?;
+        .execute(params![token.id, token.expires_at, token.reusable])?;
     if inserted == 0 {
         return Err(StoreError::AlreadyExists { what: "join token", key: "given token".to_owned() });
     }
@@ -23,22 +24,42 @@ pub(super) fn create(connection: &Connection, token: &TokenRecord) -> Result<(),
 }
 
 /// Uses a token, and remembers who has it now.
-pub(super) fn consume(connection: &Connection, token: &str, by: TokenUse) -> Result<Consumed, StoreError> {
-    let mut known = find(connection, token)?.ok_or(StoreError::TokenUnknown)?;
+pub(super) fn consume(connection: &Connection, id: &str, by: TokenUse) -> Result<Consumed, StoreError> {
+    let mut known = find(connection, id)?.ok_or(StoreError::TokenUnknown)?;
     let consumed = known.consume(by)?;
-    if let Some(used) = known.used.filter(|_| consumed != Consumed::Repeated) {
+    if let Some(used) = known.used {
         connection
-            .prepare_cached("UPDATE join_tokens SET used_by = ?, used_from = ?, used_at = ? WHERE token = ?")?
-            .execute(params![used.key_fingerprint, used.from, used.at, token])?;
+            .prepare_cached(
+                "UPDATE join_tokens SET agent_id = ?, used_by = ?, used_from = ?, used_at = ? WHERE id = ?",
+            )?
+            .execute(params![
+                used.agent.as_ref().map(SpiffeId::as_str),
+                used.key_fingerprint,
+                used.from,
+                used.at,
+                id
+            ])?;
     }
     Ok(consumed)
 }
 
+/// Bars a key from the token, or everybody when there is none.
+pub(super) fn bar(
+    connection: &Connection,
+    id: &str,
+    key: Option<&str>,
+    why: &Eviction,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO join_token_bars VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")?
+        .execute(params![id, key.unwrap_or_default(), why.by, why.at])?;
+    Ok(())
+}
+
 /// Deletes the token that `id` names.
 pub(super) fn delete(connection: &Connection, id: &str) -> Result<TokenRecord, StoreError> {
-    let found = all(connection)?.into_iter().find(|token| token.id() == id);
-    let found = found.ok_or_else(|| StoreError::not_found("join token", id))?;
-    connection.prepare_cached("DELETE FROM join_tokens WHERE token = ?")?.execute([&found.token])?;
+    let found = find(connection, id)?.ok_or_else(|| StoreError::not_found("join token", id))?;
+    connection.prepare_cached("DELETE FROM join_tokens WHERE id = ?")?.execute([id])?;
     Ok(found)
 }
 
@@ -51,26 +72,59 @@ pub(super) fn prune(connection: &Connection, expired_before: i64) -> Result<u64,
 }
 
 /// The token, used or not.
-pub(super) fn find(connection: &Connection, token: &str) -> Result<Option<TokenRecord>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM join_tokens WHERE token = ?");
-    Ok(connection.prepare_cached(&sql)?.query_row([token], record).optional()?)
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<TokenRecord>, StoreError> {
+    one(connection, "id", id)
+}
+
+/// The token that the agent joined by.
+pub(super) fn of_agent(connection: &Connection, agent: &SpiffeId) -> Result<Option<TokenRecord>, StoreError> {
+    one(connection, "agent_id", agent.as_str())
+}
+
+fn one(connection: &Connection, column: &str, value: &str) -> Result<Option<TokenRecord>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM join_tokens WHERE {column} = ?");
+    let found = connection.prepare_cached(&sql)?.query_row([value], record).optional()?;
+    found.map(|found| complete(connection, found)).transpose()
 }
 
 /// All tokens, in the order of their ends.
 pub(super) fn all(connection: &Connection) -> Result<Vec<TokenRecord>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM join_tokens ORDER BY expires_at, token");
-    Ok(connection.prepare_cached(&sql)?.query_map([], record)?.collect::<Result<_, _>>()?)
+    let sql = format!("SELECT {COLUMNS} FROM join_tokens ORDER BY expires_at, id");
+    let found: Vec<_> = connection.prepare_cached(&sql)?.query_map([], record)?.collect::<Result<_, _>>()?;
+    found.into_iter().map(|found| complete(connection, found)).collect()
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
-    let used: (Option<String>, Option<String>, Option<i64>) = (row.get(3)?, row.get(4)?, row.get(5)?);
-    Ok(TokenRecord {
-        token: row.get(0)?,
-        expires_at: row.get(1)?,
-        reusable: row.get(2)?,
+/// A token and the name of its agent, as they are in the row.
+fn record(row: &Row<'_>) -> rusqlite::Result<(TokenRecord, Option<String>)> {
+    let used: (Option<String>, Option<String>, Option<i64>) = (row.get(4)?, row.get(5)?, row.get(6)?);
+    let token = TokenRecord {
         used: match used {
-            (Some(key_fingerprint), Some(from), Some(at)) => Some(TokenUse { key_fingerprint, from, at }),
+            (Some(key_fingerprint), Some(from), Some(at)) => {
+                Some(TokenUse { agent: None, key_fingerprint, from, at })
+            }
             _ => None,
         },
-    })
+        ..TokenRecord::new(row.get(0)?, row.get(1)?, row.get(2)?)
+    };
+    Ok((token, row.get(3)?))
+}
+
+/// Adds the agent, and who is barred.
+fn complete(
+    connection: &Connection,
+    (mut token, agent): (TokenRecord, Option<String>),
+) -> Result<TokenRecord, StoreError> {
+    if let (Some(used), Some(agent)) = (&mut token.used, agent) {
+        let agent = SpiffeId::parse(&agent).map_err(|error| StoreError::corrupt("agent_id", error))?;
+        used.agent = Some(agent);
+    }
+    token.barred = connection
+        .prepare_cached("SELECT key, barred_by, barred_at FROM join_token_bars WHERE token = ? ORDER BY key")?
+        .query_map([&token.id], |row| {
+            let key: String = row.get(0)?;
+            let eviction = Eviction { by: row.get(1)?, at: row.get(2)? };
+            Ok(Barred { key: (!key.is_empty()).then_some(key), eviction })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(token)
 }
