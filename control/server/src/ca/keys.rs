@@ -48,17 +48,24 @@ impl KeyDir {
     pub(super) fn write(&self, name: &str, pem: &str) -> Result<(), CaError> {
         let path = self.file(name);
         let beside = path.with_extension("tmp");
-        let fail = failure("write the key file", &path);
+        self.put(&path, &beside, pem).inspect_err(|_| {
+            // Half a key is of no use; the error that matters is the one that is returned.
+            drop(fs::remove_file(&beside));
+        })
+    }
+
+    fn put(&self, path: &Path, beside: &Path, pem: &str) -> Result<(), CaError> {
+        let fail = failure("write the key file", path);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&beside)
+            .open(beside)
             .map_err(&fail)?;
         file.write_all(pem.as_bytes()).map_err(&fail)?;
         file.sync_all().map_err(&fail)?;
-        fs::rename(&beside, &path).map_err(&fail)?;
+        fs::rename(beside, path).map_err(&fail)?;
         File::open(&self.0).and_then(|directory| directory.sync_all()).map_err(&fail)
     }
 

@@ -70,7 +70,10 @@ impl Rotation {
             let step = self.x509.next_step(now);
             let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { break };
             let journal = self.journal.with(next.entries(), self.jwt.as_ref().map(Slots::entries));
-            self.commit(journal, next.clone(), self.jwt.clone(), now).await?;
+            if let Err(error) = self.commit(journal, next.clone(), self.jwt.clone(), now).await {
+                self.discard_uncommitted(next, &self.x509).await;
+                return Err(error);
+            }
             next.report(step, !self.x509.is_empty());
             std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
         }
@@ -80,13 +83,30 @@ impl Rotation {
             let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { break };
             let recovered = !current.is_empty();
             let journal = self.journal.with(self.x509.entries(), Some(next.entries()));
-            self.commit(journal, self.x509.clone(), Some(next.clone()), now).await?;
+            if let Err(error) = self.commit(journal, self.x509.clone(), Some(next.clone()), now).await {
+                if let Some(current) = &self.jwt {
+                    self.discard_uncommitted(next, current).await;
+                }
+                return Err(error);
+            }
             next.report(step, recovered);
             if let Some(before) = self.jwt.replace(next.clone()) {
                 before.discard_keys(&next, &self.keys).await;
             }
         }
         self.tidy(now).await
+    }
+
+    /// Removes the key of a step that was not committed: the next try makes another. It stays if the journal may name it.
+    async fn discard_uncommitted<A: Authority>(&self, next: Slots<A>, current: &Slots<A>) {
+        let kept = match self.store.load_journal(journal::NAME).await {
+            Ok(Some(data)) => Journal::read(&data).ok(),
+            Ok(None) => Some(Journal::new()),
+            Err(_) => None,
+        };
+        if kept.is_some_and(|kept| kept == self.journal) {
+            next.discard_keys(current, &self.keys).await;
+        }
     }
 
     /// Makes sure that the bundle has what signs, and drops what has long expired.
@@ -113,8 +133,10 @@ impl Rotation {
     ) -> Result<BundleRecord, CaError> {
         let data = journal.write()?;
         let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
-        let change: BundleChange =
-            Box::new(move |bundle| amend(bundle, &x509, jwt.as_ref(), forgotten_before));
+        let change: BundleChange = Box::new(move |bundle| {
+            amend(bundle, &x509, jwt.as_ref(), forgotten_before);
+            Ok(())
+        });
         let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
         self.journal = journal;
         Ok(bundle)

@@ -338,6 +338,7 @@ async fn changes_of_the_bundle_by_others_are_seen() {
             Box::new(move |bundle| {
                 bundle.x509_authorities.push(X509Authority { der: foreign, tainted: true });
                 bundle.sequence += 1;
+                Ok(())
             }),
         )
         .await
@@ -346,4 +347,25 @@ async fn changes_of_the_bundle_by_others_are_seen() {
     assert_eq!(bundle.borrow().x509_authorities.len(), 2);
     stop.cancel();
     running.await.unwrap();
+}
+
+/// Each try makes a key before it commits; a database that refuses for hours would fill the directory.
+#[tokio::test]
+async fn a_rotation_that_cannot_be_committed_leaves_no_keys_behind() {
+    let server = Server::new();
+    let ca = server.open(at(0)).await.unwrap();
+    let (before, keys) = (ca.ids(), server.key_files());
+    let database = rusqlite::Connection::open(server.home.path().join("datastore.sqlite3")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TRIGGER refused BEFORE INSERT ON ca_journals BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    for hour in [13, 14, 15] {
+        ca.tick(at(hour)).await.unwrap_err();
+        assert_eq!((ca.ids(), server.key_files()), (before.clone(), keys.clone()));
+    }
+    database.execute_batch("DROP TRIGGER refused").unwrap();
+    ca.tick(at(16)).await.unwrap();
+    assert_eq!(server.key_files().len(), 4, "the next ones are prepared");
 }
