@@ -13,8 +13,12 @@ use svidecar_id::TrustDomain;
 
 use crate::store::{BundleRecord, JwtAuthority, X509Authority};
 
-/// Most authorities of one bundle.
-const MAX_AUTHORITIES: usize = 2048;
+/// Most authorities of one kind in one bundle.
+pub const MAX_AUTHORITIES: usize = 2048;
+
+/// Most bytes of the ID of a token key, and of the key: RSA with 8192 bits has 1062.
+const MAX_KEY_ID_BYTES: usize = 255;
+const MAX_KEY_BYTES: usize = 2048;
 
 /// The form that verifies peers.
 pub fn to_set<'a>(bundles: impl Iterator<Item = &'a Arc<BundleRecord>>) -> BundleSet {
@@ -177,6 +181,11 @@ pub fn jwt_from_proto(authorities: &[types::JwtKey]) -> Result<Vec<JwtAuthority>
     for authority in authorities {
         if authority.key_id.is_empty() {
             return Err(BadBundle::Jwt("missing key ID".to_owned()));
+        }
+        if authority.key_id.len() > MAX_KEY_ID_BYTES || authority.public_key.len() > MAX_KEY_BYTES {
+            return Err(BadBundle::Jwt(format!(
+                "a key has at most {MAX_KEY_BYTES} bytes, and its ID {MAX_KEY_ID_BYTES}"
+            )));
         }
         if !seen.insert(authority.key_id.as_str()) {
             return Err(BadBundle::Jwt(format!("key ID {:?} is used twice", authority.key_id)));

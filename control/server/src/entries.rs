@@ -193,22 +193,22 @@ impl AuthorizedEntries {
         (sender.receiver_count() < most).then(|| sender.subscribe())
     }
 
-    /// All entries that the agent may issue for, ordered by entry ID.
+    /// All entries that the agent may issue for at `now` (Unix seconds), ordered by entry ID.
     #[must_use]
-    pub fn of_agent(&self, agent: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        self.read().of_agent(agent)
+    pub fn of_agent(&self, agent: &SpiffeId, now: i64) -> Vec<Arc<EntryRecord>> {
+        self.read().of_agent(agent, now)
     }
 
-    /// The entry, if the agent may issue for it.
+    /// The entry, if the agent may issue for it at `now`.
     #[must_use]
-    pub fn entry_of_agent(&self, agent: &SpiffeId, entry_id: &str) -> Option<Arc<EntryRecord>> {
-        self.read().entry_of_agent(agent, entry_id)
+    pub fn entry_of_agent(&self, agent: &SpiffeId, entry_id: &str, now: i64) -> Option<Arc<EntryRecord>> {
+        self.read().entry_of_agent(agent, entry_id, now)
     }
 
-    /// All entries that give this identity.
+    /// All entries that give this identity at `now`.
     #[must_use]
-    pub fn with_spiffe_id(&self, id: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        self.read().with_spiffe_id(id)
+    pub fn with_spiffe_id(&self, id: &SpiffeId, now: i64) -> Vec<Arc<EntryRecord>> {
+        self.read().with_spiffe_id(id, now)
     }
 
     /// An attested agent.

@@ -36,6 +36,7 @@ pub struct Limits {
     attest_by_address: Option<Limit<IpAddr>>,
     sign: Option<Limit<SpiffeId>>,
     post_status: Limit<SpiffeId>,
+    publish: Limit<SpiffeId>,
 }
 
 impl Limits {
@@ -46,6 +47,7 @@ impl Limits {
             attest_by_address: settings.attestation.then(|| Limit::new(50.0, 200.0)),
             sign: settings.signing.then(|| Limit::new(500.0, 1000.0)),
             post_status: Limit::new(10.0, 10.0),
+            publish: Limit::new(1.0, 10.0),
         }
     }
 
@@ -71,6 +73,11 @@ impl Limits {
     /// One report of an agent.
     pub async fn post_status(&self, agent: &SpiffeId) -> Result<(), RateLimited> {
         self.post_status.take(agent.clone(), 1, "post status").await
+    }
+
+    /// One token key of a server below this one.
+    pub async fn publish(&self, server: &SpiffeId) -> Result<(), RateLimited> {
+        self.publish.take(server.clone(), 1, "push JWT key").await
     }
 }
 

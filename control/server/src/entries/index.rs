@@ -2,7 +2,7 @@
 //!
 //! An agent is authorized for the entries below it: those whose parent is the agent or one of its aliases (an
 //! entry with the server as its parent whose selectors the node all has), and, through SPIFFE IDs, those
-//! below them.
+//! below them. An entry that has ended counts for nothing on that way, from that second on: it may be there until it is pruned.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -38,6 +38,9 @@ impl Affected {
         }
     }
 }
+
+/// A time at which no entry has ended.
+const ALWAYS: i64 = i64::MIN;
 
 type EntryIds = BTreeSet<Arc<str>>;
 
@@ -131,22 +134,27 @@ impl Index {
         (self.tables.entries.len(), self.tables.agents.len(), self.tables.bundles.len())
     }
 
-    pub(super) fn with_spiffe_id(&self, id: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        self.resolve(self.tables.by_spiffe_id.get(id)).cloned().collect()
+    pub(super) fn with_spiffe_id(&self, id: &SpiffeId, now: i64) -> Vec<Arc<EntryRecord>> {
+        self.resolve(self.tables.by_spiffe_id.get(id))
+            .filter(|entry| !entry.has_ended(now))
+            .cloned()
+            .collect()
     }
 
     /// All that the agent is authorized for, ordered by entry ID.
-    pub(super) fn of_agent(&self, agent: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        let mut found: Vec<_> = self.aliases_of(agent).cloned().collect();
+    pub(super) fn of_agent(&self, agent: &SpiffeId, now: i64) -> Vec<Arc<EntryRecord>> {
+        let aliases = || self.aliases_of(agent).filter(|alias| !alias.has_ended(now));
+        let mut found: Vec<_> = aliases().cloned().collect();
         let mut visited: HashSet<&SpiffeId> = HashSet::from([agent]);
         let mut parents = vec![agent];
-        for alias in self.aliases_of(agent) {
+        for alias in aliases() {
             if visited.insert(&alias.spiffe_id) {
                 parents.push(&alias.spiffe_id);
             }
         }
         while let Some(parent) = parents.pop() {
-            for entry in self.resolve(self.tables.by_parent.get(parent)) {
+            let below = self.resolve(self.tables.by_parent.get(parent));
+            for entry in below.filter(|entry| !entry.has_ended(now)) {
                 if visited.insert(&entry.spiffe_id) {
                     parents.push(&entry.spiffe_id);
                 }
@@ -159,11 +167,16 @@ impl Index {
     }
 
     /// The entry, when the agent is above it.
-    pub(super) fn entry_of_agent(&self, agent: &SpiffeId, entry_id: &str) -> Option<Arc<EntryRecord>> {
+    pub(super) fn entry_of_agent(
+        &self,
+        agent: &SpiffeId,
+        entry_id: &str,
+        now: i64,
+    ) -> Option<Arc<EntryRecord>> {
         let entry = self.tables.entries.get(entry_id)?;
         let record = self.tables.agents.get(agent);
         let mut reached = false;
-        self.ascend(entry, |above| {
+        self.ascend(entry, now, |above| {
             reached = reached
                 || match above {
                     Above::Parent(parent) => parent == agent,
@@ -175,7 +188,8 @@ impl Index {
 
     /// Adds the agents whose view the entry is part of, or leads to.
     fn agents_above(&self, entry: &Arc<EntryRecord>, affected: &mut Affected) {
-        self.ascend(entry, |above| match above {
+        // Also by what has ended: whoever had it has to be told that it is gone.
+        self.ascend(entry, ALWAYS, |above| match above {
             // Also one that has not attested yet: it may be about to subscribe.
             Above::Parent(parent) => affected.add(parent),
             Above::Alias(alias) => {
@@ -189,11 +203,14 @@ impl Index {
         });
     }
 
-    /// Shows every parent and every alias on the ways up from an entry.
-    fn ascend(&self, entry: &Arc<EntryRecord>, mut show: impl FnMut(Above<'_>)) {
+    /// Shows every parent and every alias on the ways up from an entry that are there at `now`.
+    fn ascend(&self, entry: &Arc<EntryRecord>, now: i64, mut show: impl FnMut(Above<'_>)) {
         let mut visited = HashSet::from([entry.id.clone()]);
         let mut entries = vec![Arc::clone(entry)];
         while let Some(entry) = entries.pop() {
+            if entry.has_ended(now) {
+                continue;
+            }
             if self.is_alias(&entry) {
                 show(Above::Alias(&entry));
                 continue;

@@ -26,6 +26,9 @@ use crate::{
     store::{BundleRecord, DeleteMode, PageRequest, StoreError},
 };
 
+/// Token keys that our bundle may have for servers below to publish one more: each goes to every agent.
+const MAX_PUBLISHED: usize = 128;
+
 /// Most bundles of one batch.
 const MAX_BATCH: usize = 500;
 
@@ -66,7 +69,10 @@ impl Bundle for BundleService {
             .map_err(|error| status::invalid("failed to convert X.509 authority", error))?;
         let jwt = bundles::jwt_from_proto(&request.jwt_authorities)
             .map_err(|error| status::invalid("failed to convert JWT authority", error))?;
-        let append = Box::new(move |bundle: &mut BundleRecord| bundle.append(x509, jwt));
+        let append = Box::new(move |bundle: &mut BundleRecord| {
+            bundle.append(x509, jwt);
+            bundle.check_size(bundles::MAX_AUTHORITIES, bundles::MAX_AUTHORITIES)
+        });
         let appended = self.0.store.modify_bundle(&self.0.trust_domain, append);
         let bundle = appended.await.map_err(|error| status::store("failed to append bundle", &error))?;
         tracing::info!(sequence = bundle.sequence, %by, "authorities appended to our bundle");
@@ -77,12 +83,25 @@ impl Bundle for BundleService {
         &self,
         request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        let by = Caller::of(&request)?.peer;
+        let Caller { peer: by, downstream, .. } = Caller::of(&request)?;
+        let server = downstream.ok_or_else(|| Status::internal("caller ID missing from request context"))?;
+        self.0.limits.publish(&server.spiffe_id).await?;
         let key = request.into_inner().jwt_authority;
         let key = key.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
+        if key.expires_at > 0 && key.expires_at <= self.0.clock.unix() {
+            return Err(Status::invalid_argument("invalid JWT authority: it has expired"));
+        }
         let jwt = bundles::jwt_from_proto(std::slice::from_ref(&key))
             .map_err(|error| status::invalid("invalid JWT authority", error))?;
-        let publish = Box::new(move |bundle: &mut BundleRecord| bundle.append(Vec::new(), jwt));
+        let publish = Box::new(move |bundle: &mut BundleRecord| {
+            let before = bundle.jwt_authorities.len();
+            bundle.append(Vec::new(), jwt);
+            // One that was there already is no more, however many there are.
+            if bundle.jwt_authorities.len() == before {
+                return Ok(());
+            }
+            bundle.check_size(usize::MAX, MAX_PUBLISHED)
+        });
         let published = self.0.store.modify_bundle(&self.0.trust_domain, publish);
         let bundle = published.await.map_err(|error| status::store("failed to publish JWT key", &error))?;
         tracing::info!(key_id = key.key_id, %by, "token key published");
@@ -277,6 +296,7 @@ impl BundleService {
             if mask.sequence_number {
                 known.sequence = bundle.sequence;
             }
+            Ok(())
         });
         match self.0.store.modify_bundle(&name, change).await {
             Ok(bundle) => {

@@ -159,7 +159,7 @@ impl Entry for EntryService {
         let agent = Caller::agent_of(&request)?;
         let mask = request.into_inner().output_mask;
         self.0.entries.current().await;
-        let entries = self.0.entries.of_agent(&agent.id);
+        let entries = self.0.entries.of_agent(&agent.id, self.0.clock.unix());
         let entries =
             entries.iter().map(|entry| entry_fields::to_proto_masked(entry, mask.as_ref())).collect();
         Ok(Response::new(GetAuthorizedEntriesResponse { entries }))
@@ -174,7 +174,8 @@ impl Entry for EntryService {
     ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
         let agent = Caller::agent_of(&request)?;
         self.0.entries.current().await;
-        let sync = Sync::begin(request.into_inner(), self.0.entries.of_agent(&agent.id)).await?;
+        let entries = self.0.entries.of_agent(&agent.id, self.0.clock.unix());
+        let sync = Sync::begin(request.into_inner(), entries).await?;
         let replies =
             stream::try_unfold(
                 sync,

@@ -97,7 +97,7 @@ impl Gate {
                 return Ok(caller);
             }
             if access.downstream {
-                let entries = self.state.entries.with_spiffe_id(&svid.id);
+                let entries = self.state.entries.with_spiffe_id(&svid.id, self.state.clock.unix());
                 if let Some(entry) = entries.into_iter().find(|entry| entry.downstream) {
                     caller.downstream = Some(entry);
                     return Ok(caller);
@@ -118,7 +118,8 @@ impl Gate {
     }
 
     fn is_admin(&self, id: &SpiffeId) -> bool {
-        self.admin_ids.contains(id) || self.state.entries.with_spiffe_id(id).iter().any(|entry| entry.admin)
+        let entries = || self.state.entries.with_spiffe_id(id, self.state.clock.unix());
+        self.admin_ids.contains(id) || entries().iter().any(|entry| entry.admin)
     }
 
     async fn check_agent(&self, svid: &VerifiedPeer, expired: bool) -> Result<(), Refusal> {

@@ -142,8 +142,7 @@ impl SvidService {
     fn authorized_entry(&self, agent: &Agent, id: &str) -> Result<Arc<EntryRecord>, Status> {
         self.0
             .entries
-            .entry_of_agent(&agent.id, id)
-            .filter(|entry| entry.expires_at == 0 || entry.expires_at > self.0.clock.unix())
+            .entry_of_agent(&agent.id, id, self.0.clock.unix())
             .ok_or_else(|| Status::not_found("entry not found or not authorized"))
     }
 

@@ -8,7 +8,7 @@ use svidecar_api::spire::api::{
         bundle::v1::{
             AppendBundleRequest, BatchDeleteFederatedBundleRequest, BatchSetFederatedBundleRequest,
             BatchUpdateFederatedBundleRequest, CountBundlesRequest, GetBundleRequest,
-            GetFederatedBundleRequest, ListFederatedBundlesRequest,
+            GetFederatedBundleRequest, ListFederatedBundlesRequest, PublishJwtAuthorityRequest,
             batch_delete_federated_bundle_request::Mode, bundle_client::BundleClient,
         },
         entry::v1::{
@@ -21,7 +21,7 @@ use svidecar_api::spire::api::{
             NewX509svidParams, svid_client::SvidClient,
         },
     },
-    types::{Bundle, BundleMask, Entry, EntryMask, SelectorMatch, Status, X509Certificate},
+    types::{self, Bundle, BundleMask, Entry, EntryMask, SelectorMatch, Status, X509Certificate},
 };
 use svidecar_authority::{
     CertificateDer, UnixTime,
@@ -396,4 +396,78 @@ async fn an_entry_that_has_ended_is_taken_from_its_agent() {
     let request = BatchNewX509svidRequest { params: vec![params] };
     let results = agent.svids(&server).await.batch_new_x509svid(request).await.unwrap().into_inner().results;
     assert_eq!(code(&results[0].status), Code::NotFound);
+}
+
+/// Whoever an entry gave rights has none from its last second on, whenever it is pruned; its neighbour notices nothing.
+#[tokio::test]
+async fn an_entry_that_has_ended_gives_no_rights() {
+    let server = TestServer::start().await;
+    let agent = server.agent().await;
+    let ends = i64::try_from(now().as_secs()).unwrap() + 60;
+    let node = "spiffe://demo.org/node";
+    for (id, expires_at) in [("spiffe://demo.org/short", ends), ("spiffe://demo.org/long", 0)] {
+        server.create_entry(Entry { admin: true, expires_at, ..entry(id, node, 0) }).await;
+    }
+    let group = Entry { expires_at: ends, ..entry("spiffe://demo.org/group", &agent.credentials.id, 1) };
+    server.create_entry(group).await;
+    let child = server.create_entry(entry("spiffe://demo.org/child", "spiffe://demo.org/group", 1)).await;
+    let mut admins = Vec::new();
+    for id in ["spiffe://demo.org/short", "spiffe://demo.org/long"] {
+        let identity = server.mint(id).await;
+        admins.push(EntryClient::new(server.with(&agent.pin, &identity).await));
+    }
+    let mut entries = agent.entries(&server).await;
+    for admin in &mut admins {
+        admin.count_entries(CountEntriesRequest::default()).await.unwrap();
+    }
+    let authorized = entries.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await.unwrap();
+    assert_eq!(authorized.into_inner().entries.len(), 2);
+
+    server.pass(Duration::from_secs(60));
+    let refused = admins[0].count_entries(CountEntriesRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // It is still there, so nobody has pruned it.
+    let count = admins[1].count_entries(CountEntriesRequest::default()).await.unwrap().into_inner().count;
+    assert_eq!(count, 4);
+    let authorized = entries.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await.unwrap();
+    assert!(authorized.into_inner().entries.is_empty());
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let params = NewX509svidParams { entry_id: child.id, csr: csr::create(&key, None, &[]).unwrap() };
+    let request = BatchNewX509svidRequest { params: vec![params] };
+    let results = agent.svids(&server).await.batch_new_x509svid(request).await.unwrap().into_inner().results;
+    assert_eq!(code(&results[0].status), Code::NotFound);
+}
+
+#[tokio::test]
+async fn published_token_keys_are_few_and_small() {
+    let server = TestServer::start().await;
+    let (_, pin) = server.token(None).await;
+    let lower = entry("spiffe://demo.org/lower", "spiffe://demo.org/node", 0);
+    server.create_entry(Entry { downstream: true, ..lower }).await;
+    let public_key = PrivateKey::generate(KeyType::EcP256).unwrap().spki_der();
+    let key = |key_id: &str| types::JwtKey {
+        public_key: public_key.clone(),
+        key_id: key_id.to_owned(),
+        ..types::JwtKey::default()
+    };
+    let identity = server.mint("spiffe://demo.org/lower").await;
+    let mut client = BundleClient::new(server.with(&pin, &identity).await);
+    let mut publish = async |key| {
+        let request = PublishJwtAuthorityRequest { jwt_authority: Some(key) };
+        client.publish_jwt_authority(request).await.map(|answer| answer.into_inner().jwt_authorities.len())
+    };
+    let there = publish(key("first")).await.unwrap();
+    let more = (there..127).map(|number| key(&number.to_string())).collect();
+    let append = AppendBundleRequest { jwt_authorities: more, ..AppendBundleRequest::default() };
+    BundleClient::new(server.local().await).append_bundle(append).await.unwrap();
+    assert_eq!(publish(key("last")).await.unwrap(), 128);
+    assert_eq!(publish(key("too-many")).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(publish(key("last")).await.unwrap(), 128);
+    for wrong in [
+        key(&"x".repeat(256)),
+        types::JwtKey { public_key: vec![0; 4096], ..key("large") },
+        types::JwtKey { expires_at: 1, ..key("expired") },
+    ] {
+        assert_eq!(publish(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
 }

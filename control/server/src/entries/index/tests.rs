@@ -31,7 +31,7 @@ fn index(entries: Vec<EntryRecord>, agents: Vec<AgentRecord>) -> Index {
 }
 
 fn view(index: &Index, agent: &str) -> Vec<String> {
-    index.of_agent(&id(agent)).iter().map(|entry| entry.id.clone()).collect()
+    index.of_agent(&id(agent), 0).iter().map(|entry| entry.id.clone()).collect()
 }
 
 fn set(index: &mut Index, name: &str, entry: Option<EntryRecord>) -> BTreeSet<String> {
@@ -60,7 +60,7 @@ fn an_agent_has_what_is_below_it_and_nothing_else() {
     assert_eq!(view(&index, B), ["3"]);
     assert_eq!(view(&index, "/spire/agent/c"), [] as [&str; 0]);
     for (name, of_a) in [("1", true), ("2", true), ("3", false), ("4", false)] {
-        assert_eq!(index.entry_of_agent(&id(A), name).is_some(), of_a, "{name}");
+        assert_eq!(index.entry_of_agent(&id(A), name, 0).is_some(), of_a, "{name}");
     }
 }
 
@@ -75,8 +75,8 @@ fn an_alias_needs_all_its_selectors() {
     );
     assert_eq!(view(&index, A), ["alias", "child"]);
     assert_eq!(view(&index, B), [] as [&str; 0]);
-    assert!(index.entry_of_agent(&id(A), "child").is_some());
-    assert!(index.entry_of_agent(&id(B), "child").is_none());
+    assert!(index.entry_of_agent(&id(A), "child", 0).is_some());
+    assert!(index.entry_of_agent(&id(B), "child", 0).is_none());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn circles_end() {
         vec![agent(A, &[])],
     );
     assert_eq!(view(&index, A), ["1", "2", "3"]);
-    assert!(index.entry_of_agent(&id(B), "1").is_none());
+    assert!(index.entry_of_agent(&id(B), "1", 0).is_none());
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct View {
 impl View {
     /// The entries of the agent, our own bundle, and those that its entries federate with.
     pub fn of(state: &State, agent: &SpiffeId) -> Self {
-        let entries = state.entries.of_agent(agent);
+        let entries = state.entries.of_agent(agent, state.clock.unix());
         let names: BTreeSet<&TrustDomain> = entries
             .iter()
             .flat_map(|entry| &entry.federates_with)

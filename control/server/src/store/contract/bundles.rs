@@ -13,10 +13,23 @@ pub async fn appending_keeps_what_is_there_and_counts_changes(f: Fixture) {
     assert_eq!(f.store.create_bundle(bundle("demo.org")).await.unwrap_err().code(), "already_exists");
     let root = X509Authority { der: vec![4], tainted: false };
     let append = |root: X509Authority| {
-        f.store.modify_bundle(&own, Box::new(move |bundle| bundle.append(vec![root], vec![key("k1")])))
+        f.store.modify_bundle(
+            &own,
+            Box::new(move |bundle| {
+                bundle.append(vec![root], vec![key("k1")]);
+                bundle.check_size(2, 1)
+            }),
+        )
     };
     let grown = append(root.clone()).await.unwrap();
     assert_eq!((grown.x509_authorities.len(), grown.jwt_authorities.len(), grown.sequence), (2, 1, 2));
+    let refused = append(X509Authority { der: vec![5], tainted: false }).await.unwrap_err();
+    assert_eq!(refused.code(), "invalid");
+    assert_eq!(
+        f.store.get_bundle(&own).await.unwrap(),
+        Some(grown.clone()),
+        "what is refused changes nothing"
+    );
     let position = *f.store.changes().borrow();
     assert_eq!(append(root).await.unwrap(), grown);
     assert_eq!(*f.store.changes().borrow(), position, "no change, no event");
@@ -66,7 +79,10 @@ pub async fn the_journal_and_the_bundle_change_together(f: Fixture) {
                 "ca",
                 data.clone(),
                 &own,
-                Box::new(move |bundle| bundle.append(vec![], vec![key(&format!("k{round}"))])),
+                Box::new(move |bundle| {
+                    bundle.append(vec![], vec![key(&format!("k{round}"))]);
+                    Ok(())
+                }),
             )
             .await
             .unwrap();
@@ -81,7 +97,13 @@ pub async fn of_many_changes_of_a_bundle_at_once_none_is_lost(f: Fixture) {
     f.store.create_bundle(BundleRecord::empty(own.clone())).await.unwrap();
     let changes = (0..32).map(|n| {
         let key = key(&n.to_string());
-        f.store.modify_bundle(&own, Box::new(move |bundle| bundle.append(vec![], vec![key])))
+        f.store.modify_bundle(
+            &own,
+            Box::new(move |bundle| {
+                bundle.append(vec![], vec![key]);
+                Ok(())
+            }),
+        )
     });
     assert!(futures_util::future::join_all(changes).await.iter().all(Result::is_ok));
     let bundle = f.store.get_bundle(&own).await.unwrap().unwrap();

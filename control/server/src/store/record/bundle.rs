@@ -2,6 +2,8 @@
 
 use svidecar_id::TrustDomain;
 
+use crate::store::error::StoreError;
+
 /// The authorities of one trust domain, our own or a federated one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleRecord {
@@ -70,6 +72,25 @@ impl BundleRecord {
         }
     }
 
+    /// That it has no more authorities of a kind than it may.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`].
+    pub fn check_size(&self, most_x509: usize, most_jwt: usize) -> Result<(), StoreError> {
+        for (kind, count, most) in [
+            ("X.509 authorities", self.x509_authorities.len(), most_x509),
+            ("token keys", self.jwt_authorities.len(), most_jwt),
+        ] {
+            if count > most {
+                return Err(StoreError::Invalid(format!(
+                    "the bundle of {} would have {count} {kind}; at most {most} are taken",
+                    self.trust_domain
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps the authorities that the two questions answer with true. A change raises the sequence number.
     pub fn retain(
         &mut self,
@@ -85,8 +106,8 @@ impl BundleRecord {
     }
 }
 
-/// A change of a bundle, made while nobody else changes it. It must not block.
-pub type BundleChange = Box<dyn FnOnce(&mut BundleRecord) + Send>;
+/// A change of a bundle, made while nobody else changes it; an error leaves it as it was. It must not block.
+pub type BundleChange = Box<dyn FnOnce(&mut BundleRecord) -> Result<(), StoreError> + Send>;
 
 /// What becomes of the entries that federate with a bundle that is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -130,10 +130,10 @@ impl EntryRecord {
         Self { selectors, ..Self::begin(spiffe_id, parent_id) }
     }
 
-    /// Whether this is the entry that `CreateJoinToken` makes for a token's agent ID; it goes with the agent.
+    /// Whether it gives nothing and allows nothing any more at `now`, although it may be there until it is pruned.
     #[must_use]
-    pub fn is_token_alias(&self) -> bool {
-        matches!(self.selectors.as_slice(), [only] if only.kind == "spiffe_id" && only.value == self.parent_id.as_str())
+    pub const fn has_ended(&self, now: i64) -> bool {
+        self.expires_at > 0 && self.expires_at <= now
     }
 
     /// As it is stored when it is new: without duplicates, with an ID, created at `now`.

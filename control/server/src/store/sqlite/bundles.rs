@@ -26,7 +26,7 @@ pub(super) fn change(
     change: BundleChange,
 ) -> Result<BundleRecord, StoreError> {
     let trust_domain = bundle.trust_domain.clone();
-    change(&mut bundle);
+    change(&mut bundle)?;
     bundle.trust_domain = trust_domain;
     put_if_changed(connection, &bundle)?;
     Ok(bundle)
