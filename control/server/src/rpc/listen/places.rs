@@ -52,19 +52,22 @@ pub enum Place {
     Member(Share<SpiffeId>),
 }
 
-impl Default for Places {
-    fn default() -> Self {
+impl Places {
+    /// Of so many connections as there are descriptors for. Few as these may be, strangers have no more than half of them.
+    pub fn new(connections: usize) -> Self {
+        let handshakes = HANDSHAKES.min(connections / 4);
+        let strangers = STRANGERS.min(connections / 4);
+        let members = MEMBERS.min(connections / 8);
+        let agents = AGENTS.min(connections.saturating_sub(handshakes + strangers + members));
         Self {
-            handshakes: Waiting::new(HANDSHAKES),
-            strangers: Waiting::new(STRANGERS),
-            agents: Shares::new(AGENTS),
-            members: Shares::new(MEMBERS),
+            handshakes: Waiting::new(handshakes),
+            strangers: Waiting::new(strangers),
+            agents: Shares::new(agents),
+            members: Shares::new(members),
             said: Throttle::new(1, SAY_EVERY),
         }
     }
-}
 
-impl Places {
     /// A place for one who has finished the handshake; none for a member that has as many as it may.
     pub async fn of(&self, state: &State, source: Source, svid: Option<&VerifiedPeer>) -> Option<Place> {
         let Some(svid) = svid else { return Some(Place::Stranger(self.strangers.enter(source))) };
