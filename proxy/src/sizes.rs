@@ -39,7 +39,7 @@ pub fn hold(what: &str, bytes: usize, limit: usize) {
 
 #[test]
 fn the_tasks_of_connections_stay_small() {
-    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 4_950);
+    hold("a peer's connection", of(|| inbound::serve(any(), any(), any(), any())), 5_060);
     hold("a workload's connection", of(|| outbound::serve(any(), any(), any(), any())), 4_440);
     hold("a listener that accepts", of(|| accept::run(any(), any(), any())), 900);
 }

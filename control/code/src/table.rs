@@ -138,11 +138,11 @@ codes! {
     /// The connection to the upstream took too long.
     UpstreamConnectTimeout = "upstream_connect_timeout" (504, 14) Upstream;
     /// The upstream did not begin its response in time.
-    UpstreamResponseTimeout = "upstream_response_timeout" (504, 4) Upstream;
+    UpstreamResponseTimeout = "upstream_response_timeout" (504, 14) Upstream;
     /// The upstream sent more interim responses to one request than are passed on.
     TooManyInterimResponses = "too_many_interim_responses" (502, 14) Upstream;
     /// A request took longer than a request may as a whole.
-    DeadlineExceeded = "deadline_exceeded" (504, 4) Upstream;
+    DeadlineExceeded = "deadline_exceeded" (504, 14) Upstream;
     /// The upstream closed before its response was complete.
     UpstreamClosed = "upstream_closed" (502, 14) Upstream;
     /// The upstream broke the rules of its protocol.
