@@ -35,8 +35,7 @@ pub(super) async fn serve(incoming: Rc<Incoming>, opening: Opening, life: Life) 
     let rules = incoming.rules();
     let mut record = Recording::new(&incoming.worker().recorder, &rules.origin);
     record.begin_connection(&rules.origin, clock::monotonic());
-    let opened = open(&incoming, rules, opening, &life, &mut record).await;
-    let Some((mut relay, facts)) = opened else { return };
+    let Some((mut relay, facts)) = open(&incoming, rules, opening, &life, &mut record).await else { return };
     if let Some(left) = facts.time_left() {
         follower.expire_after(left);
     }

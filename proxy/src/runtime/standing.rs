@@ -46,6 +46,8 @@ impl Standing {
     /// Of a connection inside of this one.
     #[must_use]
     pub fn inside(self: &Rc<Self>) -> Rc<Self> {
+        // What carries others does not go before them.
+        self.spoke();
         let held = match self.spender() {
             Spender::Source(source) => Held::Stranger(source, self.budgets.stranger(source)),
             Spender::Peer(peer) => Held::Undecided(peer.clone(), self.budgets.undecided(peer)),
