@@ -156,7 +156,7 @@ impl BootstrapKeys {
     /// Makes a key for new tokens. Those of before stay good. Blocks.
     ///
     /// # Errors
-    /// [`CaError::BootstrapKeys`] when there are too many, or as [`Self::open`].
+    /// [`CaError::BootstrapKeys`] when there are too many, or as when they are opened.
     pub fn rotate(&self, now: UnixTime) -> Result<Arc<BootstrapKey>, CaError> {
         let _changing = self.changing();
         let mut keys = Vec::clone(&self.keys.load());

@@ -11,7 +11,7 @@ use crate::store::error::StoreError;
 /// A join token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// What names it: a hash of the secret ([`token_digest`](crate::ids::token_digest)), by which it is found and which is
+    /// What names it: a hash of the secret (`ids::token_digest`), by which it is found and which is
     /// no use to anybody else.
     pub id: String,
     /// End of its life.
