@@ -74,6 +74,8 @@ struct Slot {
     svid: Option<Arc<HeldSvid>>,
     /// When to sign; none while it is being signed, or while nobody wants it.
     due: Option<SystemTime>,
+    /// Whether it is being signed: who asks for it meanwhile waits for the same signature.
+    signing: bool,
     failure: Option<Arc<str>>,
 }
 
@@ -166,6 +168,7 @@ impl Cache {
             }
             let prefetched = !crowded && !slot.entry.no_prefetch;
             if prefetched || is_wanted(&self.groups, &slot.entry) {
+                slot.signing = true;
                 taken.push(Arc::clone(&slot.entry));
             } else {
                 // Nobody asks any more; it is signed anew when somebody does.
@@ -196,6 +199,7 @@ impl Cache {
             let outdated = slot.entry.revision != entry.revision;
             let due = if outdated { now } else { svid.renew_at() };
             slot.svid = Some(Arc::new(svid));
+            slot.signing = false;
             slot.failure = None;
             touched.push(slot.entry.selectors.clone());
             schedule(&mut self.due, slot, &entry.id, Some(due));
@@ -208,6 +212,7 @@ impl Cache {
         let reason: Arc<str> = reason.into();
         for entry in entries {
             if let Some(slot) = self.slots.get_mut(&entry.id) {
+                slot.signing = false;
                 slot.failure = Some(Arc::clone(&reason));
                 schedule(&mut self.due, slot, &entry.id, Some(retry_at));
             }
@@ -264,6 +269,7 @@ impl Cache {
         for entry in self.matching(selectors) {
             if let Some(slot) = self.slots.get_mut(&entry.id)
                 && slot.svid.is_none()
+                && !slot.signing
                 && slot.due.is_none()
                 && slot.failure.is_none()
             {
@@ -329,7 +335,7 @@ impl Cache {
         if let Some(first) = entry.selectors.first() {
             self.index.entry(first.clone()).or_default().insert(Arc::clone(&id));
         }
-        let mut slot = Slot { entry, svid, due: None, failure: None };
+        let mut slot = Slot { entry, svid, due: None, signing: false, failure: None };
         schedule(&mut self.due, &mut slot, &id, Some(due));
         self.slots.insert(id, slot);
     }

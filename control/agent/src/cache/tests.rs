@@ -172,6 +172,22 @@ fn an_entry_that_changed_while_it_was_signed_is_due_again() {
     assert!(it.sign(now()).is_empty());
 }
 
+/// A second signature would be a second message, with another certificate for nothing.
+#[test]
+fn who_asks_while_an_entry_is_signed_waits_for_that_signature() {
+    let mut it = Fixture::new();
+    it.put(vec![entry("e1", "/a", &["uid:1"])]);
+    let taken = it.cache.take_due(now(), 10);
+    let updates = it.cache.subscribe(&selectors(&["uid:1"]), now());
+    assert!(it.cache.take_due(now(), 10).is_empty());
+    it.cache.failed(&taken, "the server is away", now());
+    let taken = it.cache.take_due(now(), 10);
+    let svid = held(&it.ca, "/a");
+    it.cache.signed(vec![(taken[0].clone(), svid)], now());
+    assert_eq!(ids(&updates.borrow()), ["spiffe://demo.org/a"]);
+    assert!(it.sign(now()).is_empty());
+}
+
 #[test]
 fn renewal_is_due_around_half_life_and_not_before() {
     let mut it = Fixture::new();
