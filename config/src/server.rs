@@ -43,6 +43,9 @@ pub struct ServerSettings {
     /// Lifetime of an agent's SVID. Default: `default_x509_svid_ttl`.
     #[serde(default)]
     pub agent_ttl: Option<HumanDuration>,
+    /// How long after the end of its SVID an agent may come back by itself, as after an outage; 0s: not at all.
+    #[serde(default = "default_agent_grace")]
+    pub agent_grace: HumanDuration,
     /// Lifetime of X.509-SVIDs whose entry names none.
     #[serde(default = "default_x509_svid_ttl")]
     pub default_x509_svid_ttl: HumanDuration,
@@ -175,6 +178,10 @@ fn default_socket_path() -> PathBuf {
     PathBuf::from("/tmp/spire-server/private/api.sock")
 }
 
+const fn default_agent_grace() -> HumanDuration {
+    HumanDuration::from_secs(7 * 24 * 3600)
+}
+
 const fn default_x509_svid_ttl() -> HumanDuration {
     HumanDuration::from_secs(3600)
 }
@@ -199,6 +206,7 @@ impl ServerSettings {
             socket_path: default_socket_path(),
             admin_ids: Vec::new(),
             agent_ttl: None,
+            agent_grace: default_agent_grace(),
             default_x509_svid_ttl: default_x509_svid_ttl(),
             default_jwt_svid_ttl: default_jwt_svid_ttl(),
             ca_ttl: default_ca_ttl(),

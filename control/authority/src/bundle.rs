@@ -44,6 +44,8 @@ pub struct Bundle {
     pub trust_domain: TrustDomain,
     /// Root certificates.
     pub x509_authorities: Vec<CertificateDer<'static>>,
+    /// Subject key IDs of those of them whose SVIDs are to be replaced. They verify as all others do.
+    pub tainted: Vec<String>,
     /// Token signing keys.
     pub jwt_authorities: Vec<JwtKey>,
     /// Grows with every change (§4.1.1).
@@ -59,6 +61,7 @@ impl Bundle {
         Self {
             trust_domain,
             x509_authorities: Vec::new(),
+            tainted: Vec::new(),
             jwt_authorities: Vec::new(),
             sequence: 0,
             refresh_hint: None,

@@ -287,6 +287,10 @@ codes! {
     AgentEvicted = "agent_evicted" Configuration;
     /// The agent's SVID has expired.
     AgentExpired = "agent_expired" Us;
+    /// Another agent goes by the same identity, with a newer key.
+    AgentSuperseded = "agent_superseded" Configuration;
+    /// The server does not know the agent, or not as it is.
+    AgentDoubted = "agent_doubted" Configuration;
     /// Another agent uses this one's identity.
     IdentitySuperseded = "identity_superseded" Configuration;
     /// The server does not sign an SVID for an entry.
@@ -429,6 +433,8 @@ codes! {
     TokenUsed = "token_used" Configuration;
     /// The join token's agent was evicted or banned.
     TokenEvicted = "token_evicted" Configuration;
+    /// A backup cannot be taken or restored.
+    BackupUnusable = "backup_unusable" Configuration;
     /// The agent is banned.
     AgentBanned = "agent_banned" Configuration;
 }

@@ -14,14 +14,14 @@ use x509_parser::{
     extensions::{GeneralName, KeyUsage},
 };
 
-use super::{MAX_CHAIN, UntrustedRoot, X509Error};
+use super::{MAX_CHAIN, UntrustedRoot, X509Error, ca::BACKDATE};
 use crate::{
     bundle::{BundleSet, TrustedDomain},
     certificate::{
         inspect::{authority_key_id, unix},
         rfc2253, sha256,
     },
-    time::{between, human, rfc3339},
+    time::{between, human, plus, rfc3339},
 };
 
 #[cfg(test)]
@@ -47,6 +47,14 @@ pub struct VerifiedPeer {
     pub dns_names: Vec<String>,
     /// Serial number in decimal.
     pub serial: String,
+}
+
+impl VerifiedPeer {
+    /// When it was signed, by an authority of ours.
+    #[must_use]
+    pub fn issued_at(&self) -> UnixTime {
+        plus(self.not_before, BACKDATE)
+    }
 }
 
 /// Verifies a chain, leaf first, against the bundle of the trust domain that the leaf names.
