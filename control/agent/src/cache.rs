@@ -15,7 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-use svidecar_authority::bundle::Bundle;
+use svidecar_authority::{bundle::Bundle, x509::CertInfo};
 use svidecar_id::TrustDomain;
 use tokio::sync::watch;
 
@@ -144,6 +144,7 @@ impl Cache {
         }
         applied.bundles = self.apply_bundles(change.snapshot, change.bundles, &change.deleted_bundles);
         if applied.bundles {
+            self.replace_orphans(now);
             self.refresh(|_| true);
         } else if !touched.is_empty() {
             self.refresh(|group| touched.iter().any(|selectors| group.covers(selectors)));
@@ -243,6 +244,29 @@ impl Cache {
         let others = self.bundles.iter().filter(|held| held.trust_domain != bundle.trust_domain);
         self.bundles = Arc::new(Bundles::new(others.cloned().chain([Arc::clone(&bundle)])));
         self.refresh(|_| true);
+    }
+
+    /// The keys of our authorities that are to be relied on; none where the bundle is not there.
+    fn reliable(&self) -> HashSet<String> {
+        let Some(own) = self.bundles.get(&self.trust_domain) else { return HashSet::new() };
+        let keys = own.x509_authorities.iter().filter_map(|root| CertInfo::parse(root).ok()?.subject_key_id);
+        keys.filter(|key| !own.tainted.contains(key)).collect()
+    }
+
+    /// Whether the authority of an SVID is in our bundle no more, or is not to be relied on.
+    #[must_use]
+    pub fn is_orphan(&self, svid: &HeldSvid) -> bool {
+        is_orphan(Some(svid), &self.reliable())
+    }
+
+    /// Has the SVIDs signed anew at once whose authority is in our bundle no more, or is not to be relied on.
+    fn replace_orphans(&mut self, now: SystemTime) {
+        let keys = self.reliable();
+        for (id, slot) in &mut self.slots {
+            if is_orphan(slot.svid.as_deref(), &keys) && slot.due.is_some_and(|due| due > now) {
+                schedule(&mut self.due, slot, id, Some(now));
+            }
+        }
     }
 
     /// The entries that match, in the workload's order, hints unique.
@@ -375,6 +399,11 @@ impl Cache {
         }
         changed
     }
+}
+
+fn is_orphan(svid: Option<&HeldSvid>, reliable: &HashSet<String>) -> bool {
+    let authority = svid.and_then(|svid| svid.authority.as_ref());
+    authority.is_some_and(|key| !reliable.is_empty() && !reliable.contains(key))
 }
 
 enum Put {

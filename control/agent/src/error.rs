@@ -294,9 +294,9 @@ pub enum AgentError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The server does not know this agent any more.
+    /// The server has banned or deleted this agent.
     #[error(
-        "the server does not accept this agent any more ({id}: {reason}); its identities were dropped. \
+        "the server does not accept this agent any more ({id}: {reason}); its identities were moved aside. \
          Start it with a new join token to join again"
     )]
     Evicted {
@@ -304,6 +304,17 @@ pub enum AgentError {
         id: SpiffeId,
         /// SPIRE's reason.
         reason: &'static str,
+    },
+    /// The server does not accept this agent as it is, which a database that was restored from a backup can be the reason of.
+    #[error(
+        "the server does not accept this agent as it is: {reason}; the agent keeps what it has and goes on asking. If it \
+         cannot come back by itself, put a new join token into join_token_file"
+    )]
+    Doubted {
+        /// What the server or the handshake said.
+        reason: String,
+        /// Whether a server that was verified said it. A handshake can be ended by anybody in between.
+        by_server: bool,
     },
     /// An answer to an identity that had been renewed meanwhile.
     #[error("the agent's SVID was renewed during {what}; it is tried again with the new one")]
@@ -357,6 +368,7 @@ impl AgentError {
             Self::Late { .. } => Code::ServerLate,
             Self::BadAnswer { .. } => Code::ServerAnswer,
             Self::Evicted { .. } => Code::AgentEvicted,
+            Self::Doubted { .. } => Code::AgentDoubted,
             Self::Superseded { .. } => Code::IdentitySuperseded,
             Self::Expired => Code::AgentExpired,
             Self::Listen { .. } => Code::Listen,

@@ -69,6 +69,8 @@ pub struct Manager {
     tokens: Mutex<JwtCache>,
     /// Something became due to be signed.
     due: Notify,
+    /// Our own SVID is to be replaced before its time.
+    pub(crate) renew: Notify,
     /// Something worth keeping changed.
     dirty: Notify,
     lookups: mpsc::Sender<oneshot::Sender<()>>,
@@ -100,6 +102,7 @@ impl Manager {
             cache,
             tokens: Mutex::default(),
             due: Notify::new(),
+            renew: Notify::new(),
             dirty: Notify::new(),
             lookups,
         });
@@ -215,6 +218,9 @@ impl Manager {
                 trust_domains = bundles.iter().count(),
                 "the trust bundles changed"
             );
+        }
+        if applied.bundles && self.cache().is_orphan(&self.link.identity()) {
+            self.renew.notify_one();
         }
         if applied.changed() {
             self.due.notify_one();

@@ -92,7 +92,13 @@ pub async fn run(
     tokio::pin!(stop);
     let first = first_svid(&settings, &store, &mut state, &sockets.status);
     let agent = tokio::select! {
-        agent = first => agent?,
+        agent = first => match agent {
+            Err(error @ AgentError::Evicted { .. }) => {
+                store.set_aside()?;
+                return Err(error);
+            }
+            agent => agent?,
+        },
         () = &mut stop => return Ok(()),
         lost = vital.lost() => return Err(lost.into()),
     };
@@ -121,7 +127,7 @@ pub async fn run(
     }
     if let Err(AgentError::Evicted { .. }) = outcome {
         // After the last write of the tasks, so that nothing brings it back.
-        store.forget()?;
+        store.set_aside()?;
     }
     outcome
 }

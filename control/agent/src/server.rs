@@ -11,5 +11,5 @@ mod link;
 
 pub use address::Address;
 pub use calls::{CALL_TIMEOUT, MAX_MESSAGE, get_bundle};
-pub use dial::{BundleSource, Trust, call_error, dial};
-pub use link::{Link, Session};
+pub use dial::{BundleSource, Trust, call_error, dial, dial_as};
+pub use link::{Link, Session, doubt};

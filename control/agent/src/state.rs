@@ -69,6 +69,8 @@ struct AgentFile {
     trust_domain: TrustDomain,
     key: SecretPem,
     chain: Vec<String>,
+    #[serde(default)]
+    membership: Vec<String>,
     obtained: u64,
     bundle: Option<String>,
     insecure_bootstrap: bool,
@@ -181,7 +183,9 @@ impl Store {
         } else {
             let chain = decode_chain(&record.chain).map_err(damaged)?;
             let svid = HeldSvid::read(chain, key.clone(), from_seconds(record.obtained)).map_err(damaged)?;
-            Some(Arc::new(svid))
+            let membership = decode_chain(&record.membership).map_err(damaged)?;
+            let membership = membership.iter().map(|certificate| certificate.to_vec()).collect();
+            Some(Arc::new(svid.with_membership(membership)))
         };
         let bundle = record
             .bundle
@@ -206,6 +210,10 @@ impl Store {
                 trust_domain: self.trust_domain.clone(),
                 key: SecretPem::of(&state.key),
                 chain: svid.map(|svid| encode_chain(&svid.chain)).unwrap_or_default(),
+                membership: svid
+                    .and_then(|svid| svid.membership.as_ref())
+                    .map(|membership| encode_chain(&membership.chain()))
+                    .unwrap_or_default(),
                 obtained: svid.map_or(0, |svid| to_seconds(svid.obtained)),
                 bundle: state.bundle.as_deref().and_then(document),
                 insecure_bootstrap: state.joined.insecure_bootstrap,
@@ -304,14 +312,20 @@ impl Store {
         self.write(&self.workloads_path(), &WorkloadFile { version: VERSION, trust_domain, entries, bundles })
     }
 
-    /// Removes all identities: the server does not know this agent any more. A new attestation makes a new key.
+    /// Moves all identities aside: the server has banned or deleted this agent. A new attestation makes a new key. The last
+    /// that were moved aside are kept, in a directory beside.
     ///
     /// # Errors
-    /// When a file is there and cannot be removed.
-    pub fn forget(&self) -> Result<(), AgentError> {
-        file::remove(&self.workloads_path())?;
+    /// When a file is there and cannot be moved.
+    pub fn set_aside(&self) -> Result<(), AgentError> {
         self.forget_joining()?;
-        file::remove(&self.agent_path())
+        let aside = self.directory.join("evicted");
+        file::secure_directory(&aside)?;
+        // Our own last: as long as it is there, so is the agent.
+        for path in [self.workloads_path(), self.agent_path()] {
+            file::move_into(&path, &aside)?;
+        }
+        Ok(())
     }
 
     fn joining_path(&self) -> PathBuf {

@@ -6,7 +6,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use svidecar_api::spire::api::types;
-use svidecar_authority::{CertificateDer, UnixTime, key::PrivateKey, x509::CertInfo};
+use svidecar_authority::{
+    CertificateDer, UnixTime,
+    key::{PrivateKey, key_hash},
+    tls::Identity,
+    x509::CertInfo,
+};
 use svidecar_id::SpiffeId;
 
 use crate::schedule;
@@ -26,6 +31,56 @@ pub struct HeldSvid {
     pub obtained: SystemTime,
     /// End of the leaf's validity.
     pub not_after: SystemTime,
+    /// The key of the authority that signed it, as the bundle's roots name theirs.
+    pub authority: Option<String>,
+    /// What lets the agent come back with this key; none for workloads, and where the server has no such thing.
+    pub membership: Option<Membership>,
+}
+
+/// What lets an agent come back with its key when its SVID does not: a certificate of the server's bootstrap key.
+pub struct Membership {
+    certificate: CertificateDer<'static>,
+    issuer: CertificateDer<'static>,
+    server_key: String,
+}
+
+impl Membership {
+    /// Takes what came with an SVID for `key`, or was kept.
+    ///
+    /// # Errors
+    /// What is wrong with it, as part of a sentence.
+    pub fn read(chain: Vec<Vec<u8>>, key: &PrivateKey) -> Result<Self, String> {
+        let mut chain = chain.into_iter().map(CertificateDer::from);
+        let (Some(certificate), Some(issuer)) = (chain.next(), chain.next()) else {
+            return Err("it is not two certificates".into());
+        };
+        let parse = |certificate| CertInfo::parse(certificate).map_err(|error| error.to_string());
+        if parse(&certificate)?.spki_der != key.spki_der() {
+            return Err("it is for another key".into());
+        }
+        let server_key = key_hash(&parse(&issuer)?.spki_der);
+        Ok(Self { certificate, issuer, server_key })
+    }
+
+    /// The hash of the bootstrap key that the server proves itself by.
+    #[must_use]
+    pub fn server_key(&self) -> &str {
+        &self.server_key
+    }
+
+    /// Both certificates, as they are kept.
+    #[must_use]
+    pub fn chain(&self) -> [CertificateDer<'static>; 2] {
+        [self.certificate.clone(), self.issuer.clone()]
+    }
+
+    /// As it is shown in a handshake.
+    ///
+    /// # Errors
+    /// Why the key cannot be used.
+    pub fn identity(&self, key: &PrivateKey) -> Result<Identity, String> {
+        Identity::new(vec![self.certificate.clone()], key.pkcs8_der()).map_err(|error| error.to_string())
+    }
 }
 
 impl HeldSvid {
@@ -68,7 +123,25 @@ impl HeldSvid {
             return Err("the certificate is for another key than the one that was sent".into());
         }
         let spiffe_id = info.spiffe_id.ok_or("the certificate has no SPIFFE ID")?;
-        Ok(Self { spiffe_id, not_after: system_time(info.not_after), chain, key, obtained })
+        let authority = match chain.get(1..).unwrap_or_default().last() {
+            None => info.authority_key_id,
+            Some(last) => CertInfo::parse(last).map_err(|error| error.to_string())?.authority_key_id,
+        };
+        let not_after = system_time(info.not_after);
+        Ok(Self { spiffe_id, not_after, chain, key, obtained, authority, membership: None })
+    }
+
+    /// The same, with what came beside it that lets the agent come back.
+    #[must_use]
+    pub fn with_membership(mut self, chain: Vec<Vec<u8>>) -> Self {
+        if chain.is_empty() {
+            return self;
+        }
+        let read = Membership::read(chain, &self.key);
+        self.membership = read
+            .inspect_err(|reason| tracing::warn!(reason, "what lets this agent come back cannot be used"))
+            .ok();
+        self
     }
 
     /// When to renew it.

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::AgentError,
-    join::{Rejoin, Rejoined},
+    join::{Back, Rejoin, Rejoined, come_back},
     manager::{Fatal, Lookups, Manager},
     status::SyncMode,
+    svid::HeldSvid,
 };
 
 /// Waits between tries while the server is away.
@@ -27,6 +28,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(15);
 
 /// How long a server that cannot push is polled before it is asked again whether it can.
 const ASK_FOR_PUSH_AGAIN: Duration = Duration::from_secs(600);
+
+/// After so many tries to reach it, the server may be there and not like what we show.
+const PERSISTS: u32 = 3;
 
 /// A workload's miss makes the server be asked at most this often.
 const LOOKUP_PACE: Duration = Duration::from_millis(250);
@@ -39,6 +43,8 @@ enum Ended {
     NoPush,
     /// Our own SVID changed, so the connection is made anew.
     NewIdentity,
+    /// What was asked for is ahead of what was pushed, so the stream begins anew.
+    Overtaken,
     /// The stream ended in order, as servers do to spread connections.
     Closed,
 }
@@ -66,7 +72,7 @@ pub async fn run(
     loop {
         match sync.round(&shutdown).await {
             Ok(Ended::Stopped) => return,
-            Ok(Ended::NewIdentity) => {}
+            Ok(Ended::NewIdentity | Ended::Overtaken) => {}
             Ok(Ended::Closed) => sync.pause(None, &shutdown).await,
             Ok(Ended::NoPush) => {
                 tracing::info!(
@@ -80,11 +86,14 @@ pub async fn run(
                 let _ = fatal.try_send(error);
                 return;
             }
-            Err(AgentError::Untrusted { reason, .. }) => match sync.rejoin(&reason).await {
+            Err(error) => match sync.recover(error).await {
                 Ok(()) => sync.begin_anew(),
+                Err(error @ AgentError::Evicted { .. }) => {
+                    let _ = fatal.try_send(error);
+                    return;
+                }
                 Err(error) => sync.pause(Some(&error), &shutdown).await,
             },
-            Err(error) => sync.pause(Some(&error), &shutdown).await,
         }
         if shutdown.is_cancelled() {
             return;
@@ -111,14 +120,65 @@ struct Sync {
 }
 
 impl Sync {
+    /// Does what can be done about a failure: comes back to the server if it could be that one, joins it by a token that is new, or
+    /// joins another that took its place. Else it is the failure that there is. It becomes another agent only on the word of a
+    /// server that was verified: whoever stands in between must not make it lose what it is.
+    async fn recover(&self, error: AgentError) -> Result<(), AgentError> {
+        let identity = self.manager.link.identity();
+        let over = identity.not_after <= clock::wall();
+        let doubted = matches!(error, AgentError::Doubted { .. });
+        let untrusted = matches!(error, AgentError::Untrusted { .. });
+        // Whoever closes the connection again and again may not like what we show.
+        let persists = matches!(error, AgentError::Unreachable { .. }) && self.backoff.tries() >= PERSISTS;
+        if !(over || doubted || untrusted || persists) {
+            return Err(error);
+        }
+        let mut error = error;
+        if identity.membership.is_some() {
+            match self.come_back(&identity).await {
+                Err(AgentError::Unreachable { .. } | AgentError::Untrusted { .. }) => {}
+                Err(why @ (AgentError::Doubted { .. } | AgentError::Expired)) => error = why,
+                outcome => return outcome,
+            }
+        }
+        match error {
+            AgentError::Untrusted { reason, .. } => self.rejoin(&reason).await,
+            AgentError::Doubted { by_server: true, .. } | AgentError::Expired => {
+                // Why there is no such token says less than why one is needed.
+                self.join_again().await.map_err(|_| error)
+            }
+            error => Err(error),
+        }
+    }
+
+    async fn come_back(&self, identity: &HeldSvid) -> Result<(), AgentError> {
+        let address = self.manager.link.address();
+        let Back { svid, bundle } = come_back(address, identity).await?;
+        self.manager.resume(Arc::clone(&svid), &bundle).await?;
+        tracing::info!(server = %address, spiffe_id = %svid.spiffe_id, "the agent has come back to its server");
+        Ok(())
+    }
+
+    async fn join_again(&self) -> Result<(), AgentError> {
+        let (manager, address) = (&self.manager, self.manager.link.address());
+        let known = manager.bundles().get(&address.trust_domain).cloned();
+        let known = known.unwrap_or_else(|| Arc::new(Bundle::empty(address.trust_domain.clone())));
+        let Rejoined { svid, bundle, joined } =
+            self.rejoin.join_again(address, &known, &manager.joined()).await?;
+        manager.take_over(Arc::clone(&svid), bundle, joined).await?;
+        tracing::warn!(spiffe_id = %svid.spiffe_id, "the server did not take this agent back; it has joined by a new token");
+        Ok(())
+    }
+
     /// Joins the server that answers now. `seen` is why our bundle does not verify it.
     async fn rejoin(&self, seen: &str) -> Result<(), AgentError> {
         let (manager, address) = (&self.manager, self.manager.link.address());
         let known = manager.bundles().get(&address.trust_domain).cloned();
         let known = known.unwrap_or_else(|| Arc::new(Bundle::empty(address.trust_domain.clone())));
-        let Rejoined { svid, bundle, joined } =
-            self.rejoin.join(address, &known, &manager.joined(), seen).await?;
         let before = manager.link.identity();
+        let own_key = before.membership.as_ref().map(|membership| membership.server_key());
+        let Rejoined { svid, bundle, joined } =
+            self.rejoin.join(address, &known, own_key, &manager.joined(), seen).await?;
         manager.take_over(Arc::clone(&svid), bundle, joined).await?;
         tracing::warn!(
             server = %address, spiffe_id = %svid.spiffe_id, spiffe_id_before = %before.spiffe_id, seen,
@@ -165,7 +225,9 @@ impl Sync {
                 }
                 _ = sessions.changed() => return Ok(Ended::NewIdentity),
                 Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
-                () = at(lookup) => self.look_up().await?,
+                () = at(lookup) => {
+                    self.look_up().await?;
+                }
             }
             if clock::timer() >= until {
                 return Ok(Ended::Closed);
@@ -209,8 +271,8 @@ impl Sync {
         (!self.waiting.is_empty()).then(|| self.looked_up.map_or(now, |last| last + LOOKUP_PACE))
     }
 
-    /// Asks for the state of the moment on behalf of all who wait.
-    async fn look_up(&mut self) -> Result<(), AgentError> {
+    /// Asks for the state of the moment on behalf of all who wait, and says whether it is another.
+    async fn look_up(&mut self) -> Result<bool, AgentError> {
         let waiting = std::mem::take(&mut self.waiting);
         let outcome = self.fetch().await;
         self.looked_up = Some(clock::timer());

@@ -7,8 +7,9 @@ mod agent;
 mod attempt;
 mod error;
 pub mod join_token;
+pub mod membership;
 
-pub use agent::sign;
+pub use agent::{sign, signed};
 pub use attempt::{Attempt, Attested};
 pub use error::AttestError;
 
@@ -19,17 +20,20 @@ use crate::state::State;
 pub enum Attestor {
     /// By a secret that an administrator made for it.
     JoinToken,
+    /// By a key that this server signed for once.
+    Membership,
 }
 
 impl Attestor {
     /// All that this server knows.
-    const ALL: [Self; 1] = [Self::JoinToken];
+    const ALL: [Self; 2] = [Self::JoinToken, Self::Membership];
 
     /// Its name in the API, in records, and in the IDs of its agents.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::JoinToken => join_token::NAME,
+            Self::Membership => membership::NAME,
         }
     }
 
@@ -53,6 +57,7 @@ impl Attestor {
     pub async fn attest(self, state: &State, attempt: Attempt<'_>) -> Result<Attested, AttestError> {
         match self {
             Self::JoinToken => join_token::attest(state, attempt).await,
+            Self::Membership => membership::attest(state, attempt).await,
         }
     }
 }
@@ -70,7 +75,7 @@ mod tests {
         }
         assert_eq!(
             Attestor::named("x509pop").unwrap_err().to_string(),
-            "error getting node attestor: could not find node attestor type \"x509pop\"; this server attests by join_token"
+            "error getting node attestor: could not find node attestor type \"x509pop\"; this server attests by join_token, svidecar_membership"
         );
     }
 }

@@ -30,6 +30,8 @@ pub fn to_set<'a>(bundles: impl Iterator<Item = &'a Arc<BundleRecord>>) -> Bundl
 pub fn to_bundle(bundle: &BundleRecord) -> Bundle {
     Bundle {
         trust_domain: bundle.trust_domain.clone(),
+        // Of use to agents only.
+        tainted: Vec::new(),
         x509_authorities: bundle
             .x509_authorities
             .iter()

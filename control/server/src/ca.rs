@@ -9,6 +9,7 @@
 mod authorities;
 mod authority;
 mod bootstrap;
+mod by_hand;
 mod error;
 mod journal;
 mod keys;
@@ -34,11 +35,14 @@ use svidecar_config::server::ServerSettings;
 use svidecar_id::SpiffeId;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 pub use authorities::Authorities;
 pub use authority::JwtAuthority;
 pub use bootstrap::{BootstrapKey, BootstrapKeys};
+pub use by_hand::{AuthorityState, AuthorityStates, Change};
 pub use error::CaError;
+pub use journal::Kind;
 pub use schedule::check_settings;
 
 use self::rotation::Rotation;
@@ -127,6 +131,20 @@ impl CaManager {
         &self.bootstrap
     }
 
+    /// Waits for `copy` while no authority changes, and reads the files of all keys.
+    ///
+    /// # Errors
+    /// [`CaError::Keys`] when one cannot be read.
+    pub async fn at_rest<T>(
+        &self,
+        copy: impl Future<Output = T>,
+    ) -> Result<(T, Vec<(String, Zeroizing<Vec<u8>>)>), CaError> {
+        let rotation = self.rotation.lock().await;
+        let copied = copy.await;
+        let keys = rotation.key_files().await?;
+        Ok((copied, keys))
+    }
+
     /// Signs an X.509-SVID.
     ///
     /// # Errors
@@ -159,6 +177,24 @@ impl CaManager {
         Ok(JwtToken { token, id: params.id.clone(), issued_at: now, expires_at })
     }
 
+    /// The authorities of a kind.
+    pub async fn states(&self, kind: Kind) -> AuthorityStates {
+        self.rotation.lock().await.states(kind)
+    }
+
+    /// Does by hand what rotation does by the time, or what no time brings.
+    ///
+    /// # Errors
+    /// [`CaError::ByHand`] when it would leave what signs without an authority, or there is no such authority; else as
+    /// [`Self::open`].
+    pub async fn change(&self, kind: Kind, change: Change, now: UnixTime) -> Result<AuthorityState, CaError> {
+        let mut rotation = self.rotation.lock().await;
+        let (state, bundle) = rotation.change(kind, change, now).await?;
+        self.announce(bundle);
+        self.renew(&rotation, now)?;
+        Ok(state)
+    }
+
     /// Does what is due at `now`: prepares, publishes, activates, prunes, renews the server's own SVID.
     ///
     /// # Errors
@@ -167,6 +203,11 @@ impl CaManager {
         let mut rotation = self.rotation.lock().await;
         let bundle = rotation.advance(now).await?;
         self.announce(bundle);
+        self.renew(&rotation, now)
+    }
+
+    /// Signs by what is active now, and as the server of now.
+    fn renew(&self, rotation: &Rotation, now: UnixTime) -> Result<(), CaError> {
         let current = self.current.load_full();
         if rotation.differs_from(&current) || current.server_svid.is_due(now) {
             self.current.store(Arc::new(rotation.authorities(Some(&current), now)?));

@@ -2,10 +2,12 @@
 //!
 //! Owns the spelling of every command and flag, and what they print: SPIRE's, field for field, so that its
 //! scripts run unchanged. All but the commands about the settings are clients of the administration socket, by
-//! SPIRE's own APIs, so they administer a SPIRE server as well. They must never open the database.
+//! SPIRE's own APIs, so they administer a SPIRE server as well. But for `restore`, which is for
+//! the day when no server runs, they must never open the database.
 
 mod agent;
 mod authority;
+mod backup;
 mod bootstrap;
 mod bundle;
 mod client;
@@ -59,6 +61,10 @@ enum Command {
     /// Prints settings, where they come from, and their schema
     #[command(subcommand)]
     Config(ConfigCommand<server::SettingsArgs>),
+    /// Writes the database and all keys into one file, while the server runs
+    Backup(backup::BackupArgs),
+    /// Puts a backup into `data_dir` of a server that does not run
+    Restore(backup::RestoreArgs),
     /// Asks the server whether it is healthy
     Healthcheck(health::HealthArgs),
     /// Generates join tokens, with which agents attest
@@ -94,6 +100,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     command::main::<Cli>(arguments)
 }
 
+/// The same, with a console of the caller's.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console) -> ExitCode {
+    command::run::<Cli>(arguments, console)
+}
+
 impl CommandLine for Cli {
     type Error = CliError;
 
@@ -103,6 +114,7 @@ impl CommandLine for Cli {
             Command::Validate(settings) => server::validate(&settings, console)?,
             Command::Config(command) => command.run::<CliError>(console)?,
             Command::Completions(args) => args.print::<Self>(console)?,
+            Command::Restore(args) => backup::restore(&args, console)?,
             command => {
                 let runtime = command::runtime().map_err(CliError::Runtime)?;
                 runtime.block_on(administer(command, console))?;
@@ -121,10 +133,15 @@ async fn administer(command: Command, console: &mut Console) -> Result<(), CliEr
         Command::Entry(command) => entry::run(command, console).await,
         Command::Agent(command) => agent::run(command, console).await,
         Command::Bundle(command) => bundle::run(command, console).await,
+        Command::Backup(args) => backup::backup(args, console).await,
         Command::Authority(command) => authority::run(command, console).await,
         Command::X509(command) => mint::x509(command, console).await,
         Command::Jwt(command) => mint::jwt(command, console).await,
-        Command::Run(_) | Command::Validate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+        Command::Run(_)
+        | Command::Validate(_)
+        | Command::Config(_)
+        | Command::Completions(_)
+        | Command::Restore(_) => Ok(()),
     }
 }
 

@@ -22,6 +22,9 @@ pub enum ServerError {
     /// The certificate authority.
     #[error(transparent)]
     Ca(#[from] CaError),
+    /// A backup that cannot be taken or restored.
+    #[error("the backup cannot be used: {0}")]
+    Backup(String),
     /// The administrators' socket.
     #[error("the administrators' socket: {0}")]
     Socket(#[from] BindError),
@@ -59,6 +62,7 @@ impl ServerError {
             Self::Settings(_) => Code::Settings,
             Self::Store(error) => error.code(),
             Self::Ca(error) => error.code(),
+            Self::Backup(_) => Code::BackupUnusable,
             Self::Socket(_) => Code::SocketBind,
             Self::Listen { .. } => Code::Listen,
             Self::Signals(_) => Code::Signals,

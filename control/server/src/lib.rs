@@ -3,6 +3,7 @@
 //! The library holds every part; the binary only starts its command line. So that each can be tested alone.
 
 pub mod attest;
+mod backup;
 mod bundles;
 pub mod ca;
 pub mod cli;

@@ -20,7 +20,18 @@ pub enum Peer {
         address: SocketAddr,
         /// The SVID that was presented and verified, if one was.
         svid: Option<Arc<VerifiedPeer>>,
+        /// What it has proven instead, where it asked for a bootstrap key: that we signed for its key once.
+        membership: Option<Arc<Membership>>,
     },
+}
+
+/// What lets an agent come back, verified but for its dates. It is no SVID, and good for nothing else.
+#[derive(Debug)]
+pub struct Membership {
+    /// What the certificate says.
+    pub facts: VerifiedPeer,
+    /// SHA-256 of its key, hex.
+    pub key_sha256: String,
 }
 
 impl Peer {
@@ -39,8 +50,8 @@ impl fmt::Display for Peer {
         match self {
             Self::Local { uid, pid: Some(pid) } => write!(f, "local user {uid}, process {pid}"),
             Self::Local { uid, pid: None } => write!(f, "local user {uid}"),
-            Self::Remote { address, svid: Some(svid) } => write!(f, "{} at {address}", svid.id),
-            Self::Remote { address, svid: None } => write!(f, "{address}"),
+            Self::Remote { address, svid: Some(svid), .. } => write!(f, "{} at {address}", svid.id),
+            Self::Remote { address, .. } => write!(f, "{address}"),
         }
     }
 }

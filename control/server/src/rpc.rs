@@ -7,6 +7,7 @@
 mod access;
 mod agent;
 mod agent_fields;
+mod backup;
 mod bootstrap;
 mod bundle;
 mod entry;
@@ -15,6 +16,7 @@ mod gate;
 mod handshake;
 mod join_token;
 mod listen;
+mod local_authority;
 mod selectors;
 mod serve;
 mod status;

@@ -17,6 +17,7 @@ use tonic_health::{
 };
 
 use crate::{
+    backup::{DATABASE, KEYS},
     ca::{self, CaManager},
     entries::AuthorizedEntries,
     error::ServerError,
@@ -26,12 +27,6 @@ use crate::{
     store::{SqliteStore, Store},
     telemetry,
 };
-
-/// The database in `data_dir`.
-const DATABASE: &str = "datastore.sqlite3";
-
-/// The directory of keys in `data_dir`.
-const KEYS: &str = "keys";
 
 /// How often what has ended is pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -257,6 +252,7 @@ async fn prune(state: Arc<State>, shutdown: CancellationToken) {
             if tokens > 0 {
                 tracing::info!(tokens, "expired join tokens pruned");
             }
+            state.store.prune_evictions(now).await?;
             state.store.prune_events(KEEP_EVENTS).await
         };
         if let Err(error) = pruned.await {

@@ -24,6 +24,8 @@ pub struct State {
     pub clock: Clock,
     /// How long an agent's SVID lives.
     pub agent_ttl: Duration,
+    /// How long after that it may come back.
+    pub agent_grace: Duration,
     /// How long an X.509-SVID lives whose entry does not say.
     pub default_x509_svid_ttl: Duration,
     /// How long a JWT-SVID lives whose entry does not say.
@@ -51,6 +53,7 @@ impl State {
             ca,
             clock,
             agent_ttl: settings.agent_svid_ttl().get(),
+            agent_grace: settings.agent_grace.get(),
             default_x509_svid_ttl: settings.default_x509_svid_ttl.get(),
             default_jwt_svid_ttl: settings.default_jwt_svid_ttl.get(),
             disable_jwt_svids: settings.disable_jwt_svids,

@@ -30,16 +30,22 @@ pub use error::StoreError;
 pub use filter::{AgentFilter, EntryFilter, Match, Page, PageRequest};
 pub use record::{
     AgentRecord, Barred, BundleChange, BundleRecord, Consumed, Created, DeleteMode, EntryMask, EntryRecord,
-    Eviction, JOIN_TOKEN, JwtAuthority, Removed, Selector, TokenRecord, TokenUse, X509Authority,
-    unix_seconds,
+    Eviction, JOIN_TOKEN, JwtAuthority, Member, Removed, Selector, Signed, TokenRecord, TokenUse,
+    X509Authority, unix_seconds,
 };
 pub use snapshot::{Event, EventKind, Snapshot};
 pub use sqlite::SqliteStore;
 
 /// A store, whatever it keeps its things in.
-pub trait Store: EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + EventLog {}
+pub trait Store:
+    EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + EventLog
+{
+}
 
-impl<S: EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + EventLog> Store for S {}
+impl<S: EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + EventLog> Store
+    for S
+{
+}
 
 /// Registration entries.
 #[async_trait]
@@ -128,12 +134,15 @@ pub trait AgentStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::AgentBanned`].
-    async fn renew_agent(
-        &self,
-        id: &SpiffeId,
-        new_serial: String,
-        new_expires_at: i64,
-    ) -> Result<AgentRecord, StoreError>;
+    async fn renew_agent(&self, id: &SpiffeId, signed: Signed) -> Result<AgentRecord, StoreError>;
+
+    /// Renews an agent for whoever has proven that a key is its own, as [`AgentRecord::come_back`] says. One that is not known,
+    /// and was not evicted since that key was signed for, is stored: the store was restored from before it attested.
+    /// The token that it is named after is bound to it, if nobody has used it.
+    ///
+    /// # Errors
+    /// [`StoreError::AgentBanned`], [`StoreError::AgentEvicted`], [`StoreError::AgentSuperseded`].
+    async fn bring_agent_back(&self, member: Member, signed: Signed) -> Result<AgentRecord, StoreError>;
 
     /// The agent was seen with the renewed SVID: from now on it is the one in use. Any other serial changes nothing.
     ///
@@ -154,13 +163,21 @@ pub trait AgentStore: Send + Sync {
     /// [`StoreError::NotFound`].
     async fn ban_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError>;
 
-    /// Deletes an agent. It is barred from the join token that it came by: everybody is, unless that is reusable and the agent
-    /// was not banned; then it is the key that used it last. Where everybody is, or the token is gone, nobody can
-    /// be that agent again, and the entries below it are deleted.
+    /// Deletes an agent, for good: it is barred from the join token that it came by, and does not come back by a key that we
+    /// signed for, for as long as one is good. From the token everybody is barred, unless that is reusable and the agent was not
+    /// banned; then it is the key that used it last. Where everybody is, or the token is gone, nobody can be that agent again,
+    /// and the entries below it are deleted.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     async fn delete_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError>;
+
+    /// Forgets the evictions of whose agents no token is left, nor anything that lets them come back, since before
+    /// `ended_before` (Unix seconds) and returns how many.
+    ///
+    /// # Errors
+    /// The commit failed.
+    async fn prune_evictions(&self, ended_before: i64) -> Result<u64, StoreError>;
 
     /// The agent with that SPIFFE ID.
     ///
@@ -302,6 +319,17 @@ pub trait JournalStore: Send + Sync {
         trust_domain: &TrustDomain,
         change: BundleChange,
     ) -> Result<BundleRecord, StoreError>;
+}
+
+/// All that there is, in one piece.
+#[async_trait]
+pub trait BackupStore: Send + Sync {
+    /// What was committed by one moment after the call, in the form that a store of the same kind is restored from. Nobody waits
+    /// for it.
+    ///
+    /// # Errors
+    /// The database cannot be read, or there is no room for a copy of it.
+    async fn back_up(&self) -> Result<Vec<u8>, StoreError>;
 }
 
 /// The log of what changed, and the way to begin with it.

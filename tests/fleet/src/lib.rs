@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use svidecar_agent::{error::AgentError, run};
@@ -26,11 +28,11 @@ use svidecar_api::{
     },
     svidecar::agent::v1::{GetStatusRequest, GetStatusResponse, admin_client::AdminClient},
     transport::uds,
-    workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient},
+    workload::{X509svidRequest, X509svidResponse, spiffe_workload_api_client::SpiffeWorkloadApiClient},
 };
 use svidecar_config::{agent::AgentSettings, server::ServerSettings};
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::{Clock, clock};
+use svidecar_process::{Clock, clock, testing::captured};
 use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -110,6 +112,34 @@ impl Domain {
         uds::connect(&self.settings.socket_path).await.unwrap()
     }
 
+    /// Runs a command of `svidecar-server` that asks the running server; else what it says.
+    pub async fn cli(&self, arguments: &[&str]) -> Result<(), String> {
+        let socket = self.settings.socket_path.to_str().unwrap().to_owned();
+        Self::run(arguments, &["--socket-path".to_owned(), socket]).await
+    }
+
+    /// Runs a command that needs the settings and no server.
+    pub async fn offline(&self, arguments: &[&str]) -> Result<(), String> {
+        let home = self.settings.data_dir.to_str().unwrap().to_owned();
+        let trust_domain = self.settings.trust_domain.to_string();
+        let settings = ["--trust-domain".to_owned(), trust_domain, "--data-dir".to_owned(), home];
+        Self::run(arguments, &settings).await
+    }
+
+    async fn run(arguments: &[&str], more: &[String]) -> Result<(), String> {
+        let arguments = arguments.iter().map(|text| (*text).to_owned()).chain(more.iter().cloned());
+        let line: Vec<OsString> =
+            ["svidecar-server".to_owned()].into_iter().chain(arguments).map(Into::into).collect();
+        // It has a runtime of its own.
+        let ran = tokio::task::spawn_blocking(move || {
+            let (mut console, seen) = captured();
+            let code = svidecar_server::cli::run(line, &mut console);
+            drop(console);
+            if code == ExitCode::SUCCESS { Ok(()) } else { Err(seen.err()) }
+        });
+        ran.await.unwrap()
+    }
+
     /// A join token as it is handed out.
     pub async fn token(&self, life: Duration) -> String {
         let ttl = i32::try_from(life.as_secs()).unwrap();
@@ -144,6 +174,14 @@ impl Domain {
         settings.socket_path = home.join("public/api.sock");
         settings.join_token_file = Some(file);
         settings
+    }
+}
+
+/// Waits for a moment of the wall clock, in Unix seconds, to be over.
+async fn wait_for(end: i64) {
+    let end = UNIX_EPOCH + Duration::from_secs(end.unsigned_abs() + 1);
+    while let Ok(left) = end.duration_since(clock::wall()) {
+        tokio::time::sleep(left + Duration::from_millis(1)).await;
     }
 }
 
@@ -199,8 +237,35 @@ impl Agent {
         self.status(|status| !status.agent_id.is_empty() && status.server_connected).await.agent_id
     }
 
+    /// Waits until the SVID that it has now has ended, renewed or not.
+    pub async fn svid_ended(&self) {
+        let end = self.status(|status| status.svid_expires_at > 0).await.svid_expires_at;
+        wait_for(end).await;
+    }
+
+    /// Stops it, and waits until the SVID that it had has ended.
+    pub async fn svid_ends_while_off(self) {
+        let end = self.status(|status| status.svid_expires_at > 0).await.svid_expires_at;
+        self.stop().await;
+        // It may have been renewed in between.
+        wait_for(end + 3).await;
+    }
+
     /// Waits until this process gets just these identities from it.
     pub async fn serves(&self, ids: &[&str]) {
+        self.fetched(|message| {
+            message.svids.iter().map(|svid| svid.spiffe_id.as_str()).eq(ids.iter().copied())
+        })
+        .await;
+    }
+
+    /// Waits until `wanted` is true of the first SVID that this process gets.
+    pub async fn leaf(&self, wanted: impl Fn(Vec<u8>) -> bool) {
+        self.fetched(|message| message.svids.first().is_some_and(|svid| wanted(svid.x509_svid.clone())))
+            .await;
+    }
+
+    async fn fetched(&self, wanted: impl Fn(&X509svidResponse) -> bool) {
         let mut client = SpiffeWorkloadApiClient::new(Self::channel(&self.socket).await);
         soon(async {
             loop {
@@ -212,8 +277,7 @@ impl Agent {
                 };
                 let mut stream = stream.into_inner();
                 while let Ok(Some(message)) = stream.message().await {
-                    let found: Vec<_> = message.svids.iter().map(|svid| svid.spiffe_id.as_str()).collect();
-                    if found == ids {
+                    if wanted(&message) {
                         return;
                     }
                 }

@@ -9,6 +9,7 @@ use svidecar_authority::{
     CertificateDer,
     bundle::{Bundle, BundleSet, JwtKey},
     time,
+    x509::CertInfo,
 };
 use svidecar_id::TrustDomain;
 
@@ -83,6 +84,10 @@ impl Held {
 pub fn from_wire(wire: types::Bundle) -> Result<Bundle, String> {
     let trust_domain = TrustDomain::parse(&wire.trust_domain)
         .map_err(|error| format!("`{}`: {error}", wire.trust_domain))?;
+    let tainted = wire.x509_authorities.iter().filter(|authority| authority.tainted);
+    let tainted = tainted
+        .filter_map(|authority| CertInfo::parse(&authority.asn1.as_slice().into()).ok()?.subject_key_id)
+        .collect();
     let x509_authorities =
         wire.x509_authorities.into_iter().map(|authority| CertificateDer::from(authority.asn1)).collect();
     let positive = |seconds: i64| u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
@@ -99,6 +104,7 @@ pub fn from_wire(wire: types::Bundle) -> Result<Bundle, String> {
     Ok(Bundle {
         trust_domain,
         x509_authorities,
+        tainted,
         jwt_authorities,
         sequence: wire.sequence_number,
         refresh_hint: positive(wire.refresh_hint).map(Duration::from_secs),

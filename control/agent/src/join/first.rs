@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::{
+    come_back::{Back, come_back},
     meet::meet,
-    node,
+    node::{self, Proof},
     source::Source,
     token::{JoinToken, TokenSource},
 };
@@ -54,7 +55,12 @@ pub async fn first_svid(
                 return Ok(Attested { state, identity: svid });
             }
         }
-        Some(_) => tracing::warn!("the agent's SVID has ended; attesting again"),
+        Some(svid) => {
+            tracing::warn!("the agent's SVID has ended; asking the server to take it back");
+            if let Some(agent) = back_again(settings, store, state, &svid, status).await? {
+                return Ok(agent);
+            }
+        }
         None => {}
     }
     let expired = kept_one(state);
@@ -92,6 +98,47 @@ pub async fn first_svid(
             token = newer;
             tracing::info!("the join token was replaced; the next try is with the new one");
         }
+    }
+}
+
+/// Comes back as the agent that it was, tried until the server answers. None where that cannot be, so that only a token helps.
+async fn back_again(
+    settings: &AgentSettings,
+    store: &Store,
+    state: &Option<AgentState>,
+    before: &HeldSvid,
+    status: &watch::Sender<Status>,
+) -> Result<Option<Attested>, AgentError> {
+    let address = Address::of(settings);
+    let tokens = TokenSource::of(settings);
+    let joined = state.as_ref().map(|state| state.joined.clone()).unwrap_or_default();
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        let error = match come_back(&address, before).await {
+            Ok(Back { svid, bundle }) => {
+                let state = AgentState {
+                    key: svid.key.clone(),
+                    svid: Some(Arc::clone(&svid)),
+                    bundle: Some(bundle),
+                    joined,
+                };
+                store.save_agent(&state)?;
+                tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "the agent has come back to its server");
+                return Ok(Some(Attested { state, identity: svid }));
+            }
+            Err(error @ AgentError::Evicted { .. }) => return Err(error),
+            Err(error) => error,
+        };
+        let is_new = |token: &JoinToken| joined.token_digest.as_ref() != Some(&token.digest());
+        let newer = tokens.read().ok().flatten().is_some_and(|token| is_new(&token));
+        let is_away = matches!(error, AgentError::Unreachable { .. } | AgentError::Late { .. })
+            || matches!(error, AgentError::Refused { .. }) && worth_another_try(&error);
+        tracing::warn!(%error, code = error.code().name(), tries = backoff.tries(), "the server has not taken the agent back");
+        if newer || !is_away {
+            return Ok(None);
+        }
+        status.send_modify(|status| status.problem = Some(error.to_string()));
+        tokio::time::sleep(backoff.next_wait(rand::random())).await;
     }
 }
 
@@ -142,7 +189,9 @@ async fn once(
     let address = Address::of(settings);
     let (channel, bundle) = meet(&address, source).await?;
     let svid: Arc<HeldSvid> =
-        node::attest(&address, channel, token, key.clone(), clock::wall()).await.map(Arc::new)?;
+        node::attest(&address, channel, Proof::Token(token), key.clone(), clock::wall())
+            .await
+            .map(Arc::new)?;
     tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "node attestation succeeded");
     let state = AgentState {
         key,

@@ -9,21 +9,22 @@
 use std::sync::Arc;
 
 use svidecar_authority::{
-    bundle::Bundle,
+    bundle::{Bundle, BundleSet},
     key::{KeyType, PrivateKey},
 };
 use svidecar_config::agent::AgentSettings;
 use svidecar_process::clock;
+use tonic::transport::Channel;
 
 use super::{
     meet::meet_another,
-    node,
+    node::{self, Proof},
     source::Source,
     token::{JoinToken, TokenSource},
 };
 use crate::{
     error::AgentError,
-    server::Address,
+    server::{Address, Trust, dial, get_bundle},
     state::{Joined, Joining, Store},
     svid::HeldSvid,
 };
@@ -56,8 +57,9 @@ impl Rejoin {
         Self { store, token: TokenSource::of(settings), written_down: Source::written_down(settings) }
     }
 
-    /// Joins the server that answers at `address` now. `known` is the bundle that does not verify it, `seen` why not, and
-    /// `joined` how the agent came to trust the server before.
+    /// Joins the server that answers at `address` now. `known` is the bundle that does not verify it, `own_key` the hash of the
+    /// bootstrap key of the server that the agent knows, `seen` why that bundle does not verify it, and `joined` how the agent
+    /// came to trust the server before.
     ///
     /// # Errors
     /// [`AgentError::ServerReplaced`] with what the operator can do; [`AgentError::Untrusted`] when nothing says that the
@@ -66,6 +68,7 @@ impl Rejoin {
         &self,
         address: &Address,
         known: &Bundle,
+        own_key: Option<&str>,
         joined: &Joined,
         seen: &str,
     ) -> Result<Rejoined, AgentError> {
@@ -77,7 +80,9 @@ impl Rejoin {
         let token = self.new_token(joined).map_err(replaced)?;
         let source = Source::verified(self.written_down.clone(), &token);
         let source = source.ok_or_else(|| replaced(NO_PIN.to_owned()))?;
-        let (channel, bundle) = match meet_another(address, &source, known).await {
+        let is_own = matches!((&source, own_key), (Source::Pin(pin), Some(own)) if pin == own);
+        let met = if is_own { Ok(None) } else { meet_another(address, &source, known).await };
+        let (channel, bundle) = match met {
             Ok(Some(met)) => met,
             Ok(None) => {
                 return Err(AgentError::Untrusted {
@@ -99,9 +104,40 @@ impl Rejoin {
             }
             Err(error) => return Err(error),
         };
-        let key = self.joining_key(&token).await?;
-        let svid = node::attest(address, channel, &token, key, clock::wall()).await.map(Arc::new)?;
-        let joined = Joined { insecure_bootstrap: false, token_digest: Some(token.digest()) };
+        self.attest(address, channel, bundle, &token, false).await
+    }
+
+    /// Joins the server that the agent knows as another agent, because that does not take it for the one it was: only by a
+    /// token that it has not used before, which an operator placed for it.
+    ///
+    /// # Errors
+    /// [`AgentError::Doubted`] when there is none; others when the server does not answer or refuses.
+    pub async fn join_again(
+        &self,
+        address: &Address,
+        known: &Bundle,
+        joined: &Joined,
+    ) -> Result<Rejoined, AgentError> {
+        let token =
+            self.new_token(joined).map_err(|reason| AgentError::Doubted { reason, by_server: false })?;
+        let trust = Trust::Bundle(Arc::new(BundleSet::of(known.clone())));
+        let channel = dial(address, &trust).await?;
+        let bundle = get_bundle(address, channel.clone()).await?;
+        self.attest(address, channel, bundle, &token, joined.insecure_bootstrap).await
+    }
+
+    async fn attest(
+        &self,
+        address: &Address,
+        channel: Channel,
+        bundle: Bundle,
+        token: &JoinToken,
+        insecure_bootstrap: bool,
+    ) -> Result<Rejoined, AgentError> {
+        let key = self.joining_key(token).await?;
+        let svid =
+            node::attest(address, channel, Proof::Token(token), key, clock::wall()).await.map(Arc::new)?;
+        let joined = Joined { insecure_bootstrap, token_digest: Some(token.digest()) };
         Ok(Rejoined { svid, bundle: Arc::new(bundle), joined })
     }
 

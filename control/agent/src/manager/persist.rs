@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Manager, written::Written};
 use crate::{
+    cache::Change,
     error::AgentError,
     state::{AgentState, Joined},
     svid::HeldSvid,
@@ -58,6 +59,16 @@ impl Manager {
         self.save_agent(Arc::clone(&svid), &mut written).await?;
         self.link.set_identity(svid);
         Ok(())
+    }
+
+    /// Goes on as the agent that has come back.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the SVID has not changed.
+    pub(crate) async fn resume(&self, svid: Arc<HeldSvid>, bundle: &Bundle) -> Result<(), AgentError> {
+        // The link verifies the server by it from now on.
+        self.apply(Change { bundles: vec![bundle.clone()], ..Change::default() });
+        self.adopt(svid).await
     }
 
     /// Goes over to another server, and drops what the one before signed.

@@ -35,6 +35,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
                 at = manager.link.identity().renew_at();
                 continue;
             }
+            () = manager.renew.notified() => {}
             () = sleep_until(at) => {}
         }
         match renew(&manager).await {
@@ -51,8 +52,11 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
             }
             Err(error) => {
                 let now = clock::wall();
-                let left = manager.link.identity().not_after.duration_since(now).unwrap_or_default();
-                if left.is_zero() && server_is_there(&manager).await {
+                let identity = manager.link.identity();
+                let left = identity.not_after.duration_since(now).unwrap_or_default();
+                // One that can come back does so where the server is followed.
+                let ends = left.is_zero() && identity.membership.is_none();
+                if ends && server_is_there(&manager).await {
                     let _ = fatal.try_send(AgentError::Expired);
                     return;
                 }
@@ -78,11 +82,11 @@ async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {
     let failed = |error: svidecar_authority::AuthorityError| AgentError::Key(error.to_string());
     let key = PrivateKey::generate(KeyType::EcP256).map_err(failed)?;
     let csr = csr::create(&key, None, &[]).map_err(failed)?;
-    let wire = manager.link.session().renew(csr).await?;
+    let (wire, membership) = manager.link.session().renew(csr).await?;
     let expected = manager.link.identity().spiffe_id.clone();
     let svid = HeldSvid::accept(wire, key, Some(&expected), clock::wall())
         .map_err(|reason| AgentError::BadAnswer { what: "RenewAgent", reason })?;
-    let svid = Arc::new(svid);
+    let svid = Arc::new(svid.with_membership(membership));
     manager.adopt(Arc::clone(&svid)).await?;
     Ok(svid)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use svidecar_api::{
+    bootstrap,
     spire::api::{
         server::{
             agent::v1::{
@@ -178,21 +179,27 @@ impl Session {
         answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
     }
 
-    /// Renews our own SVID for the key of `csr`. Of two answers the later one counts, and the SVID of now as well until it
-    /// is used.
+    /// Renews our own SVID for the key of `csr`: the SVID, and what lets the agent come back by that key, if the server has
+    /// such a thing. Of two answers the later one counts, and the SVID of now as well until it is used.
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
-    pub async fn renew(&self, csr: Vec<u8>) -> Result<types::X509svid, AgentError> {
+    pub async fn renew(&self, csr: Vec<u8>) -> Result<(types::X509svid, Vec<Vec<u8>>), AgentError> {
         let what = "RenewAgent";
         let request = RenewAgentRequest { params: Some(AgentX509svidParams { csr }) };
-        let answer = self
+        let (answer, membership) = self
             .call(what, CALL_TIMEOUT, |channel| {
                 let request = request.clone();
-                async move { AgentClient::new(channel).renew_agent(request).await.map(Response::into_inner) }
+                async move {
+                    let answer = AgentClient::new(channel).renew_agent(request).await?;
+                    let membership = bootstrap::membership(answer.metadata());
+                    Ok((answer.into_inner(), membership))
+                }
             })
             .await?;
-        answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })
+        let svid =
+            answer.svid.ok_or_else(|| AgentError::BadAnswer { what, reason: "it has no SVID".into() })?;
+        Ok((svid, membership))
     }
 
     /// Tells the server which bundle we have and what we are.

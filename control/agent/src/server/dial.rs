@@ -56,7 +56,11 @@ pub fn lazy(address: &Address, trust: &Trust, identity: Arc<HeldSvid>) -> Channe
     let (address, trust) = (address.clone(), trust.clone());
     let connector = tower::service_fn(move |_| {
         let (address, trust, identity) = (address.clone(), trust.clone(), Arc::clone(&identity));
-        async move { connect(&address, &trust, Some(&identity)).await.map(TokioIo::new) }
+        async move {
+            let shown = Identity::new(identity.chain.clone(), identity.key.pkcs8_der());
+            let shown = shown.map_err(io::Error::other)?;
+            connect(&address, &trust, Some(shown)).await.map(TokioIo::new)
+        }
     });
     endpoint().connect_with_connector_lazy(connector)
 }
@@ -67,10 +71,26 @@ pub fn lazy(address: &Address, trust: &Trust, identity: Arc<HeldSvid>) -> Channe
 /// [`AgentError::Unreachable`] with the reason; [`AgentError::Untrusted`] when the server's certificate is not one of
 /// the authority that we trust.
 pub async fn dial(address: &Address, trust: &Trust) -> Result<Channel, AgentError> {
+    dial_with(address, trust, None).await
+}
+
+/// The same, with something to show that is not our SVID.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_as(address: &Address, trust: &Trust, identity: Identity) -> Result<Channel, AgentError> {
+    dial_with(address, trust, Some(identity)).await
+}
+
+async fn dial_with(
+    address: &Address,
+    trust: &Trust,
+    identity: Option<Identity>,
+) -> Result<Channel, AgentError> {
     let (target, trust) = (address.clone(), trust.clone());
     let connector = tower::service_fn(move |_| {
-        let (target, trust) = (target.clone(), trust.clone());
-        async move { connect(&target, &trust, None).await.map(TokioIo::new) }
+        let (target, trust, identity) = (target.clone(), trust.clone(), identity.clone());
+        async move { connect(&target, &trust, identity).await.map(TokioIo::new) }
     });
     endpoint().connect_with_connector(connector).await.map_err(|error| failed(address, &error))
 }
@@ -83,7 +103,7 @@ fn endpoint() -> Endpoint {
 async fn connect(
     address: &Address,
     trust: &Trust,
-    identity: Option<&HeldSvid>,
+    identity: Option<Identity>,
 ) -> io::Result<TlsStream<TcpStream>> {
     let config = config(address, trust, identity).map_err(io::Error::other)?;
     let tcp =
@@ -110,7 +130,7 @@ fn late(what: &str) -> io::Error {
     )
 }
 
-fn config(address: &Address, trust: &Trust, identity: Option<&HeldSvid>) -> Result<ClientConfig, AgentError> {
+fn config(address: &Address, trust: &Trust, identity: Option<Identity>) -> Result<ClientConfig, AgentError> {
     let server_id = address.server_id()?;
     let verified = |bundles: Arc<BundleSet>| {
         SpiffeVerifier::new(move || Arc::clone(&bundles), authorize::one_of([server_id.clone()]))
@@ -124,13 +144,12 @@ fn config(address: &Address, trust: &Trust, identity: Option<&HeldSvid>) -> Resu
 }
 
 fn with(
-    identity: Option<&HeldSvid>,
+    identity: Option<Identity>,
     verifier: impl ServerCertVerifier + 'static,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, AgentError> {
     match identity {
-        Some(svid) => Identity::new(svid.chain.clone(), svid.key.pkcs8_der())
-            .and_then(|identity| tls::client_config(identity, verifier, alpn, Versions::Tls13)),
+        Some(identity) => tls::client_config(identity, verifier, alpn, Versions::Tls13),
         None => tls::client_config(NoIdentity, verifier, alpn, Versions::Tls13),
     }
     .map_err(|error| AgentError::Key(error.to_string()))
@@ -180,5 +199,10 @@ fn failed(address: &Address, error: &(dyn std::error::Error + 'static)) -> Agent
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    AgentError::Unreachable { server, reason: innermost.to_string() }
+    let reason = innermost.to_string();
+    // The transport keeps only the words. What the server does not like can only be what we showed it.
+    if reason.contains("received fatal alert") {
+        return AgentError::Doubted { reason, by_server: false };
+    }
+    AgentError::Unreachable { server, reason }
 }

@@ -130,28 +130,37 @@ impl Session {
         calls.clone()
     }
 
-    /// Makes an error of a failed call: whether the server was reached, and whether it still knows us. That an
+    /// Makes an error of a failed call: whether the server was reached, and whether it knows us as we are. That an
     /// identity of before is not accepted any more says nothing about the one of now.
     #[must_use]
     pub fn error(&self, what: &'static str, status: Status) -> AgentError {
-        match eviction(&status) {
+        match permission_denied_reason(&status) {
             Some(_) if self.superseded.load(Ordering::Acquire) => AgentError::Superseded { what },
-            Some(reason) => AgentError::Evicted { id: self.identity.spiffe_id.clone(), reason },
+            Some(Reason::AgentBanned) => {
+                AgentError::Evicted { id: self.identity.spiffe_id.clone(), reason: BANNED }
+            }
+            Some(reason) => match doubt(reason) {
+                Some(reason) => AgentError::Doubted { reason: reason.to_owned(), by_server: true },
+                None => dial::call_error(&self.address, what, status),
+            },
             None => dial::call_error(&self.address, what, status),
         }
     }
 }
 
-/// Why the server does not accept this agent any more, if that is what it says.
-fn eviction(status: &Status) -> Option<&'static str> {
-    match permission_denied_reason(status)? {
-        Reason::AgentExpired => Some("its SVID has expired"),
-        Reason::AgentNotAttested => Some("it was evicted"),
+/// The one denial that needs no second look.
+const BANNED: &str = "it is banned";
+
+/// What a denial says about an agent that may be a good one all the same; none for other denials.
+#[must_use]
+pub const fn doubt(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::AgentExpired => Some("its SVID has ended"),
+        Reason::AgentNotAttested => Some("the server does not know it"),
         Reason::AgentNotActive => Some(
             "another SVID of this agent is in use; was its data_dir copied, or its reusable token used elsewhere?",
         ),
-        Reason::AgentBanned => Some("it is banned"),
         Reason::AgentMustReattest => Some("it has to attest again"),
-        Reason::Unknown => None,
+        Reason::AgentBanned | Reason::Unknown => None,
     }
 }

@@ -84,3 +84,13 @@ pub fn remove(path: &Path) -> Result<(), AgentError> {
         _ => Ok(()),
     }
 }
+
+/// Moves a file into a directory, in place of one of that name, if it is there.
+pub fn move_into(path: &Path, directory: &Path) -> Result<(), AgentError> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let moved = fs::rename(path, directory.join(name));
+    match moved.and_then(|()| File::open(directory)?.sync_all()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("move aside", path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -36,7 +36,7 @@ fn the_agents_state_survives_a_restart_and_is_secret() {
     assert_eq!(again.bundle.unwrap().x509_authorities, [ca.certificate().clone()]);
     assert_eq!(again.joined, joined);
 
-    store.forget().unwrap();
+    store.set_aside().unwrap();
     assert!(store.load_agent().unwrap().is_none());
 }
 

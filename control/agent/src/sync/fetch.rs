@@ -33,8 +33,10 @@ const PAGE: usize = 500;
 const BUNDLES_AT_ONCE: usize = 8;
 
 impl Sync {
-    /// Asks for all entries and bundles and applies them.
-    pub(super) async fn fetch(&mut self) -> Result<(), AgentError> {
+    /// Asks for all entries and bundles and applies them. Whether that changed anything: then what was pushed before is not what
+    /// the agent has any more, and the server must not go on from there. It would never speak of an entry again that was
+    /// made and deleted between two of its looks.
+    pub(super) async fn fetch(&mut self) -> Result<bool, AgentError> {
         let session = self.manager.link.session();
         let known: HashMap<EntryId, Arc<Entry>> =
             self.manager.cache().entries().map(|entry| (Arc::clone(&entry.id), Arc::clone(entry))).collect();
@@ -60,7 +62,10 @@ impl Sync {
             deleted = applied.deleted,
             "state fetched"
         );
-        Ok(())
+        if applied.changed() {
+            self.resume_token.clear();
+        }
+        Ok(applied.changed())
     }
 }
 

@@ -55,9 +55,10 @@ impl Sync {
                     Err(status) => return Err(session.error(WHAT, status)),
                 },
                 Some(waiting) = self.lookups.recv() => self.waiting.push(waiting),
-                // Asked on the same task that applies changes: what the stream still has to say is newer
-                // or the same, and comes after.
-                () = at(lookup), if pending.is_empty() => self.look_up().await?,
+                // Asked on the same task that applies changes. If the answer is ahead of the stream, the stream begins anew.
+                () = at(lookup), if pending.is_empty() => if self.look_up().await? {
+                    return Ok(Ended::Overtaken);
+                },
             }
         }
     }

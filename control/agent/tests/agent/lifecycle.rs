@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use svidecar_agent::error::AgentError;
-use svidecar_api::workload::JwtsvidRequest;
+use svidecar_api::{status::Reason, svidecar::agent::v1::GetStatusRequest, workload::JwtsvidRequest};
 use svidecar_authority::bundle::Bundle;
 
 use crate::harness::{Bed, ids, my_uid, next, request, soon};
@@ -108,14 +108,45 @@ async fn a_call_on_a_connection_that_ends_is_made_again_and_changes_come_on_anot
 }
 
 #[tokio::test]
-async fn an_evicted_agent_ends_and_leaves_no_identities_behind() {
+async fn a_banned_agent_ends_and_leaves_no_identities_in_use() {
     let bed = Bed::new(true);
     bed.world.create_entry("e1", "/mine", &[&my_uid()]);
     let agent = bed.agent().await;
     next(&mut agent.fetch().await.unwrap()).await;
-    bed.world.evict();
+    bed.world.refuse(Some(Reason::AgentBanned));
     let error = agent.ended().await;
     assert!(matches!(error, AgentError::Evicted { .. }), "{error}");
-    let left: Vec<_> = std::fs::read_dir(bed.settings().data_dir).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}");
+    let data = bed.settings().data_dir;
+    assert!(!data.join("agent.json").exists() && !data.join("workloads.json").exists());
+    assert!(data.join("evicted/agent.json").exists());
+}
+
+/// A server says so also when it was restored from a backup that is older than the agent.
+#[tokio::test]
+async fn a_server_that_does_not_know_the_agent_takes_nothing_from_it() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    let mut held = vec!["spiffe://demo.org/mine".to_owned()];
+    for reason in [Reason::AgentNotAttested, Reason::AgentNotActive] {
+        bed.world.refuse(Some(reason));
+        soon(async {
+            let said =
+                async || agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            while !said().await.problem.contains("keeps what it has") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(ids(&next(&mut agent.fetch().await.unwrap()).await), held);
+        bed.world.refuse(None);
+        let name = format!("/after-{}", reason.as_str_name().to_lowercase());
+        bed.world.create_entry(&name, &name, &[&my_uid()]);
+        let path = format!("spiffe://demo.org{name}");
+        soon(async { while !ids(&next(&mut stream).await).contains(&path.as_str()) {} }).await;
+        held.push(path);
+    }
+    agent.stop().await;
 }

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -83,7 +83,8 @@ pub struct World {
     pub push: bool,
     pub agent_ttl: Mutex<Duration>,
     pub svid_ttl: Mutex<Duration>,
-    pub evicted: Mutex<bool>,
+    /// Why agents are not accepted, if they are not.
+    pub refused: Mutex<Option<Reason>>,
     /// The agent's certificate in use and the one that was signed last, by SHA-256.
     serials: Mutex<Serials>,
     pub attestations: AtomicUsize,
@@ -91,6 +92,8 @@ pub struct World {
     pub lost_answers: AtomicUsize,
     pub renewals: watch::Sender<usize>,
     pub syncs: AtomicUsize,
+    /// Whether streams that have said something hold back what follows.
+    pub held: AtomicBool,
     /// How many of the next handshakes somebody else answers, who then lets the connection through to this server.
     pub impostor: AtomicUsize,
     /// Streams of changes that were opened.
@@ -124,12 +127,13 @@ impl World {
             push,
             agent_ttl: Mutex::new(Duration::from_secs(3600)),
             svid_ttl: Mutex::new(Duration::from_secs(3600)),
-            evicted: Mutex::new(false),
+            refused: Mutex::new(None),
             serials: Mutex::default(),
             attestations: AtomicUsize::new(0),
             lost_answers: AtomicUsize::new(0),
             renewals: watch::channel(0).0,
             syncs: AtomicUsize::new(0),
+            held: AtomicBool::new(false),
             impostor: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
@@ -169,8 +173,8 @@ impl World {
         self.changed();
     }
 
-    pub fn evict(&self) {
-        *self.evicted.lock().unwrap() = true;
+    pub fn refuse(&self, reason: Option<Reason>) {
+        *self.refused.lock().unwrap() = reason;
         self.changed();
     }
 
@@ -197,8 +201,8 @@ impl World {
 
     /// As SPIRE: a renewed certificate becomes the only good one when it is first used.
     fn check_agent(&self, peer: &Peer) -> Result<SpiffeId, Status> {
-        if *self.evicted.lock().unwrap() {
-            return Err(permission_denied(Reason::AgentNotAttested, "agent is not attested"));
+        if let Some(reason) = *self.refused.lock().unwrap() {
+            return Err(permission_denied(reason, "agent is not accepted"));
         }
         let (id, certificate) =
             peer.0.clone().ok_or_else(|| Status::permission_denied("an agent's identity is required"))?;
@@ -262,10 +266,12 @@ impl World {
     fn snapshot(&self) -> push::WatchResponse {
         let mut bundles = vec![Self::wire_bundle(&self.bundle.lock().unwrap())];
         bundles.extend(self.federated.lock().unwrap().values().map(Self::wire_bundle));
+        let entries: Vec<_> = self.entries.lock().unwrap().values().cloned().collect();
         push::WatchResponse {
-            resume_token: self.changes.borrow().to_string(),
+            // Names the content, as our server's does.
+            resume_token: hex::encode(x509::sha256(format!("{entries:?}{bundles:?}").as_bytes())),
             snapshot: true,
-            entries: self.entries.lock().unwrap().values().cloned().collect(),
+            entries,
             bundles,
             ..Default::default()
         }

@@ -4,6 +4,7 @@ use std::{path::Path, sync::atomic::Ordering};
 
 use svidecar_api::{
     spire::api::types,
+    svidecar::agent::v1::GetStatusRequest,
     workload::{X509BundlesRequest, X509svidRequest},
 };
 use svidecar_authority::{
@@ -219,5 +220,31 @@ async fn the_socket_is_open_to_every_local_user() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&bed.settings().socket_path), 0o777);
     assert_eq!(mode(&bed.settings().admin_socket()), 0o600);
+    agent.stop().await;
+}
+
+/// The server compares what it pushed with what there is: of an entry that was made and deleted in between, which the agent
+/// knows because it asked, it would never speak.
+#[tokio::test]
+async fn an_entry_that_was_looked_up_and_deleted_before_it_was_pushed_does_not_live_on() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e0", "/other", &["unix:uid:4294967294"]);
+    let agent = bed.agent().await;
+    // The stream has said what there is.
+    soon(async {
+        while agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner().entries == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bed.world.held.store(true, Ordering::Relaxed);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let mut stream = agent.fetch().await.unwrap();
+    assert_eq!(ids(&next(&mut stream).await), ["spiffe://demo.org/mine"]);
+    bed.world.delete_entry("e1");
+    bed.world.held.store(false, Ordering::Relaxed);
+    bed.world.changed();
+    let refused = soon(stream.message()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
     agent.stop().await;
 }

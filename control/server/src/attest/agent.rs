@@ -2,6 +2,8 @@
 
 use svidecar_authority::{
     csr::Csr,
+    key::key_hash,
+    time::plus,
     x509::{SvidParams, X509Svid},
 };
 use svidecar_id::SpiffeId;
@@ -11,7 +13,7 @@ use crate::{
     ca::CaError,
     peer::Peer,
     state::State,
-    store::{AgentRecord, Selector, unix_seconds},
+    store::{AgentRecord, Selector, Signed, unix_seconds},
     telemetry,
 };
 
@@ -41,15 +43,36 @@ pub fn sign(state: &State, id: &SpiffeId, csr: &Csr) -> Result<X509Svid, CaError
     Ok(svid)
 }
 
-/// The record of an agent that attested just now.
-pub fn record(attestor: &str, svid: &X509Svid, selectors: Vec<Selector>, can_reattest: bool) -> AgentRecord {
-    AgentRecord {
-        id: svid.id.clone(),
-        attestation_type: attestor.to_owned(),
+/// What is remembered of an agent's SVID.
+pub fn signed(state: &State, svid: &X509Svid, csr: &Csr) -> Signed {
+    Signed {
         serial: svid.serial.clone(),
         expires_at: unix_seconds(svid.not_after),
+        key_sha256: key_hash(&csr.spki_der()),
+        issued_at: state.clock.unix(),
+        member_until: unix_seconds(plus(svid.not_after, state.agent_grace)),
+    }
+}
+
+/// The record of an agent that attested just now.
+pub fn record(
+    attestor: &str,
+    id: SpiffeId,
+    signed: Signed,
+    selectors: Vec<Selector>,
+    can_reattest: bool,
+) -> AgentRecord {
+    AgentRecord {
+        id,
+        attestation_type: attestor.to_owned(),
+        serial: signed.serial,
+        expires_at: signed.expires_at,
         new_serial: String::new(),
         new_expires_at: 0,
+        key_sha256: signed.key_sha256,
+        new_key_sha256: String::new(),
+        issued_at: signed.issued_at,
+        member_until: signed.member_until,
         can_reattest,
         agent_version: String::new(),
         selectors,

@@ -1,6 +1,6 @@
 //! What a node brings when it wants to join, and what it gets.
 
-use svidecar_authority::{csr::Csr, x509::X509Svid};
+use svidecar_authority::{CertificateDer, csr::Csr, x509::X509Svid};
 
 use super::error::AttestError;
 use crate::peer::Peer;
@@ -31,4 +31,6 @@ pub struct Attested {
     pub svid: X509Svid,
     /// Whether the agent has to attest again for the next one, in place of renewing it.
     pub can_reattest: bool,
+    /// What lets it come back later.
+    pub membership: Option<Vec<CertificateDer<'static>>>,
 }

@@ -32,6 +32,18 @@ pub enum AttestError {
     /// The agent was banned.
     #[error("failed to attest: agent is banned")]
     Banned,
+    /// The agent was evicted. Who did it, the log knows.
+    #[error("failed to attest: the agent was evicted or banned at {}", rfc3339(from_secs(u64::try_from(*.0).unwrap_or_default())))]
+    Evicted(i64),
+    /// The agent has had another key since.
+    #[error("failed to attest: the agent has had another key since this one")]
+    Superseded,
+    /// Too long after the end of the agent's SVID.
+    #[error("failed to attest: the agent's SVID ended too long ago (`agent_grace` of the server)")]
+    MembershipEnded,
+    /// Nothing was proven by the handshake.
+    #[error("failed to attest: the connection does not prove that this was an agent of ours")]
+    NoMembership,
     /// No such join token, or it is bound to another key. The caller is not told which, nor who was first.
     #[error("failed to attest: join token does not exist or has already been used")]
     TokenSpent,

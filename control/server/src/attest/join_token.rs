@@ -10,12 +10,13 @@ use super::{
     agent,
     attempt::{Attempt, Attested},
     error::AttestError,
+    membership,
 };
 use crate::{
     ids::{self, IdRuleError},
     peer::Peer,
     state::State,
-    store::{Consumed, JOIN_TOKEN, StoreError, TokenUse, unix_seconds},
+    store::{Consumed, JOIN_TOKEN, StoreError, TokenUse},
     telemetry,
 };
 
@@ -74,14 +75,12 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let consumed = state.store.consume_token(&token_id, user).await.map_err(refused)?;
 
     let svid = agent::sign(state, &id, &csr)?;
+    let signed = agent::signed(state, &svid, &csr);
     let stored = match known {
         // The agent repeats what it may already have been answered: whichever answer it uses is good.
-        Some(_) if consumed == Consumed::Repeated => {
-            let expires_at = unix_seconds(svid.not_after);
-            state.store.renew_agent(&id, svid.serial.clone(), expires_at).await.map(|_| ())
-        }
+        Some(_) if consumed == Consumed::Repeated => state.store.renew_agent(&id, signed).await.map(|_| ()),
         _ => {
-            let agent = agent::record(NAME, &svid, Vec::new(), false);
+            let agent = agent::record(NAME, id.clone(), signed, Vec::new(), false);
             state.store.put_agent(agent, Some((&token_id, &key))).await
         }
     };
@@ -99,7 +98,8 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
             "a reusable join token was used with another key: this agent takes the place of the one before"
         );
     }
-    Ok(Attested { svid, can_reattest: false })
+    let membership = membership::issue(state, &svid, &csr);
+    Ok(Attested { svid, can_reattest: false, membership })
 }
 
 fn read(payload: &[u8]) -> Result<&str, AttestError> {

@@ -13,15 +13,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use svidecar_authority::{
-    UnixTime,
+    CertificateDer, UnixTime,
     bundle::{Bundle, BundleSet},
     key::{KeyType, PrivateKey, key_hash},
     pem,
-    time::{plus, rfc3339},
+    time::{between, plus, rfc3339},
     tls::Identity,
-    x509::{CaParams, Subject, X509Ca, ca::BACKDATE},
+    x509::{CaParams, Subject, SvidParams, X509Ca, ca::BACKDATE},
 };
-use svidecar_id::TrustDomain;
+use svidecar_id::{SpiffeId, TrustDomain};
 use zeroize::Zeroizing;
 
 use super::{
@@ -73,6 +73,21 @@ impl BootstrapKey {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn sign_membership(
+        &self,
+        id: &SpiffeId,
+        spki_der: Vec<u8>,
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Result<Vec<CertificateDer<'static>>, CaError> {
+        // The key may be from a time when the clock was ahead.
+        let now = now.max(self.ca.not_before());
+        let params = SvidParams::new(id.clone(), spki_der, between(now, until));
+        let mut chain = self.ca.sign_svid(&params, now)?.chain;
+        chain.push(self.ca.certificate().clone());
+        Ok(chain)
     }
 
     fn file(hash: &str) -> String {
@@ -151,6 +166,22 @@ impl BootstrapKeys {
     #[must_use]
     pub fn bundles(&self) -> Arc<BundleSet> {
         self.bundles.load_full()
+    }
+
+    /// Signs what lets the agent with this key come back until then, by the newest key: a certificate, and that of the key.
+    ///
+    /// # Errors
+    /// [`CaError::Authority`] for a key that must not have one.
+    pub fn sign_membership(
+        &self,
+        id: &SpiffeId,
+        spki_der: Vec<u8>,
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Result<Vec<CertificateDer<'static>>, CaError> {
+        let keys = self.keys.load();
+        let newest = keys.last().ok_or_else(|| CaError::BootstrapKeys("there is none".to_owned()))?;
+        newest.sign_membership(id, spki_der, until, now)
     }
 
     /// Makes a key for new tokens. Those of before stay good. Blocks.

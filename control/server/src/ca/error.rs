@@ -59,6 +59,9 @@ pub enum CaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was asked to be done to an authority cannot be.
+    #[error("{0}")]
+    ByHand(String),
     /// What was asked of the bootstrap keys cannot be.
     #[error("bootstrap keys: {0}")]
     BootstrapKeys(String),
@@ -100,7 +103,7 @@ impl CaError {
             Self::Subject { .. } => Code::CaSubject,
             Self::Keys { .. } => Code::CaKeys,
             Self::Journal { .. } => Code::CaJournal,
-            Self::BootstrapKeys(_) => Code::Invalid,
+            Self::ByHand(_) | Self::BootstrapKeys(_) => Code::Invalid,
             Self::JwtDisabled => Code::JwtSvidsDisabled,
             Self::JwtKeyExpired => Code::JwtKeyExpired,
             Self::Store(error) => error.code(),

@@ -11,6 +11,15 @@ pub(super) const NAME: &str = "local";
 
 const VERSION: u32 = 1;
 
+/// A kind of authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Signs X.509-SVIDs.
+    X509,
+    /// Signs JWT-SVIDs.
+    Jwt,
+}
+
 /// Both kinds of authority.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Journal {

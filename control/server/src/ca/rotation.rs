@@ -9,14 +9,15 @@ use svidecar_authority::{
     x509::{CertInfo, X509Ca},
 };
 use svidecar_config::server::ServerSettings;
+use zeroize::Zeroizing;
 
 use super::{
     CaError, JwtAuthority,
     authorities::Authorities,
     authority::{Authority, Recipe},
-    journal::{self, Journal},
+    journal::{self, Entry, Journal, Kind},
     keys::{KeyDir, blocking},
-    schedule::{check_settings, forgotten_before},
+    schedule::{Step, check_settings, forgotten_before},
     server_svid::ServerSvid,
     slots::Slots,
 };
@@ -68,30 +69,14 @@ impl Rotation {
     pub(super) async fn advance(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
         for _ in 0..MAX_STEPS {
             let step = self.x509.next_step(now);
-            let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { break };
-            let journal = self.journal.with(next.entries(), self.jwt.as_ref().map(Slots::entries));
-            if let Err(error) = self.commit(journal, next.clone(), self.jwt.clone(), now).await {
-                self.discard_uncommitted(next, &self.x509).await;
-                return Err(error);
+            if self.step_x509(step, now).await?.is_none() {
+                break;
             }
-            next.report(step, !self.x509.is_empty());
-            std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
         }
         for _ in 0..MAX_STEPS {
-            let Some(current) = &self.jwt else { break };
-            let step = current.next_step(now);
-            let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { break };
-            let recovered = !current.is_empty();
-            let journal = self.journal.with(self.x509.entries(), Some(next.entries()));
-            if let Err(error) = self.commit(journal, self.x509.clone(), Some(next.clone()), now).await {
-                if let Some(current) = &self.jwt {
-                    self.discard_uncommitted(next, current).await;
-                }
-                return Err(error);
-            }
-            next.report(step, recovered);
-            if let Some(before) = self.jwt.replace(next.clone()) {
-                before.discard_keys(&next, &self.keys).await;
+            let Some(step) = self.jwt.as_ref().map(|jwt| jwt.next_step(now)) else { break };
+            if self.step_jwt(step, now).await?.is_none() {
+                break;
             }
         }
         self.tidy(now).await
@@ -107,6 +92,86 @@ impl Rotation {
         if kept.is_some_and(|kept| kept == self.journal) {
             next.discard_keys(current, &self.keys).await;
         }
+    }
+
+    /// Takes one step of X.509 authorities. Our bundle as it is then; `None` when there is nothing to do.
+    pub(super) async fn step_x509(
+        &mut self,
+        step: Step,
+        now: UnixTime,
+    ) -> Result<Option<BundleRecord>, CaError> {
+        let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { return Ok(None) };
+        let journal = self.journal.with(next.entries(), self.jwt.as_ref().map(Slots::entries));
+        let bundle = match self.commit(journal, next.clone(), self.jwt.clone(), now).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                self.discard_uncommitted(next, &self.x509).await;
+                return Err(error);
+            }
+        };
+        next.report(step, !self.x509.is_empty());
+        std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
+        Ok(Some(bundle))
+    }
+
+    /// The same of those that sign JWT-SVIDs, if there are any.
+    pub(super) async fn step_jwt(
+        &mut self,
+        step: Step,
+        now: UnixTime,
+    ) -> Result<Option<BundleRecord>, CaError> {
+        let Some(current) = &self.jwt else { return Ok(None) };
+        let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { return Ok(None) };
+        let recovered = !current.is_empty();
+        let journal = self.journal.with(self.x509.entries(), Some(next.entries()));
+        let bundle = match self.commit(journal, self.x509.clone(), Some(next.clone()), now).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                if let Some(current) = &self.jwt {
+                    self.discard_uncommitted(next, current).await;
+                }
+                return Err(error);
+            }
+        };
+        next.report(step, recovered);
+        if let Some(before) = self.jwt.replace(next.clone()) {
+            before.discard_keys(&next, &self.keys).await;
+        }
+        Ok(Some(bundle))
+    }
+
+    /// What the journal says of a kind.
+    pub(super) fn entries_of(&self, kind: Kind) -> &[Entry] {
+        match kind {
+            Kind::X509 => &self.journal.x509,
+            Kind::Jwt => &self.journal.jwt,
+        }
+    }
+
+    /// Changes our bundle, and nothing else.
+    pub(super) async fn amend_bundle(
+        &self,
+        change: impl FnOnce(&mut BundleRecord) + Send + 'static,
+    ) -> Result<BundleRecord, CaError> {
+        Ok(self.store.modify_bundle(&self.recipe.trust_domain, boxed(change)).await?)
+    }
+
+    /// Takes an authority out of the journal and, in the same transaction, out of our bundle.
+    pub(super) async fn forget(
+        &mut self,
+        kind: Kind,
+        id: &str,
+        change: impl FnOnce(&mut BundleRecord) + Send + 'static,
+    ) -> Result<BundleRecord, CaError> {
+        let mut journal = self.journal.clone();
+        match kind {
+            Kind::X509 => journal.x509.retain(|entry| entry.id != id),
+            Kind::Jwt => journal.jwt.retain(|entry| entry.id != id),
+        }
+        let (data, trust_domain) = (journal.write()?, &self.recipe.trust_domain);
+        let bundle = self.store.save_journal(journal::NAME, data, trust_domain, boxed(change)).await?;
+        self.journal = journal;
+        Ok(bundle)
     }
 
     /// Makes sure that the bundle has what signs, and drops what has long expired.
@@ -133,10 +198,7 @@ impl Rotation {
     ) -> Result<BundleRecord, CaError> {
         let data = journal.write()?;
         let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
-        let change: BundleChange = Box::new(move |bundle| {
-            amend(bundle, &x509, jwt.as_ref(), forgotten_before);
-            Ok(())
-        });
+        let change = boxed(move |bundle| amend(bundle, &x509, jwt.as_ref(), forgotten_before));
         let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
         self.journal = journal;
         Ok(bundle)
@@ -161,6 +223,20 @@ impl Rotation {
         Ok(Authorities { x509: Arc::clone(x509), jwt, server_svid })
     }
 
+    /// The files of all keys, with their names.
+    pub(super) async fn key_files(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, CaError> {
+        let keys = self.keys.clone();
+        blocking(move || {
+            let names = keys.names("")?.into_iter();
+            let files = names.filter_map(|name| match keys.read(&name) {
+                Ok(pem) => pem.map(|pem| Ok((format!("{name}.pem"), pem))),
+                Err(error) => Some(Err(error)),
+            });
+            files.collect()
+        })
+        .await
+    }
+
     /// Whether another authority signs than in `current`.
     pub(super) fn differs_from(&self, current: &Authorities) -> bool {
         let same_x509 = self.x509.signing().is_some_and(|x509| Arc::ptr_eq(x509, &current.x509));
@@ -171,6 +247,14 @@ impl Rotation {
         };
         !(same_x509 && same_jwt)
     }
+}
+
+/// As the store takes it.
+fn boxed(change: impl FnOnce(&mut BundleRecord) + Send + 'static) -> BundleChange {
+    Box::new(move |bundle| {
+        change(bundle);
+        Ok(())
+    })
 }
 
 /// Publishes what signs and what will, and removes what ended before `forgotten_before`.

@@ -36,14 +36,14 @@ pub(super) enum AgentCommand {
     Count(FilterArgs),
     /// Shows an attested agent and its selectors
     Show(IdArgs),
-    /// Bans an agent: its SVID is refused from now on, and nobody joins by its token again
+    /// Bans an agent: its SVID is refused from now on, it does not come back, and nobody joins by its token again
     ///
-    /// Its join token, also one that is reusable, and the entries below it end with it. It stays in the list as banned until it is
+    /// Its join token, also one that is reusable, all certificates of its keys and the entries below it end with it. It stays in the list as banned until it is
     /// evicted. For its machine to come back, generate another token.
     Ban(IdArgs),
-    /// Deletes an agent: its SVID is refused from now on, and it does not join by its token again
+    /// Deletes an agent: its SVID is refused from now on, and it neither comes back nor joins by its token again
     ///
-    /// Its join token and the entries below it end with it. Of a reusable token only the key of the agent is refused: its
+    /// Its join token, all certificates of its keys and the entries below it end with it. Of a reusable token only the key of the agent is refused: its
     /// machine joins again when it starts anew with another key, as the same agent and with the same entries. Where somebody
     /// else may have that token, use `agent ban`.
     Evict(IdArgs),

@@ -269,6 +269,7 @@ fn of_message(bundle: &types::Bundle) -> Result<Bundle, CliError> {
             .map(|at| UnixTime::since_unix_epoch(Duration::from_secs(at))),
     };
     Ok(Bundle {
+        tainted: Vec::new(),
         trust_domain,
         x509_authorities: bundle
             .x509_authorities

@@ -4,10 +4,12 @@ use clap::Args;
 use svidecar_api::{
     spire::api::server::{
         agent::v1::agent_client::AgentClient, bundle::v1::bundle_client::BundleClient,
-        entry::v1::entry_client::EntryClient, svid::v1::svid_client::SvidClient,
+        entry::v1::entry_client::EntryClient,
+        localauthority::v1::local_authority_client::LocalAuthorityClient, svid::v1::svid_client::SvidClient,
     },
     svidecar::server::v1::{
-        bootstrap_keys_client::BootstrapKeysClient, join_tokens_client::JoinTokensClient,
+        backup_client::BackupClient, bootstrap_keys_client::BootstrapKeysClient,
+        join_tokens_client::JoinTokensClient,
     },
     transport::uds,
 };
@@ -64,6 +66,15 @@ impl ServerSocket {
     /// Our own service: a SPIRE server does not have it.
     pub(super) async fn tokens(&self) -> Result<JoinTokensClient<Channel>, CliError> {
         Ok(JoinTokensClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) async fn authorities(&self) -> Result<LocalAuthorityClient<Channel>, CliError> {
+        Ok(LocalAuthorityClient::new(self.connect().await?))
+    }
+
+    /// Our own service.
+    pub(super) async fn backups(&self) -> Result<BackupClient<Channel>, CliError> {
+        Ok(BackupClient::new(self.connect().await?).max_decoding_message_size(MAX_ANSWER))
     }
 
     /// Our own service.

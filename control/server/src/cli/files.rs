@@ -14,15 +14,20 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Reads a whole file, or stdin when the path is `-`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    read_large(path, MAX_BYTES)
+}
+
+/// The same with another bound.
+pub(super) fn read_large(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let failed = |error| CliError::File { doing: "cannot read", path: path.to_owned(), error };
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     } else {
-        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+        File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(failed)?;
     }
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(failed(io::Error::other(format!("it is larger than {MAX_BYTES} bytes"))));
+    if bytes.len() as u64 > most {
+        return Err(failed(io::Error::other(format!("it is larger than {most} bytes"))));
     }
     Ok(bytes)
 }

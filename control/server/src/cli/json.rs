@@ -10,7 +10,10 @@ use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
 use serde_json::Value as Json;
 use svidecar_api::{
     spire::api::{
-        server::{agent::v1 as agent, bundle::v1 as bundle, entry::v1 as entry, svid::v1 as svid},
+        server::{
+            agent::v1 as agent, bundle::v1 as bundle, entry::v1 as entry, localauthority::v1 as local,
+            svid::v1 as svid,
+        },
         types,
     },
     svidecar::server::v1 as own,
@@ -51,6 +54,9 @@ described! {
     own::CreateJoinTokenResponse => "svidecar.server.v1.CreateJoinTokenResponse",
     own::DeleteJoinTokenResponse => "svidecar.server.v1.DeleteJoinTokenResponse",
     own::ListJoinTokensResponse => "svidecar.server.v1.ListJoinTokensResponse",
+    local::AuthorityState => "spire.api.server.localauthority.v1.AuthorityState",
+    local::GetX509AuthorityStateResponse => "spire.api.server.localauthority.v1.GetX509AuthorityStateResponse",
+    local::GetJwtAuthorityStateResponse => "spire.api.server.localauthority.v1.GetJWTAuthorityStateResponse",
     svid::MintJwtsvidResponse => "spire.api.server.svid.v1.MintJWTSVIDResponse",
     // What `ban` and `evict` answer has no fields, and its JSON is `{}`.
     () => "google.protobuf.Empty",

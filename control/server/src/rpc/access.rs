@@ -57,10 +57,35 @@ pub fn of(path: &str) -> Option<Access> {
             | "BatchDeleteEntry" => ADMINISTRATORS,
             _ => return None,
         },
+        "spire.api.server.localauthority.v1.LocalAuthority" => match method {
+            "GetX509AuthorityState"
+            | "PrepareX509Authority"
+            | "ActivateX509Authority"
+            | "TaintX509Authority"
+            | "RevokeX509Authority"
+            | "GetJWTAuthorityState"
+            | "PrepareJWTAuthority"
+            | "ActivateJWTAuthority"
+            | "TaintJWTAuthority"
+            | "RevokeJWTAuthority"
+            | "GetWITAuthorityState"
+            | "PrepareWITAuthority"
+            | "ActivateWITAuthority"
+            | "TaintWITAuthority"
+            | "RevokeWITAuthority"
+            | "TaintX509UpstreamAuthority"
+            | "RevokeX509UpstreamAuthority" => ADMINISTRATORS,
+            _ => return None,
+        },
         "spire.api.server.svid.v1.SVID" => match method {
             "BatchNewX509SVID" | "NewJWTSVID" => AGENTS,
             "NewDownstreamX509CA" => DOWNSTREAM,
             "MintX509SVID" | "MintJWTSVID" => ADMINISTRATORS,
+            _ => return None,
+        },
+        // The keys of the authorities leave this way: for nobody who is not on the machine itself.
+        "svidecar.server.v1.Backup" => match method {
+            "CreateBackup" => LOCAL,
             _ => return None,
         },
         "svidecar.server.v1.BootstrapKeys" => match method {
@@ -104,7 +129,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 39);
+        assert_eq!(seen, 57);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use svidecar_api::spire::api::{
     },
     types,
 };
-use svidecar_api::status::{Reason, permission_denied};
+use svidecar_api::{
+    bootstrap,
+    status::{Reason, permission_denied},
+};
 use svidecar_authority::csr::Csr;
 use svidecar_id::SpiffeId;
 use tokio::time::{self, Duration};
@@ -19,11 +22,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{agent_fields, gate::Caller, join_token, status, svid};
 use crate::{
-    attest::{self, Attempt, AttestError, Attested, Attestor},
+    attest::{self, Attempt, AttestError, Attested, Attestor, membership},
     ids,
     peer::Peer,
     state::State,
-    store::{Eviction, PageRequest, Removed, StoreError, unix_seconds},
+    store::{Eviction, PageRequest, Removed, StoreError},
 };
 
 /// What an agent is told when the CA cannot sign for it.
@@ -119,11 +122,14 @@ impl Agent for AgentService {
             .map_err(|why| status::invalid("malformed param", why))?;
         let attestor = Attestor::named(&data.r#type).map_err(refused)?;
         let attempt = Attempt { payload: &data.payload, csr: &params.csr, peer: &peer };
-        let Attested { svid, can_reattest } = attestor.attest(&self.0, attempt).await.map_err(refused)?;
+        let Attested { svid, can_reattest, membership } =
+            attestor.attest(&self.0, attempt).await.map_err(refused)?;
         let svid = Some(svid::x509_to_proto(&svid, ""));
         let result = attest_agent_response::Result { svid, reattestable: can_reattest };
         let step = Some(attest_agent_response::Step::Result(result));
-        Ok(Response::new(tokio_stream::once(Ok(AttestAgentResponse { step }))))
+        let mut answer = Response::new(tokio_stream::once(Ok(AttestAgentResponse { step })));
+        bootstrap::put_membership(answer.metadata_mut(), &membership.unwrap_or_default());
+        Ok(answer)
     }
 
     async fn renew_agent(
@@ -146,11 +152,14 @@ impl Agent for AgentService {
         let csr = Csr::parse(&params.csr).map_err(|error| status::invalid("failed to parse CSR", error))?;
         let svid = attest::sign(&self.0, &agent.id, &csr);
         let svid = svid.map_err(|error| svid::failed(SIGNING_FAILED, &error))?;
-        let renewed =
-            self.0.store.renew_agent(&agent.id, svid.serial.clone(), unix_seconds(svid.not_after)).await;
+        let signed = attest::signed(&self.0, &svid, &csr);
+        let renewed = self.0.store.renew_agent(&agent.id, signed).await;
         renewed.map_err(|error| status::store("failed to update agent", &error))?;
         tracing::info!(spiffe_id = %agent.id, serial = svid.serial, "agent SVID renewed");
-        Ok(Response::new(RenewAgentResponse { svid: Some(svid::x509_to_proto(&svid, "")) }))
+        let membership = membership::issue(&self.0, &svid, &csr).unwrap_or_default();
+        let mut answer = Response::new(RenewAgentResponse { svid: Some(svid::x509_to_proto(&svid, "")) });
+        bootstrap::put_membership(answer.metadata_mut(), &membership);
+        Ok(answer)
     }
 
     async fn create_join_token(
@@ -212,6 +221,10 @@ fn refused(error: AttestError) -> Status {
         | AttestError::TokenExpired => Status::invalid_argument(error.to_string()),
         AttestError::RateLimited(limited) => limited.into(),
         AttestError::Banned => permission_denied(Reason::AgentBanned, error.to_string()),
+        AttestError::Evicted(_) => permission_denied(Reason::AgentNotAttested, error.to_string()),
+        AttestError::Superseded => permission_denied(Reason::AgentNotActive, error.to_string()),
+        AttestError::MembershipEnded => permission_denied(Reason::AgentExpired, error.to_string()),
+        AttestError::NoMembership => Status::failed_precondition(error.to_string()),
         AttestError::Store { doing, error } => status::store(doing, &error),
         AttestError::Sign(error) => svid::failed(SIGNING_FAILED, &error),
     }

@@ -11,19 +11,29 @@ use rustls::{ServerConfig, server::Acceptor};
 use svidecar_api::bootstrap;
 use svidecar_authority::{
     AuthorityError,
+    key::key_hash,
     tls::{self, ClientCertificate, IdentitySource as _, SpiffeVerifier, Versions, authorize},
-    x509::VerifiedPeer,
+    x509::{CertInfo, VerifiedPeer},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
     ca::{BootstrapKey, CaManager},
+    peer::Membership,
     state::State,
 };
 
 /// All protocols that are spoken.
 const PROTOCOLS: &[&[u8]] = &[b"h2"];
+
+/// What a handshake has proven of the other end: nothing, or one of the two.
+pub struct Proven {
+    /// Its SVID.
+    pub svid: Option<Arc<VerifiedPeer>>,
+    /// That it was an agent of ours.
+    pub membership: Option<Arc<Membership>>,
+}
 
 /// Makes connections of what was accepted. Identity and bundles are taken anew at each handshake.
 pub struct Handshakes {
@@ -44,11 +54,11 @@ impl Handshakes {
         Ok(Self { ca: Arc::clone(&state.ca), members: Arc::new(members) })
     }
 
-    /// Shakes hands, and says who is there, if it has proven that by an SVID. The caller bounds the time.
+    /// Shakes hands, and says what the other end has proven. The caller bounds the time.
     ///
     /// # Errors
     /// As TLS.
-    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<VerifiedPeer>)>
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Proven)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -60,11 +70,13 @@ impl Handshakes {
         // Asked for a key that is not ours, the caller sees who we are, and makes of it what it can.
         let Some(key) = asked else {
             let stream = hello.into_stream(Arc::clone(&self.members)).await?;
-            let peer = tls::peer_of(stream.get_ref().1);
-            return Ok((stream, peer));
+            let svid = tls::peer_of(stream.get_ref().1).map(Arc::new);
+            return Ok((stream, Proven { svid, membership: None }));
         };
         let config = self.bootstrap(&key).map_err(io::Error::other)?;
-        Ok((hello.into_stream(Arc::new(config)).await?, None))
+        let stream = hello.into_stream(Arc::new(config)).await?;
+        let membership = membership(stream.get_ref().1).map(Arc::new);
+        Ok((stream, Proven { svid: None, membership }))
     }
 
     fn bootstrap(&self, key: &BootstrapKey) -> Result<ServerConfig, AuthorityError> {
@@ -74,4 +86,11 @@ impl Handshakes {
             .undated();
         tls::server_config(key.identity().clone(), verifier, PROTOCOLS, Versions::Tls13)
     }
+}
+
+/// What the client of a handshake with a bootstrap key has shown.
+fn membership(connection: &rustls::CommonState) -> Option<Membership> {
+    let leaf = CertInfo::parse(connection.peer_certificates()?.first()?).ok()?;
+    let facts = tls::peer_of(connection)?;
+    Some(Membership { facts, key_sha256: key_hash(&leaf.spki_der) })
 }

@@ -10,7 +10,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use svidecar_api::transport::{authority::Lenient, uds};
-use svidecar_authority::{tls, x509::VerifiedPeer};
+use svidecar_authority::tls;
 use svidecar_code::Code;
 use svidecar_process::{
     Tasks,
@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::connection::Connection;
 use self::places::{Place, Places};
-use super::handshake::Handshakes;
+use super::handshake::{Handshakes, Proven};
 use crate::{peer::Peer, state::State, telemetry};
 
 /// Connections that wait to be taken over by the gRPC server, which does so at once.
@@ -99,13 +99,14 @@ impl Door {
 
     /// Finishes the handshake, and hands the connection to the server that is for such a peer.
     async fn enter(&self, stream: TcpStream, address: SocketAddr, mut guest: Guest<Source>, ways: &Ways) {
-        let (stream, svid) = match shake_hands(&self.handshakes, stream, &mut guest).await {
-            Ok((stream, svid)) => (stream, svid.map(Arc::new)),
-            Err(unfinished) => return unfinished.report(address),
-        };
+        let (stream, Proven { svid, membership }) =
+            match shake_hands(&self.handshakes, stream, &mut guest).await {
+                Ok(accepted) => accepted,
+                Err(unfinished) => return unfinished.report(address),
+            };
         let place = self.places.of(&self.state, Source::from(address.ip()), svid.as_deref()).await;
         drop(guest);
-        let peer = Peer::Remote { address, svid };
+        let peer = Peer::Remote { address, svid, membership };
         // Nobody receives any more when the server is stopping.
         match place {
             Some(Place::Member(share)) => {
@@ -133,7 +134,7 @@ async fn shake_hands(
     handshakes: &Handshakes,
     stream: TcpStream,
     guest: &mut Guest<Source>,
-) -> Result<(TlsStream<TcpStream>, Option<VerifiedPeer>), Unfinished> {
+) -> Result<(TlsStream<TcpStream>, Proven), Unfinished> {
     stream.set_nodelay(true).map_err(Unfinished::Failed)?;
     let deadline = clock::timer() + HANDSHAKE_TIMEOUT;
     within(deadline, guest, stream.peek(&mut [0])).await?;

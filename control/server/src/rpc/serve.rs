@@ -6,11 +6,12 @@ use svidecar_api::{
     SERVER_FILE_DESCRIPTOR_SET,
     spire::api::server::{
         agent::v1::agent_server::AgentServer, bundle::v1::bundle_server::BundleServer,
-        entry::v1::entry_server::EntryServer, svid::v1::svid_server::SvidServer,
+        entry::v1::entry_server::EntryServer,
+        localauthority::v1::local_authority_server::LocalAuthorityServer, svid::v1::svid_server::SvidServer,
     },
     svidecar::server::v1::{
-        bootstrap_keys_server::BootstrapKeysServer, join_tokens_server::JoinTokensServer,
-        watch_server::WatchServer,
+        backup_server::BackupServer, bootstrap_keys_server::BootstrapKeysServer,
+        join_tokens_server::JoinTokensServer, watch_server::WatchServer,
     },
     transport::uds,
 };
@@ -23,6 +24,7 @@ use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use super::{
     agent::AgentService,
+    backup::BackupService,
     bootstrap::BootstrapKeyService,
     bundle::BundleService,
     entry::EntryService,
@@ -30,6 +32,7 @@ use super::{
     handshake::Handshakes,
     join_token::JoinTokenService,
     listen,
+    local_authority::LocalAuthorityService,
     svid::SvidService,
     watch::WatchService,
 };
@@ -100,6 +103,8 @@ impl Services {
             reflection().build_v1alpha().map_err(ServerError::Reflection)?,
         );
         let common = Routes::new(WatchServer::new(watch))
+            .add_service(LocalAuthorityServer::new(LocalAuthorityService(Arc::clone(&state))))
+            .add_service(BackupServer::new(BackupService(Arc::clone(&state))))
             .add_service(BootstrapKeysServer::new(BootstrapKeyService(Arc::clone(&state))))
             .add_service(health)
             .add_service(v1)

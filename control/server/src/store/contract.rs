@@ -10,6 +10,7 @@ pub mod entries;
 pub mod events;
 pub mod filters;
 pub mod fixture;
+pub mod members;
 pub mod tokens;
 
 /// Makes a test of each promise; `$fixture` is an async function that makes an empty store, as a `Fixture`.
@@ -45,6 +46,10 @@ macro_rules! contract {
             filters::the_other_filters_and_their_sum,
             filters::pages_follow_each_other_without_gap_or_repetition,
             filters::matching_is_what_set_theory_says,
+            members::an_agent_comes_back_by_a_key_that_is_known_or_newer_than_all_that_is_known,
+            members::an_agent_that_is_not_known_comes_back_unless_it_was_deleted_or_banned,
+            members::an_evicted_key_of_a_reusable_token_does_not_come_back_also_once_another_joined,
+            members::an_agent_that_is_not_known_binds_the_token_that_it_came_by,
             tokens::the_first_key_may_repeat_and_another_may_not,
             tokens::life_ends_for_everybody,
             tokens::of_many_keys_at_once_exactly_one_gets_in,

@@ -104,6 +104,26 @@ pub enum StoreError {
         /// The agent's SPIFFE ID.
         id: String,
     },
+    /// The agent was evicted, and what was signed for it before does not let it come back.
+    #[error(
+        "agent `{id}` was evicted or banned at Unix time {at} by {by}; if its machine is to come back, generate another token"
+    )]
+    AgentEvicted {
+        /// The agent's SPIFFE ID.
+        id: String,
+        /// The administrator who did.
+        by: String,
+        /// When, Unix seconds.
+        at: i64,
+    },
+    /// The agent has had another key since.
+    #[error(
+        "agent `{id}` has had another key since this one; its data is from before that, or a copy of it runs elsewhere"
+    )]
+    AgentSuperseded {
+        /// The agent's SPIFFE ID.
+        id: String,
+    },
     /// No such join token, or it was pruned after its end.
     #[error("join token does not exist or has already been used")]
     TokenUnknown,
@@ -170,6 +190,8 @@ impl StoreError {
             Self::UnknownFederatedBundle { .. } => Code::UnknownFederatedBundle,
             Self::BundleInUse { .. } => Code::BundleInUse,
             Self::AgentBanned { .. } => Code::AgentBanned,
+            Self::AgentEvicted { .. } => Code::AgentEvicted,
+            Self::AgentSuperseded { .. } => Code::AgentSuperseded,
             Self::TokenUnknown => Code::TokenUnknown,
             Self::TokenExpired { .. } => Code::TokenExpired,
             Self::TokenUsed { .. } => Code::TokenUsed,

@@ -7,17 +7,19 @@ mod agent;
 mod bundle;
 mod columns;
 mod entry;
+mod eviction;
 mod token;
 
 use std::fmt;
 
 use svidecar_authority::UnixTime;
 
-pub use agent::{AgentRecord, JOIN_TOKEN, Removed};
+pub use agent::{AgentRecord, JOIN_TOKEN, Member, Removed, Signed};
 pub use bundle::{BundleChange, BundleRecord, DeleteMode, JwtAuthority, X509Authority};
 pub use columns::{Columns, Value};
 pub use entry::{Created, EntryMask, EntryRecord};
-pub use token::{Barred, Consumed, Eviction, TokenRecord, TokenUse};
+pub use eviction::{Barred, Eviction};
+pub use token::{Consumed, TokenRecord, TokenUse};
 
 /// A moment as it is stored and sent.
 #[must_use]

@@ -5,12 +5,14 @@
 //! holds: what that server has committed is all that there is.
 
 mod agents;
+mod backup;
 mod bundles;
 mod conditions;
 mod connection;
 mod entries;
 mod error;
 mod events;
+mod evictions;
 mod journals;
 mod readers;
 mod rows;
@@ -19,7 +21,7 @@ mod schema;
 mod tokens;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -28,13 +30,15 @@ use tokio::sync::watch;
 
 use self::{readers::Readers, savepoint::isolated, writer::Writer};
 use super::{
-    AgentFilter, AgentRecord, AgentStore, BundleChange, BundleRecord, BundleStore, Consumed, Created,
-    DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog, Eviction, JournalStore,
-    Page, PageRequest, Removed, Snapshot, StoreError, TokenRecord, TokenStore, TokenUse,
+    AgentFilter, AgentRecord, AgentStore, BackupStore, BundleChange, BundleRecord, BundleStore, Consumed,
+    Created, DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog, Eviction,
+    JournalStore, Member, Page, PageRequest, Removed, Signed, Snapshot, StoreError, TokenRecord, TokenStore,
+    TokenUse,
 };
 
 /// The store. Dropping it finishes what is queued and closes the file.
 pub struct SqliteStore {
+    path: PathBuf,
     writer: Writer,
     readers: Readers,
 }
@@ -51,10 +55,24 @@ impl SqliteStore {
             let (lock, connection) = connection::open_for_writing(&path)?;
             let readers = Readers::open(&path)?;
             let writer = Writer::start(connection, lock)?;
-            Ok(Self { writer, readers })
+            Ok(Self { path, writer, readers })
         })
         .await
         .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Puts a copy that [`BackupStore::back_up`] made into the place of the file, which is moved into `aside`. `between` is done
+    /// while neither is there and no server runs. Blocks.
+    ///
+    /// # Errors
+    /// A server uses the file; the copy is not sound, or of a newer version: then nothing was changed. Or as `between`.
+    pub fn restore<E: From<StoreError>>(
+        path: &Path,
+        copy: &[u8],
+        aside: &Path,
+        between: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        backup::restore(path, copy, aside, between)
     }
 
     /// Runs `work` in a transaction of the writer and returns when it is on disk.
@@ -170,13 +188,12 @@ impl AgentStore for SqliteStore {
         .await
     }
 
-    async fn renew_agent(
-        &self,
-        id: &SpiffeId,
-        new_serial: String,
-        new_expires_at: i64,
-    ) -> Result<AgentRecord, StoreError> {
-        self.change_agent(id, move |agent| agent.renew(new_serial, new_expires_at)).await
+    async fn renew_agent(&self, id: &SpiffeId, signed: Signed) -> Result<AgentRecord, StoreError> {
+        self.change_agent(id, move |agent| agent.renew(signed)).await
+    }
+
+    async fn bring_agent_back(&self, member: Member, signed: Signed) -> Result<AgentRecord, StoreError> {
+        self.write(move |connection| agents::bring_back(connection, member, signed)).await
     }
 
     async fn activate_agent_serial(&self, id: &SpiffeId, seen: String) -> Result<AgentRecord, StoreError> {
@@ -203,6 +220,10 @@ impl AgentStore for SqliteStore {
     async fn delete_agent(&self, id: &SpiffeId, why: Eviction) -> Result<Removed, StoreError> {
         let id = id.clone();
         self.write(move |connection| agents::delete(connection, &id, &why)).await
+    }
+
+    async fn prune_evictions(&self, ended_before: i64) -> Result<u64, StoreError> {
+        self.write(move |connection| evictions::prune(connection, ended_before)).await
     }
 
     async fn get_agent(&self, id: &SpiffeId) -> Result<Option<AgentRecord>, StoreError> {
@@ -326,6 +347,14 @@ impl JournalStore for SqliteStore {
             bundles::change(connection, found.unwrap_or_else(|| BundleRecord::empty(trust_domain)), change)
         })
         .await
+    }
+}
+
+#[async_trait]
+impl BackupStore for SqliteStore {
+    async fn back_up(&self) -> Result<Vec<u8>, StoreError> {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || backup::copy(&path)).await.map_err(|_| StoreError::Closed)?
     }
 }
 

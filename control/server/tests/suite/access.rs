@@ -48,7 +48,7 @@ fn expected(method: &str) -> &'static str {
         | "Watch" => "G",
         "NewDownstreamX509CA" | "PublishJWTAuthority" => "O",
         "GetFederatedBundle" => "CDG",
-        "Check" => "C",
+        "Check" | "CreateBackup" => "C",
         _ => "CD",
     }
 }

@@ -6,7 +6,9 @@ use svidecar_api::{
     spire::api::server::{
         agent::v1::{CountAgentsRequest, agent_client::AgentClient},
         bundle::v1::{GetBundleRequest, bundle_client::BundleClient},
+        entry::v1::{GetAuthorizedEntriesRequest, entry_client::EntryClient},
     },
+    status::{Reason, permission_denied_reason},
     svidecar::server::v1::{
         ListBootstrapKeysRequest, RevokeBootstrapKeyRequest, RotateBootstrapKeyRequest,
         bootstrap_keys_client::BootstrapKeysClient,
@@ -16,11 +18,11 @@ use svidecar_authority::{
     CertificateDer,
     bundle::root_hash,
     key::{KeyType, PrivateKey},
-    tls::NoIdentity,
+    tls::{Identity, NoIdentity},
 };
 use tonic::Code;
 
-use crate::support::{TestServer, attest};
+use crate::support::{Credentials, TestServer, attest, attest_by};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -109,4 +111,70 @@ async fn who_asks_for_the_bootstrap_key_is_nobody_there() {
     assert!(refused);
     let nobody = count(server.by_key(NoIdentity, &pin).await.unwrap()).await.unwrap_err();
     assert_eq!(nobody.code(), Code::PermissionDenied);
+}
+
+/// An agent's certificate of the bootstrap key.
+fn shown(chain: &[Vec<u8>], key: &PrivateKey) -> Identity {
+    Identity::new(vec![CertificateDer::from(chain[0].clone())], key.pkcs8_der()).unwrap()
+}
+
+#[tokio::test]
+async fn what_lets_an_agent_come_back_is_no_svid() {
+    let server = TestServer::start().await;
+    let (token, pin) = server.token(None).await;
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let channel = server.anonymous(&pin).await;
+    let (svid, membership) = attest_by(channel, "join_token", &token, &key).await.unwrap();
+    let entries = async |channel| {
+        EntryClient::new(channel).get_authorized_entries(GetAuthorizedEntriesRequest::default()).await
+    };
+    let agent = Credentials::new(&svid, key.clone());
+    assert!(entries(server.with(&pin, &agent).await).await.is_ok());
+
+    // Not where SVIDs count, and it is nobody's identity where it is known.
+    let posing = Credentials { chain: vec![membership[0].clone()], ..agent };
+    let refused = match server.try_with(&pin, &posing).await {
+        Ok(channel) => entries(channel).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
+    let channel = server.by_key(shown(&membership, &key), &pin).await.unwrap();
+    assert_eq!(entries(channel).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn an_agent_comes_back_by_its_key_and_nobody_by_less() {
+    const MEMBERSHIP: &str = "svidecar_membership";
+    let server = TestServer::start().await;
+    let (token, pin) = server.token(None).await;
+    let new_key = || PrivateKey::generate(KeyType::EcP256).unwrap();
+    let key = new_key();
+    let (svid, membership) =
+        attest_by(server.anonymous(&pin).await, "join_token", &token, &key).await.unwrap();
+    // The answer may be lost, so it may be asked for again.
+    for _ in 0..2 {
+        let (next_key, channel) = (new_key(), server.by_key(shown(&membership, &key), &pin).await.unwrap());
+        let (back, next) = attest_by(channel, MEMBERSHIP, "1", &next_key).await.unwrap();
+        assert_eq!(back.id, svid.id);
+        assert_eq!(next.len(), 2);
+    }
+    for channel in [server.by_key(NoIdentity, &pin).await.unwrap(), server.anonymous(&pin).await] {
+        let refused = attest_by(channel, MEMBERSHIP, "1", &new_key()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+    }
+    // One of a server that has the same name and another key.
+    let other = TestServer::start().await;
+    let (token, other_pin) = other.token(None).await;
+    let (_, foreign) =
+        attest_by(other.anonymous(&other_pin).await, "join_token", &token, &key).await.unwrap();
+    let refused = match server.by_key(shown(&foreign, &key), &pin).await {
+        Ok(channel) => attest_by(channel, MEMBERSHIP, "1", &new_key()).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
+    // The grace is over.
+    server.pass(8 * DAY);
+    let channel = server.by_key(shown(&membership, &key), &pin).await.unwrap();
+    let refused = attest_by(channel, MEMBERSHIP, "1", &new_key()).await.unwrap_err();
+    assert_eq!(permission_denied_reason(&refused), Some(Reason::AgentExpired));
 }

@@ -287,19 +287,30 @@ fn seconds(time: Duration) -> i64 {
 
 /// Asks for the SVID of an agent.
 pub async fn attest(channel: Channel, token: &str, key: &PrivateKey) -> Result<X509svid, Status> {
+    attest_by(channel, "join_token", token, key).await.map(|(svid, _)| svid)
+}
+
+/// The same by any attestor, with what comes beside the SVID.
+pub async fn attest_by(
+    channel: Channel,
+    attestor: &str,
+    payload: &str,
+    key: &PrivateKey,
+) -> Result<(X509svid, Vec<Vec<u8>>), Status> {
     let csr = csr::create(key, None, &[]).unwrap();
     let params = attest_agent_request::Params {
-        data: Some(AttestationData { r#type: "join_token".into(), payload: token.as_bytes().to_vec() }),
+        data: Some(AttestationData { r#type: attestor.into(), payload: payload.as_bytes().to_vec() }),
         params: Some(AgentX509svidParams { csr }),
     };
     let request = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
-    let mut answers = AgentClient::new(channel).attest_agent(tokio_stream::once(request)).await?.into_inner();
-    match answers.message().await?.unwrap().step.unwrap() {
+    let answer = AgentClient::new(channel).attest_agent(tokio_stream::once(request)).await?;
+    let membership = bootstrap::membership(answer.metadata());
+    match answer.into_inner().message().await?.unwrap().step.unwrap() {
         attest_agent_response::Step::Result(result) => {
             assert!(!result.reattestable);
-            Ok(result.svid.unwrap())
+            Ok((result.svid.unwrap(), membership))
         }
-        attest_agent_response::Step::Challenge(_) => Err(Status::internal("a challenge for a join token")),
+        attest_agent_response::Step::Challenge(_) => Err(Status::internal("a challenge that was not to be")),
     }
 }
 

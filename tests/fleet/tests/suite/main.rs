@@ -5,4 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod compromise;
+mod disaster;
 mod joining;
+mod outage;

@@ -279,12 +279,19 @@ impl push::watch_server::Watch for Api {
         let mut changes = world.changes.subscribe();
         // Whole states are all the tests need; the agent finds out what is different.
         changes.mark_changed();
-        let state = (world, changes, peer);
-        let stream = futures_util::stream::try_unfold(state, |(world, mut changes, peer)| async move {
-            changes.changed().await.unwrap();
-            world.check_agent(&peer)?;
-            let snapshot = world.snapshot();
-            Ok(Some((snapshot, (world, changes, peer))))
+        let sent = request.into_inner().resume_token;
+        let state = (world, changes, peer, sent);
+        let stream = futures_util::stream::try_unfold(state, |(world, mut changes, peer, sent)| async move {
+            loop {
+                changes.changed().await.unwrap();
+                world.check_agent(&peer)?;
+                let snapshot = world.snapshot();
+                let held = !sent.is_empty() && world.held.load(Ordering::Relaxed);
+                if snapshot.resume_token != sent && !held {
+                    let sent = snapshot.resume_token.clone();
+                    return Ok(Some((snapshot, (world, changes, peer, sent))));
+                }
+            }
         });
         Ok(Response::new(Box::pin(stream)))
     }

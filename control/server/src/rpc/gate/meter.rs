@@ -57,7 +57,7 @@ impl Memory {
         let payer = match peer {
             Peer::Local { .. } => return None,
             Peer::Remote { svid: Some(svid), .. } => Payer::Member(self.members.clone(), svid.id.clone()),
-            Peer::Remote { address, svid: None } => {
+            Peer::Remote { address, svid: None, .. } => {
                 Payer::Stranger(self.strangers.clone(), Source::from(address.ip()))
             }
         };
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn stranger(host: u8) -> Peer {
-        Peer::Remote { address: ([10, 0, 0, host], 1).into(), svid: None }
+        Peer::Remote { address: ([10, 0, 0, host], 1).into(), svid: None, membership: None }
     }
 
     #[test]

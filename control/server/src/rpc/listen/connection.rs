@@ -169,7 +169,10 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let (client, server) = tokio::io::duplex(64);
         let place = places.enter(Source::from(address.ip()));
-        (client, Connection::of_stranger(server, Peer::Remote { address, svid: None }, place))
+        (
+            client,
+            Connection::of_stranger(server, Peer::Remote { address, svid: None, membership: None }, place),
+        )
     }
 
     #[tokio::test(start_paused = true)]

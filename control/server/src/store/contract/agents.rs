@@ -6,12 +6,15 @@ use crate::store::*;
 pub async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen(f: Fixture) {
     let first = agent("/spire/agent/1");
     f.store.put_agent(first.clone(), None).await.unwrap();
-    let renewed = f.store.renew_agent(&first.id, "2002".to_owned(), NOW + 7200).await.unwrap();
+    let renewed = f.store.renew_agent(&first.id, signed("2002", "k2", NOW + 3600)).await.unwrap();
     assert_eq!((renewed.serial.as_str(), renewed.new_serial.as_str()), ("1001", "2002"));
     let unchanged = f.store.activate_agent_serial(&first.id, "1001".to_owned()).await.unwrap();
     assert_eq!(unchanged, renewed);
     let active = f.store.activate_agent_serial(&first.id, "2002".to_owned()).await.unwrap();
-    assert_eq!(active, AgentRecord { serial: "2002".to_owned(), expires_at: NOW + 7200, ..first });
+    let (serial, key_sha256) = ("2002".to_owned(), "k2".to_owned());
+    let (expires_at, issued_at, member_until) = (NOW + 7200, NOW + 3600, NOW + 10_800);
+    let expected = AgentRecord { serial, key_sha256, expires_at, issued_at, member_until, ..first };
+    assert_eq!(active, expected);
     assert_eq!(f.store.get_agent(&active.id).await.unwrap(), Some(active));
 }
 
@@ -21,7 +24,7 @@ pub async fn a_ban_holds_until_the_agent_is_deleted(f: Fixture) {
     assert!(f.store.ban_agent(&agent.id, eviction()).await.unwrap().agent.is_banned());
     for refused in [
         f.store.put_agent(agent.clone(), None).await.unwrap_err(),
-        f.store.renew_agent(&agent.id, "3".to_owned(), 1).await.unwrap_err(),
+        f.store.renew_agent(&agent.id, signed("3", "k3", NOW)).await.unwrap_err(),
     ] {
         assert_eq!(refused.code(), "agent_banned");
     }
@@ -30,8 +33,19 @@ pub async fn a_ban_holds_until_the_agent_is_deleted(f: Fixture) {
     f.store.put_agent(agent, None).await.unwrap();
 }
 
+/// An SVID for this key, of an hour and with as much of grace.
+pub(super) fn signed(serial: &str, key: &str, at: i64) -> Signed {
+    Signed {
+        serial: serial.to_owned(),
+        expires_at: at + 3600,
+        key_sha256: key.to_owned(),
+        issued_at: at,
+        member_until: at + 7200,
+    }
+}
+
 /// An agent that joined by a token, the alias of its token, and an entry below each.
-async fn joined(f: &Fixture, reusable: bool) -> (AgentRecord, [EntryRecord; 3]) {
+pub(super) async fn joined(f: &Fixture, reusable: bool) -> (AgentRecord, [EntryRecord; 3]) {
     let agent = agent("/spire/agent/join_token/t");
     let selector = Selector::new("spiffe_id", agent.id.as_str());
     let alias = EntryRecord::new(id("/node-1"), agent.id.clone(), vec![selector]);
@@ -46,7 +60,7 @@ async fn joined(f: &Fixture, reusable: bool) -> (AgentRecord, [EntryRecord; 3]) 
     (agent, [alias, direct, by_alias])
 }
 
-fn user(agent: &AgentRecord, key: &str, at: i64) -> TokenUse {
+pub(super) fn user(agent: &AgentRecord, key: &str, at: i64) -> TokenUse {
     TokenUse {
         agent: Some(agent.id.clone()),
         key_fingerprint: key.to_owned(),

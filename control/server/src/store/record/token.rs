@@ -6,6 +6,7 @@
 
 use svidecar_id::SpiffeId;
 
+use super::{Barred, Eviction};
 use crate::store::error::StoreError;
 
 /// A join token, without its secret.
@@ -68,8 +69,8 @@ impl TokenRecord {
     /// [`StoreError::TokenEvicted`].
     pub fn check_not_barred(&self, key: &str) -> Result<(), StoreError> {
         let barred = self.barred.iter().find(|barred| barred.key.as_deref().is_none_or(|known| known == key));
-        barred.map_or(Ok(()), |Barred { eviction, .. }| {
-            Err(StoreError::TokenEvicted { by: eviction.by.clone(), at: eviction.at })
+        barred.map_or(Ok(()), |Barred { eviction: Eviction { by, at }, .. }| {
+            Err(StoreError::TokenEvicted { by: by.clone(), at: *at })
         })
     }
 
@@ -92,24 +93,6 @@ pub struct TokenUse {
     pub from: String,
     /// When.
     pub at: i64,
-}
-
-/// That an administrator has evicted or banned an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Eviction {
-    /// Which administrator.
-    pub by: String,
-    /// When.
-    pub at: i64,
-}
-
-/// Who may not use a token any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Barred {
-    /// SHA-256 of a public key, hex; everybody when none.
-    pub key: Option<String>,
-    /// Why.
-    pub eviction: Eviction,
 }
 
 /// What a use of a token was.

@@ -3,11 +3,13 @@
 use rusqlite::{Connection, params, params_from_iter};
 use svidecar_id::SpiffeId;
 
-use super::{conditions, entries, events, rows, tokens};
+use super::{conditions, entries, events, evictions, rows, tokens};
 use crate::store::{
     error::StoreError,
     filter::{AgentFilter, Page, PageRequest},
-    record::{AgentRecord, Columns as _, EntryRecord, Eviction, Removed},
+    record::{
+        AgentRecord, Columns as _, EntryRecord, Eviction, Member, Removed, Signed, TokenRecord, TokenUse,
+    },
     snapshot::EventKind,
 };
 
@@ -69,8 +71,9 @@ pub(super) fn ban(connection: &Connection, id: &SpiffeId, why: &Eviction) -> Res
     Ok(Removed { agent, entries })
 }
 
-/// Bars whoever the agent was, or everybody, from the join token that it came by. Once nobody can be this agent again,
-/// the entries below it are deleted: they could never apply.
+/// Lets nobody come back who was the agent: neither by a key that was signed for, nor by the join token that it came by,
+/// from which everybody may be barred. Once nobody can be this agent again, the entries below it are deleted: they could never
+/// apply.
 fn end_join(
     connection: &Connection,
     agent: &AgentRecord,
@@ -78,17 +81,48 @@ fn end_join(
     everybody: bool,
 ) -> Result<Vec<EntryRecord>, StoreError> {
     if !agent.joined_by_token() {
+        evictions::add(connection, agent, None, None, why)?;
         return Ok(Vec::new());
     }
-    if let Some(token) = tokens::of_agent(connection, &agent.id)? {
-        let key = token.key_to_bar().filter(|_| !everybody);
-        tokens::bar(connection, &token.id, key.as_deref(), why)?;
-        if key.is_some() {
-            return Ok(Vec::new());
-        }
+    let token = tokens::of_agent(connection, &agent.id)?;
+    let key = token.as_ref().filter(|_| !everybody).and_then(TokenRecord::key_to_bar);
+    let token = token.as_ref().map(|token| token.id.as_str());
+    evictions::add(connection, agent, token, key.as_deref(), why)?;
+    if key.is_some() {
+        return Ok(Vec::new());
     }
     let below = entries::below(connection, &agent.id)?;
     below.iter().map(|entry| entries::delete(connection, &entry.id)).collect()
+}
+
+/// Renews an agent that comes back, and stores one that this store was restored without. The token that it came by is
+/// its own then, too, and nobody else's.
+pub(super) fn bring_back(
+    connection: &Connection,
+    member: Member,
+    signed: Signed,
+) -> Result<AgentRecord, StoreError> {
+    let known = find(connection, &member.id)?;
+    known.as_ref().map_or(Ok(()), AgentRecord::check_not_banned)?;
+    if !known.as_ref().is_some_and(|known| known.has_key(&member.key_sha256)) {
+        let evicted = evictions::of_member(connection, &member.id, member.issued_at)?;
+        if let Some(Eviction { by, at }) = evicted {
+            return Err(StoreError::AgentEvicted { id: member.id.to_string(), by, at });
+        }
+    }
+    if known.is_none() {
+        let by = TokenUse {
+            agent: Some(member.id.clone()),
+            key_fingerprint: member.key_sha256.clone(),
+            from: member.from.clone(),
+            at: signed.issued_at,
+        };
+        tokens::bind(connection, &member.id, &by)?;
+    }
+    let mut agent = known.unwrap_or_else(|| AgentRecord::unknown(member.id.clone()));
+    agent.come_back(member, signed)?;
+    put(connection, &agent)?;
+    Ok(agent)
 }
 
 /// Reads all agents.

@@ -24,12 +24,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(File, Connection), StoreE
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     }
-    let lock = private_file(&path.with_extension("lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
+    let lock = lock(path)?;
     // SQLite gives its journal files the mode of the database.
     private_file(path).map_err(failed)?;
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -39,6 +34,17 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(File, Connection), StoreE
     connection.pragma_update(None, "foreign_keys", true)?;
     schema::migrate(&mut connection)?;
     Ok((lock, connection))
+}
+
+/// Makes this process the only one that uses the file.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let failed = |error: io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
+    let lock = private_file(&path.with_extension("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// A connection that cannot write.
@@ -59,7 +65,7 @@ fn open(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
 }
 
 /// Opens or creates a file that only its owner may read.
-fn private_file(path: &Path) -> io::Result<File> {
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {

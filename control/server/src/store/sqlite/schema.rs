@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/001_initial.sql"),
     include_str!("schema/002_reusable_tokens.sql"),
     include_str!("schema/003_tokens_by_hash.sql"),
+    include_str!("schema/004_agents_that_come_back.sql"),
 ];
 
 /// The version at which tokens are kept by their hashes.
@@ -16,11 +17,8 @@ const TOKENS_BY_HASH: u32 = 3;
 
 /// Brings the schema up to date, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(StoreError::NewerSchema { found, known });
-    }
+    let found = check(connection)?;
+    let known = known();
     // What is deleted on the way is overwritten: a secret does not stay in a free page.
     connection.pragma_update(None, "secure_delete", true)?;
     let transaction = connection.transaction()?;
@@ -67,14 +65,61 @@ fn hash_tokens(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// That the schema is one that this version knows; its number.
+pub(super) fn check(connection: &Connection) -> Result<u32, StoreError> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = known();
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known });
+    }
+    Ok(found)
+}
+
+fn known() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use svidecar_id::SpiffeId;
 
-    use super::{super::tokens, *};
-    use crate::store::{TokenRecord, TokenUse};
+    use super::{
+        super::{evictions, tokens},
+        *,
+    };
+    use crate::store::{Barred, Eviction, TokenRecord, TokenUse};
+
+    /// Who was thrown out stays out.
+    #[test]
+    fn those_who_were_barred_from_a_token_are_barred_still() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..3] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection.execute_batch("DROP TABLE join_tokens_before").unwrap();
+        connection.pragma_update(None, "user_version", 3).unwrap();
+        let agent = "spiffe://demo.org/spire/agent/join_token/t";
+        let old = format!(
+            "INSERT INTO join_tokens VALUES ('t', 1700000000, 1, '{agent}', 'next', '10.0.0.1', 1600000000);
+            INSERT INTO join_tokens VALUES ('u', 1700000000, 0, NULL, NULL, NULL, NULL);
+            INSERT INTO join_token_bars VALUES ('t', 'key', 'admin', 1600000000);
+            INSERT INTO join_token_bars VALUES ('u', '', 'admin', 1600000001);"
+        );
+        connection.execute_batch(&old).unwrap();
+        migrate(&mut connection).unwrap();
+        let tokens = tokens::all(&connection).unwrap();
+        let barred = |key: Option<&str>, at| Barred {
+            key: key.map(str::to_owned),
+            eviction: Eviction { by: "admin".to_owned(), at },
+        };
+        assert_eq!(tokens[0].barred, [barred(Some("key"), 1_600_000_000)]);
+        assert_eq!(tokens[1].barred, [barred(None, 1_600_000_001)]);
+        let agent = SpiffeId::parse(agent).unwrap();
+        let keeps_out = |at| evictions::of_member(&connection, &agent, at).unwrap().is_some();
+        assert!(keeps_out(1_600_000_000) && !keeps_out(1_600_000_001));
+    }
 
     #[test]
     fn what_an_older_version_wrote_is_kept() {

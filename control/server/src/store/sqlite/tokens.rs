@@ -3,9 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use svidecar_id::SpiffeId;
 
-use crate::store::{
-    error::StoreError,
-    record::{Barred, Consumed, Eviction, TokenRecord, TokenUse},
+use super::evictions;
+use crate::{
+    ids,
+    store::{
+        error::StoreError,
+        record::{Consumed, TokenRecord, TokenUse},
+    },
 };
 
 const COLUMNS: &str = "id, expires_at, reusable, agent_id, used_by, used_from, used_at";
@@ -27,32 +31,32 @@ pub(super) fn create(connection: &Connection, token: &TokenRecord) -> Result<(),
 pub(super) fn consume(connection: &Connection, id: &str, by: TokenUse) -> Result<Consumed, StoreError> {
     let mut known = find(connection, id)?.ok_or(StoreError::TokenUnknown)?;
     let consumed = known.consume(by)?;
-    if let Some(used) = known.used {
-        connection
-            .prepare_cached(
-                "UPDATE join_tokens SET agent_id = ?, used_by = ?, used_from = ?, used_at = ? WHERE id = ?",
-            )?
-            .execute(params![
-                used.agent.as_ref().map(SpiffeId::as_str),
-                used.key_fingerprint,
-                used.from,
-                used.at,
-                id
-            ])?;
+    if let Some(used) = &known.used {
+        set_used(connection, id, used)?;
     }
     Ok(consumed)
 }
 
-/// Bars a key from the token, or everybody when there is none.
-pub(super) fn bar(
-    connection: &Connection,
-    id: &str,
-    key: Option<&str>,
-    why: &Eviction,
-) -> Result<(), StoreError> {
+/// Binds the token that the agent is named after, if nobody has used it: the store was restored from before that.
+pub(super) fn bind(connection: &Connection, agent: &SpiffeId, by: &TokenUse) -> Result<(), StoreError> {
+    match of_agent(connection, agent)? {
+        Some(token) if token.used.is_none() => set_used(connection, &token.id, by),
+        _ => Ok(()),
+    }
+}
+
+fn set_used(connection: &Connection, id: &str, used: &TokenUse) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT INTO join_token_bars VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")?
-        .execute(params![id, key.unwrap_or_default(), why.by, why.at])?;
+        .prepare_cached(
+            "UPDATE join_tokens SET agent_id = ?, used_by = ?, used_from = ?, used_at = ? WHERE id = ?",
+        )?
+        .execute(params![
+            used.agent.as_ref().map(SpiffeId::as_str),
+            used.key_fingerprint,
+            used.from,
+            used.at,
+            id
+        ])?;
     Ok(())
 }
 
@@ -76,9 +80,20 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<TokenReco
     one(connection, "id", id)
 }
 
-/// The token that the agent joined by.
+/// The token that the agent joined by. The agent is named after it, so that it is found also where its use is not known.
 pub(super) fn of_agent(connection: &Connection, agent: &SpiffeId) -> Result<Option<TokenRecord>, StoreError> {
-    one(connection, "agent_id", agent.as_str())
+    if let Some(token) = one(connection, "agent_id", agent.as_str())? {
+        return Ok(Some(token));
+    }
+    let name = agent.path().rsplit('/').next().unwrap_or_default();
+    for (id, reusable) in [(name.to_owned(), true), (ids::token_digest(name), false)] {
+        let has_no_agent = |token: &TokenRecord| token.used.as_ref().is_none_or(|used| used.agent.is_none());
+        let found = find(connection, &id)?.filter(|token| token.reusable == reusable && has_no_agent(token));
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn one(connection: &Connection, column: &str, value: &str) -> Result<Option<TokenRecord>, StoreError> {
@@ -118,13 +133,6 @@ fn complete(
         let agent = SpiffeId::parse(&agent).map_err(|error| StoreError::corrupt("agent_id", error))?;
         used.agent = Some(agent);
     }
-    token.barred = connection
-        .prepare_cached("SELECT key, barred_by, barred_at FROM join_token_bars WHERE token = ? ORDER BY key")?
-        .query_map([&token.id], |row| {
-            let key: String = row.get(0)?;
-            let eviction = Eviction { by: row.get(1)?, at: row.get(2)? };
-            Ok(Barred { key: (!key.is_empty()).then_some(key), eviction })
-        })?
-        .collect::<Result<_, _>>()?;
+    token.barred = evictions::from_token(connection, &token.id)?;
     Ok(token)
 }
