@@ -95,5 +95,13 @@ pub const AGENT_ADMIN_FILE_DESCRIPTOR_SET: &[u8] =
 /// (SPIFFE Workload Endpoint §3).
 pub const WORKLOAD_API_HEADER: &str = "workload.spiffe.io";
 
+/// Metadata key by which a client of ours asks an agent of ours to answer when there is something to say, instead of refusing.
+/// Other agents do not look at it.
+pub const WAIT_HEADER: &str = "x-svidecar-wait";
+/// Value of [`WAIT_HEADER`]: until the agent can answer, for some seconds.
+pub const WAIT_FOR_AGENT: &str = "agent";
+/// Value of [`WAIT_HEADER`]: that, and with a stream open until there is an entry.
+pub const WAIT_FOR_ENTRY: &str = "entry";
+
 #[cfg(test)]
 mod wire_tests;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use svidecar_api::{
-    WORKLOAD_API_HEADER,
+    WAIT_FOR_AGENT, WAIT_FOR_ENTRY, WAIT_HEADER, WORKLOAD_API_HEADER,
     transport::{ConnectError, Endpoint, uds},
     workload::{
         JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, ValidateJwtsvidRequest,
@@ -83,6 +83,20 @@ pub struct Client {
     api: SpiffeWorkloadApiClient<Channel>,
     /// For each unary call; none where the user bounds the whole.
     limit: Option<Duration>,
+    /// What streams are asked to wait for.
+    waits: WaitFor,
+}
+
+/// What an agent of ours may wait for before it answers. Any other agent answers at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WaitFor {
+    /// For nothing.
+    #[default]
+    Nothing,
+    /// Until it can answer.
+    Agent,
+    /// That, and until there is an entry.
+    Entry,
 }
 
 impl Client {
@@ -99,7 +113,25 @@ impl Client {
     #[must_use]
     pub fn over(channel: Channel) -> Self {
         let api = SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        Self { api, limit: None }
+        Self { api, limit: None, waits: WaitFor::Nothing }
+    }
+
+    /// Lets streams of X.509 wait until there is something to say.
+    #[must_use]
+    pub(crate) const fn waiting(mut self, waits: WaitFor) -> Self {
+        self.waits = waits;
+        self
+    }
+
+    fn stream<T>(&self, message: T) -> Request<T> {
+        let mut request = request(message);
+        let value = match self.waits {
+            WaitFor::Nothing => return request,
+            WaitFor::Agent => WAIT_FOR_AGENT,
+            WaitFor::Entry => WAIT_FOR_ENTRY,
+        };
+        request.metadata_mut().insert(WAIT_HEADER, MetadataValue::from_static(value));
+        request
     }
 
     /// Our identities, now and at each change; each message is the whole state (H13).
@@ -108,7 +140,7 @@ impl Client {
     /// As the agent says.
     pub async fn x509_svids(&self) -> Result<Streaming<X509svidResponse>, Status> {
         let mut api = self.api.clone();
-        api.fetch_x509svid(request(X509svidRequest {})).await.map(Response::into_inner)
+        api.fetch_x509svid(self.stream(X509svidRequest {})).await.map(Response::into_inner)
     }
 
     /// The roots of all trust domains that we may know, now and at each change.
@@ -117,7 +149,7 @@ impl Client {
     /// As the agent says.
     pub async fn x509_bundles(&self) -> Result<Streaming<X509BundlesResponse>, Status> {
         let mut api = self.api.clone();
-        api.fetch_x509_bundles(request(X509BundlesRequest {})).await.map(Response::into_inner)
+        api.fetch_x509_bundles(self.stream(X509BundlesRequest {})).await.map(Response::into_inner)
     }
 
     /// The token keys of all trust domains that we may know, now and at each change.

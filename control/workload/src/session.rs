@@ -18,7 +18,7 @@ use self::{
     pace::{Pace, Was},
 };
 use crate::{
-    client::{Client, ClientError},
+    client::{Client, ClientError, WaitFor},
     identity::IdentityState,
     material::{self, MaterialError},
 };
@@ -55,11 +55,19 @@ struct End {
 pub(crate) async fn keep_open(endpoint: &Endpoint, heard: mpsc::Sender<Heard>) {
     let mut pace = Pace::default();
     let mut doubt = Doubt::default();
+    // The first "no" is to be heard: it takes back what there was, and a person may wait for the reason. The next one may
+    // take its time.
+    let mut waits = WaitFor::Nothing;
     loop {
         let began = clock::timer();
-        let mut session = Session { endpoint, heard: &heard, delivered: false };
+        let mut session = Session { endpoint, heard: &heard, waits, delivered: false };
         let Ok(End { state, detail, was }) = session.run().await else { return };
         let served = session.delivered.then(|| clock::timer() - began);
+        waits = match state {
+            IdentityState::NotIssued => WaitFor::Entry,
+            IdentityState::Unavailable => WaitFor::Agent,
+            _ => WaitFor::Nothing,
+        };
         let redacts = doubt.takes_back(state, served.is_some(), clock::timer());
         let wait = pace.wait(was, served, rand::random());
         if heard.send(Heard::Ended(Ended { state, detail, redacts })).await.is_err() {
@@ -82,6 +90,8 @@ impl<T> From<mpsc::error::SendError<T>> for Unheard {
 struct Session<'a> {
     endpoint: &'a Endpoint,
     heard: &'a mpsc::Sender<Heard>,
+    /// For what the agent may wait with its answer.
+    waits: WaitFor,
     /// Whether there was an answer.
     delivered: bool,
 }
@@ -90,7 +100,7 @@ impl Session<'_> {
     /// Both streams, until one ends.
     async fn run(&mut self) -> Result<End, Unheard> {
         let client = match Client::connect(self.endpoint).await {
-            Ok(client) => client,
+            Ok(client) => client.waiting(self.waits),
             Err(error) => return Ok(cannot_connect(&error)),
         };
         let mut svids = match client.x509_svids().await {

@@ -5,22 +5,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::Extensions;
+use svidecar_api::{WAIT_FOR_ENTRY, WAIT_HEADER};
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
-use svidecar_process::{Throttle, clock, source::Source};
+use svidecar_process::{Throttle, clock, shares::Shares, source::Source};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Request, Status, metadata::MetadataMap};
 
-use super::{CallerInfo, stream::End};
+use super::{
+    CallerInfo,
+    stream::{End, Place},
+};
 use crate::{
     attest::{Attestation, Caller, WorkloadAttestor},
     entry::Entry,
     error::AttestError,
     manager::Manager,
     selector::SelectorSet,
-    status::Status as AgentStatus,
+    status::{Status as AgentStatus, SyncMode},
 };
 
 /// What a workload without an entry is told, in SPIRE's words: scripts look for them.
@@ -31,6 +34,12 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often a workload is attested again of whom not all is known.
 const ATTEST_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a caller that asks to wait does so until there is a manager. Then it is told why there is none.
+const MANAGER: Duration = Duration::from_secs(10);
+
+/// Streams that wait for a first entry; users share them.
+const MOST_WAITING: usize = 1024;
 
 /// Identifies callers. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +52,7 @@ pub struct Callers {
     told: Arc<Throttle<(SelectorSet, &'static str)>>,
     /// Whose failures of attestation.
     failures: Arc<Throttle<(Source, Code)>>,
+    waiting: Shares<u32>,
     shutdown: CancellationToken,
 }
 
@@ -66,20 +76,17 @@ impl Callers {
         shutdown: CancellationToken,
     ) -> Self {
         let (told, failures) = (Arc::new(Throttle::new(1, SAY_AGAIN)), Arc::new(Throttle::new(1, SAY_AGAIN)));
-        Self { manager, status, attestor, told, failures, shutdown }
+        Self { manager, status, attestor, told, failures, waiting: Shares::new(MOST_WAITING), shutdown }
     }
 
-    /// Finds out who calls, by what the connection left in the request's `extensions`.
+    /// Finds out who calls, by what the connection left in the request's extensions.
     ///
     /// # Errors
     /// What the caller is told when it is not known, or not served yet.
-    pub async fn identify(&self, extensions: &Extensions, method: &'static str) -> Result<Known, Status> {
+    pub async fn identify<T>(&self, request: &Request<T>, method: &'static str) -> Result<Known, Status> {
+        let (metadata, extensions) = (request.metadata(), request.extensions());
         metrics::counter!("svidecar_agent_workload_api_requests_total", "method" => method).increment(1);
-        let Some(manager) = self.manager.borrow().clone() else {
-            let problem =
-                self.status.borrow().problem.clone().unwrap_or_else(|| "it is not attested yet".into());
-            return Err(Status::unavailable(format!("the agent is initializing: {problem}")));
-        };
+        let manager = self.manager(metadata).await?;
         let caller = match extensions.get::<CallerInfo>() {
             Some(Ok(caller)) => Arc::clone(caller),
             Some(Err(error)) => return Err(self.not_attested(error, Source::Unknown, method)),
@@ -92,6 +99,36 @@ impl Callers {
             pid = caller.pid(), method, selectors = %found.selectors.without_secrets(), "workload attested"
         );
         Ok(Known { manager, told: self.told.clone(), caller, found })
+    }
+
+    /// Who has the entries. A caller that asks to wait has time until there is one.
+    async fn manager(&self, metadata: &MetadataMap) -> Result<Arc<Manager>, Status> {
+        let mut manager = self.manager.clone();
+        if metadata.contains_key(WAIT_HEADER) {
+            let there = async { manager.wait_for(Option::is_some).await.is_ok() };
+            tokio::select! {
+                _ = tokio::time::timeout(MANAGER, there) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+        let known = manager.borrow().clone();
+        known.ok_or_else(|| {
+            let problem = self.status.borrow().problem.clone();
+            let problem = problem.unwrap_or_else(|| "it is not attested yet".into());
+            Status::unavailable(format!("the agent is initializing: {problem}"))
+        })
+    }
+
+    /// A place for a caller without an entry who asks to wait for one. None, and it is denied, when it does not ask, when it
+    /// cannot be said that it has no entry, when the server does not push entries, so that asking again finds them sooner, or
+    /// when its user has as many places as it may.
+    #[must_use]
+    pub fn place(&self, metadata: &MetadataMap, known: &Known) -> Option<Place> {
+        let asks = metadata.get(WAIT_HEADER).is_some_and(|value| value == WAIT_FOR_ENTRY);
+        if !asks || known.undecided().is_some() || self.status.borrow().sync_mode != SyncMode::Watch {
+            return None;
+        }
+        self.waiting.take(known.caller.uid(), 1)
     }
 
     /// When the caller's stream has to end: at shutdown, with its process, or when more is known of the caller than the

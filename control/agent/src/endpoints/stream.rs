@@ -6,7 +6,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
-use svidecar_process::clock;
+use svidecar_process::{clock, shares::Share};
 use tokio::{sync::watch, time::Instant};
 use tonic::Status;
 
@@ -31,21 +31,32 @@ pub enum Next<T> {
 /// Resolves when a stream has to end, with what its workload is told.
 pub type End = Pin<Box<dyn Future<Output = Status> + Send>>;
 
+/// A place among the streams that wait for a first entry; by the user who waits.
+pub type Place = Share<u32>;
+
 struct Follower<T> {
     updates: watch::Receiver<Arc<Update>>,
     read: fn(&Update) -> Next<T>,
     last: Option<Arc<T>>,
-    give_up: Instant,
+    /// Since there is something that will be sent soon.
+    give_up: Option<Instant>,
+    /// As long as it waits for something that may be sent.
+    place: Option<Place>,
     end: End,
 }
 
-/// Streams what `read` makes of each state, until `end`.
-pub fn follow<T>(updates: watch::Receiver<Arc<Update>>, read: fn(&Update) -> Next<T>, end: End) -> Messages<T>
+/// Streams what `read` makes of each state, until `end`. With a `place` it waits for the first state that the workload may
+/// have, where it would else be denied.
+pub fn follow<T>(
+    updates: watch::Receiver<Arc<Update>>,
+    read: fn(&Update) -> Next<T>,
+    end: End,
+    place: Option<Place>,
+) -> Messages<T>
 where
     T: Clone + PartialEq + Send + Sync + 'static,
 {
-    let give_up = clock::timer() + FIRST_SVID;
-    let follower = Follower { updates, read, last: None, give_up, end };
+    let follower = Follower { updates, read, last: None, give_up: None, place, end };
     Box::pin(futures_util::stream::try_unfold(follower, |mut follower| async move {
         let message = follower.next().await?;
         Ok(Some((T::clone(&message), follower)))
@@ -61,15 +72,19 @@ impl<T: PartialEq> Follower<T> {
                 Next::Full(message) => {
                     if self.last.as_ref() != Some(&message) {
                         self.last = Some(Arc::clone(&message));
+                        self.place = None;
                         return Ok(message);
                     }
                 }
+                Next::Denied(_) if self.place.is_some() => self.give_up = None,
                 Next::Denied(status) => return Err(status),
                 Next::Soon(status) if self.last.is_none() => {
-                    if clock::timer() >= self.give_up {
+                    let now = clock::timer();
+                    let give_up = *self.give_up.get_or_insert(now + FIRST_SVID);
+                    if now >= give_up {
                         return Err(status);
                     }
-                    overdue = Some(self.give_up);
+                    overdue = Some(give_up);
                 }
                 // The message that the workload has stays right until there is another.
                 Next::Soon(_) => {}

@@ -16,11 +16,12 @@ use svidecar_api::{
 use svidecar_authority::{bundle::BundleSet, jwt};
 use svidecar_id::SpiffeId;
 use svidecar_process::clock;
-use tonic::{Request, Response, Status};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::{
     callers::{Callers, Known, NO_IDENTITY},
-    stream::{Messages, Next, follow},
+    stream::{Messages, Next, Place, follow},
 };
 use crate::{cache::Update, entry::Entry, error::AgentError, manager::Manager};
 
@@ -56,11 +57,25 @@ impl WorkloadApi {
         Self { callers, allow_unauthenticated_verifiers }
     }
 
+    /// Nothing for a caller that has entries, a place to wait in for one that has none and asks to wait.
+    fn place(
+        &self,
+        known: &Known,
+        updates: &watch::Receiver<Arc<Update>>,
+        (method, metadata): (&'static str, &MetadataMap),
+    ) -> Result<Option<Place>, Status> {
+        if !updates.borrow().entries.is_empty() {
+            return Ok(None);
+        }
+        let place = self.callers.place(metadata, known);
+        place.map(Some).ok_or_else(|| known.denied(method))
+    }
+
     /// Streams bundles: to workloads with an identity, and to others if that is allowed.
     async fn bundles<T>(
         &self,
         known: Known,
-        method: &'static str,
+        (method, metadata): (&'static str, &MetadataMap),
         entitled: fn(&Update) -> Next<T>,
         anyone: fn(&Update) -> Next<T>,
     ) -> Result<Response<Messages<T>>, Status>
@@ -70,12 +85,10 @@ impl WorkloadApi {
         let updates = known.manager.subscribe(&known.found.selectors).await;
         let end = self.callers.end(&known);
         if self.allow_unauthenticated_verifiers {
-            return Ok(Response::new(follow(updates, anyone, end)));
+            return Ok(Response::new(follow(updates, anyone, end, None)));
         }
-        if updates.borrow().entries.is_empty() {
-            return Err(known.denied(method));
-        }
-        Ok(Response::new(follow(updates, entitled, end)))
+        let place = self.place(&known, &updates, (method, metadata))?;
+        Ok(Response::new(follow(updates, entitled, end, place)))
     }
 }
 
@@ -139,12 +152,10 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let method = "FetchX509SVID";
-        let known = self.callers.identify(request.extensions(), method).await?;
+        let known = self.callers.identify(&request, method).await?;
         let updates = known.manager.subscribe(&known.found.selectors).await;
-        if updates.borrow().entries.is_empty() {
-            return Err(known.denied(method));
-        }
-        Ok(Response::new(follow(updates, x509_svids, self.callers.end(&known))))
+        let place = self.place(&known, &updates, (method, request.metadata()))?;
+        Ok(Response::new(follow(updates, x509_svids, self.callers.end(&known), place)))
     }
 
     async fn fetch_x509_bundles(
@@ -152,8 +163,9 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         let method = "FetchX509Bundles";
-        let known = self.callers.identify(request.extensions(), method).await?;
-        self.bundles(known, method, x509_bundles, x509_bundles_for_anyone).await
+        let known = self.callers.identify(&request, method).await?;
+        let asked = (method, request.metadata());
+        self.bundles(known, asked, x509_bundles, x509_bundles_for_anyone).await
     }
 
     async fn fetch_jwtsvid(
@@ -168,7 +180,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
                 Status::invalid_argument(format!("invalid requested SPIFFE ID: {error}"))
             })?),
         };
-        let known = self.callers.identify(request.extensions(), method).await?;
+        let known = self.callers.identify(&request, method).await?;
         let entries = known.entries(method, only.as_ref()).await?;
         let audience = &request.get_ref().audience;
         let tokens = entries.iter().map(|entry| known.manager.token(entry, audience));
@@ -190,8 +202,9 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let method = "FetchJWTBundles";
-        let known = self.callers.identify(request.extensions(), method).await?;
-        self.bundles(known, method, jwt_bundles, jwt_bundles_for_anyone).await
+        let known = self.callers.identify(&request, method).await?;
+        let asked = (method, request.metadata());
+        self.bundles(known, asked, jwt_bundles, jwt_bundles_for_anyone).await
     }
 
     async fn validate_jwtsvid(
@@ -204,7 +217,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         if svid.is_empty() {
             return Err(Status::invalid_argument("svid must be specified"));
         }
-        let known = self.callers.identify(request.extensions(), method).await?;
+        let known = self.callers.identify(&request, method).await?;
         let entries = match known.entries(method, None).await {
             Err(_) if self.allow_unauthenticated_verifiers => Vec::new(),
             entries => entries?,

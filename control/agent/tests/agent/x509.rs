@@ -3,6 +3,7 @@
 use std::{path::Path, sync::atomic::Ordering};
 
 use svidecar_api::{
+    WAIT_FOR_AGENT, WAIT_FOR_ENTRY, WAIT_HEADER,
     spire::api::types,
     svidecar::agent::v1::GetStatusRequest,
     workload::{X509BundlesRequest, X509svidRequest},
@@ -11,7 +12,7 @@ use svidecar_authority::{
     bundle::{Bundle, BundleSet},
     x509::verify_peer,
 };
-use tonic::{Code, Request};
+use tonic::{Code, Request, metadata::MetadataValue};
 
 use crate::{
     harness::{Bed, ids, my_uid, next, request, soon},
@@ -38,6 +39,63 @@ async fn an_entry_reaches_an_open_stream() {
     assert_eq!(ids(&message), ["spiffe://demo.org/first", "spiffe://demo.org/second"]);
     // What did not change is the same bytes: no certificate was signed anew.
     assert_eq!(message.svids[0], *svid);
+    agent.stop().await;
+}
+
+fn patient<T>(message: T, wait_for: &'static str) -> Request<T> {
+    let mut request = request(message);
+    request.metadata_mut().insert(WAIT_HEADER, MetadataValue::from_static(wait_for));
+    request
+}
+
+/// A workload that is there before its entry asks to wait for it, and has its identity as soon as there is one. One that
+/// does not ask is denied, and one that had an identity learns that it was taken back.
+#[tokio::test]
+async fn a_stream_waits_for_the_first_entry_if_it_asks_to() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/others", &["unix:uid:4000000"]);
+    let agent = bed.agent().await;
+    assert_eq!(agent.fetch().await.unwrap_err().code(), Code::PermissionDenied);
+    let mut client = agent.client().await;
+    let mut svids =
+        soon(client.fetch_x509svid(patient(X509svidRequest {}, WAIT_FOR_ENTRY))).await.unwrap().into_inner();
+    let bundles = soon(client.fetch_x509_bundles(patient(X509BundlesRequest {}, WAIT_FOR_ENTRY))).await;
+    let mut bundles = bundles.unwrap().into_inner();
+    bed.world.create_entry("e2", "/mine", &[&my_uid()]);
+    assert_eq!(ids(&next(&mut svids).await), ["spiffe://demo.org/mine"]);
+    assert_eq!(soon(bundles.message()).await.unwrap().unwrap().bundles.len(), 1);
+    bed.world.delete_entry("e2");
+    assert_eq!(soon(svids.message()).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(soon(bundles.message()).await.unwrap_err().code(), Code::PermissionDenied);
+    agent.stop().await;
+}
+
+/// What the server does not push is found sooner by asking again.
+#[tokio::test]
+async fn no_stream_waits_for_what_is_not_pushed() {
+    let bed = Bed::new(false);
+    let agent = bed.agent().await;
+    let mut client = agent.client().await;
+    let asked = soon(client.fetch_x509svid(patient(X509svidRequest {}, WAIT_FOR_ENTRY))).await;
+    assert_eq!(asked.unwrap_err().code(), Code::PermissionDenied);
+    agent.stop().await;
+}
+
+/// Whoever asks an agent that has only begun has its identity as soon as the agent has its own.
+#[tokio::test]
+async fn a_stream_waits_for_an_agent_that_begins_if_it_asks_to() {
+    let mut bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    bed.stop_server().await;
+    let agent = bed.start(bed.settings());
+    assert_eq!(agent.fetch().await.unwrap_err().code(), Code::Unavailable);
+    let mut client = agent.client().await;
+    let asked = tokio::spawn(async move {
+        let asked = client.fetch_x509svid(patient(X509svidRequest {}, WAIT_FOR_AGENT)).await;
+        next(&mut asked.unwrap().into_inner()).await
+    });
+    bed.start_server();
+    assert_eq!(ids(&soon(asked).await.unwrap()), ["spiffe://demo.org/mine"]);
     agent.stop().await;
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt, stream};
 use svidecar_api::{
-    WORKLOAD_API_HEADER,
+    WAIT_FOR_ENTRY, WAIT_HEADER, WORKLOAD_API_HEADER,
     transport::{Endpoint, uds},
     workload::{
         JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
@@ -36,6 +36,10 @@ pub enum Says {
 }
 
 pub struct Agent {
+    /// Streams of identities that wait, so far.
+    waiting: watch::Sender<usize>,
+    /// Whether it keeps streams open that ask to wait, as ours does.
+    pub is_ours: bool,
     says: watch::Sender<Says>,
     token_keys: TokenKeys,
     socket: PathBuf,
@@ -48,6 +52,8 @@ type TokenKeys = Arc<Mutex<Option<HashMap<String, Vec<u8>>>>>;
 
 #[derive(Clone)]
 struct Service {
+    waiting: watch::Sender<usize>,
+    is_ours: bool,
     says: watch::Receiver<Says>,
     token_keys: TokenKeys,
     /// Ends the streams, which tonic would let live on.
@@ -61,6 +67,8 @@ impl Agent {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("agent.sock");
         let mut agent = Self {
+            waiting: watch::Sender::new(0),
+            is_ours: false,
             says: watch::Sender::new(says),
             token_keys: TokenKeys::default(),
             socket,
@@ -79,6 +87,11 @@ impl Agent {
         self.says.send_replace(says);
     }
 
+    /// Waits until a stream is kept open.
+    pub async fn has_waiting(&self) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await.unwrap();
+    }
+
     pub fn has_token_keys(&self, bundles: HashMap<String, Vec<u8>>) {
         *self.token_keys.lock().unwrap() = Some(bundles);
     }
@@ -95,7 +108,8 @@ impl Agent {
     }
 
     fn service(&self, ends: CancellationToken) -> Service {
-        Service { says: self.says.subscribe(), token_keys: Arc::clone(&self.token_keys), ends }
+        let (says, token_keys) = (self.says.subscribe(), Arc::clone(&self.token_keys));
+        Service { waiting: self.waiting.clone(), is_ours: self.is_ours, says, token_keys, ends }
     }
 
     /// Ends the process, so to speak: streams break and the socket is gone.
@@ -125,10 +139,15 @@ fn check_header<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
+fn waits<T>(request: &Request<T>) -> bool {
+    request.metadata().get(WAIT_HEADER).is_some_and(|value| value == WAIT_FOR_ENTRY)
+}
+
 impl Service {
     /// One message for each change, until the agent says no.
     fn stream<T: Send + 'static>(
         &self,
+        waits: bool,
         message: impl Fn(X509svidResponse) -> T + Send + 'static,
     ) -> Result<Response<Answers<T>>, Status> {
         let refusal = |says: &Says| match says {
@@ -137,11 +156,16 @@ impl Service {
             Says::Refuses(code, message) => Some(Status::new(*code, *message)),
             Says::Gives(_) | Says::GivesAndEnds(_) => None,
         };
-        if let Some(status) = refusal(&self.says.borrow()) {
-            return Err(status);
+        let waits = waits && self.is_ours;
+        match refusal(&self.says.borrow()) {
+            Some(status) if !waits => return Err(status),
+            Some(_) => self.waiting.send_modify(|waiting| *waiting += 1),
+            None => {}
         }
         let most = if matches!(*self.says.borrow(), Says::GivesAndEnds(_)) { 1 } else { usize::MAX };
-        let stream = WatchStream::new(self.says.clone()).take(most).map(move |says| match says {
+        let says = WatchStream::new(self.says.clone())
+            .skip_while(move |says| std::future::ready(waits && refusal(says).is_some()));
+        let stream = says.take(most).map(move |says| match says {
             Says::Gives(response) | Says::GivesAndEnds(response) => Ok(message(response)),
             other => Err(refusal(&other).unwrap()),
         });
@@ -160,7 +184,7 @@ impl SpiffeWorkloadApi for Service {
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         check_header(&request)?;
-        self.stream(|response| response)
+        self.stream(waits(&request), |response| response)
     }
 
     async fn fetch_x509_bundles(
@@ -168,7 +192,7 @@ impl SpiffeWorkloadApi for Service {
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         check_header(&request)?;
-        self.stream(|response| {
+        self.stream(waits(&request), |response| {
             let mut bundles = response.federated_bundles;
             for svid in response.svids {
                 let own = svid.spiffe_id.split('/').take(3).collect::<Vec<_>>().join("/");

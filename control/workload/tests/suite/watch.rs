@@ -178,3 +178,27 @@ async fn what_there_is_stays_while_the_agent_cannot_tell_who_asks() {
     let back = watch.until(|event| matches!(event, Event::Rotated)).await;
     assert_eq!(back.status.state, IdentityState::Current);
 }
+
+/// Whoever is there before its entry has its identity as soon as there is one: our agent keeps its stream open, and any
+/// other is asked again within a second.
+#[tokio::test]
+async fn an_identity_comes_with_its_entry() {
+    let issuer = Issuer::new("demo.org");
+    for is_ours in [true, false] {
+        let mut agent = Agent::start(Says::Denied).await;
+        agent.stop().await;
+        agent.is_ours = is_ours;
+        agent.restart().await;
+        let mut watch = Watch::of(&agent);
+        let absent = watch.until(|event| matches!(event, Event::Absent)).await;
+        assert_eq!(absent.status.state, IdentityState::NotIssued);
+        if is_ours {
+            soon(agent.has_waiting()).await;
+        }
+        agent.says(Says::Gives(message(vec![issuer.svid("/shop", "")])));
+        watch.until(|event| matches!(event, Event::Obtained)).await;
+        // What is taken back is heard, also by one that has waited.
+        agent.says(Says::Denied);
+        watch.until(|event| matches!(event, Event::TakenBack)).await;
+    }
+}
