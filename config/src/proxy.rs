@@ -7,6 +7,7 @@ mod access_log;
 mod headers;
 mod inbound;
 mod listener;
+mod local_api;
 mod outbound;
 mod tunnel;
 mod workers;
@@ -23,6 +24,7 @@ pub use self::{
     headers::{HeaderMode, HeadersFromPath, IdentityHeaderSettings, XfccDetail},
     inbound::{ForwardProtocol, InboundSettings, InboundTimeouts},
     listener::{Limits, ListenerProtocol},
+    local_api::LocalApiSettings,
     outbound::{OutboundSettings, OutboundTimeouts, UpstreamSettings},
     tunnel::{TunnelDestination, UpstreamTunnel},
     workers::Workers,
@@ -60,6 +62,8 @@ pub struct ProxySettings {
     pub access_log: AccessLogSettings,
     /// Health, metrics and a look inside.
     pub admin: AdminSettings,
+    /// Tokens for local apps that speak HTTP and no gRPC.
+    pub local_api: LocalApiSettings,
     /// How long connections may finish after the proxy was told to stop.
     pub drain_timeout: HumanDuration,
     /// What becomes of a connection when its peer's SVID passes its end.
@@ -83,6 +87,7 @@ impl Default for ProxySettings {
             log: LogSettings::default(),
             access_log: AccessLogSettings::default(),
             admin: AdminSettings::default(),
+            local_api: LocalApiSettings::default(),
             drain_timeout: HumanDuration::from_secs(30),
             on_peer_expiry: OnPeerExpiry::default(),
             on_network_loss: OnNetworkLoss::default(),
@@ -159,11 +164,12 @@ impl ProxySettings {
     fn check_clashes(&self, problems: &mut Problems) {
         let mut taken: Vec<(String, &ListenAddress)> = Vec::new();
         let admin = self.admin.listen.address().map(|address| ("admin.listen".to_owned(), address));
+        let local = self.local_api.listen.address().map(|address| ("local_api.listen".to_owned(), address));
         let inbound =
             self.inbound.iter().enumerate().map(|(i, one)| (format!("inbound[{i}].listen"), &one.listen));
         let outbound =
             self.outbound.iter().enumerate().map(|(i, one)| (format!("outbound[{i}].listen"), &one.listen));
-        for (key, address) in admin.into_iter().chain(inbound).chain(outbound) {
+        for (key, address) in admin.into_iter().chain(local).chain(inbound).chain(outbound) {
             match taken.iter().find(|(_, other)| other.clashes_with(address)) {
                 Some((other, _)) => problems.add(key, format!("{address} is taken by `{other}`")),
                 None => taken.push((key, address)),
@@ -199,11 +205,12 @@ impl Settings for ProxySettings {
             problems.add_with_help(
                 "admin.listen",
                 format!(
-                    "{address} can be reached from other machines, and whoever reaches it can ask for SVIDs"
+                    "{address} can be reached from other machines, and whoever reaches it can look inside"
                 ),
                 "listen on 127.0.0.1 or on a Unix socket, or set `unsafe_listen: true`",
             );
         }
+        self.local_api.validate(problems);
         check_names("inbound", self.inbound.iter().map(|inbound| inbound.name.as_str()), problems);
         check_names("outbound", self.outbound.iter().map(|outbound| outbound.name.as_str()), problems);
         self.check_clashes(problems);

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 mod identity;
+pub mod local;
 pub mod network;
 pub mod proxy;
 pub mod ready;

@@ -10,4 +10,4 @@ mod serve;
 pub use get::{Get, GetError};
 pub use pages::serve_pages;
 pub use reply::Reply;
-pub use serve::{Asked, Limits, serve};
+pub use serve::{Asked, Client, Door, Limits, serve};

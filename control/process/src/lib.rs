@@ -14,6 +14,7 @@ pub mod descriptors;
 pub mod error;
 pub mod http;
 pub mod log;
+pub mod loopback;
 pub mod metrics;
 pub mod settings;
 pub mod shares;

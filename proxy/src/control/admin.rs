@@ -1,7 +1,8 @@
 //! Health, metrics and a look inside, in plain HTTP for this machine.
 //!
 //! Owns the listener, the guards and the routes; `pages` renders the proxy's own state, `spiffe` answers local apps. Runs on
-//! the control thread; only readiness asks the workers, because it vouches for them.
+//! the control thread; only readiness asks the workers, because it vouches for them. Must never give out what is secret: that is
+//! `control::local`'s.
 
 mod pages;
 mod spiffe;
@@ -9,7 +10,10 @@ mod view;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, StatusCode, header::HOST};
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{CONTENT_TYPE, HOST},
+};
 use svidecar_config::{address::ListenAddress, proxy::AdminSettings};
 use svidecar_process::http::{Asked, Limits, Reply, serve};
 use tokio::net::TcpListener;
@@ -79,10 +83,14 @@ impl Admin {
     }
 
     async fn route(&self, asked: Asked) -> Reply {
-        let (path, query) = (asked.path().to_owned(), asked.query().to_owned());
+        let path = asked.path().to_owned();
         match (asked.method(), path.as_str()) {
             (&Method::POST, "/spiffe/validate/jwt" | "/spiffe/validate/x509") => {
-                // A form of a web page cannot send JSON, so this keeps pages from asking (with the Host check).
+                // A web page cannot send this type without asking first, so this keeps pages away (with the Host check).
+                if !is_json(asked.headers().get(CONTENT_TYPE)) {
+                    let message = "the body has to be of `content-type: application/json`";
+                    return Reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type", message);
+                }
                 let Some(body) = read_body(asked).await else {
                     let message =
                         "the body is not JSON of at most 64 KiB; see the documentation of the field names";
@@ -93,7 +101,7 @@ impl Admin {
                     _ => spiffe::validate_x509(self, &body),
                 }
             }
-            (_, path) if asked.is_read() => self.get(path, &query).await,
+            (_, path) if asked.is_read() => self.get(path).await,
             (_, path) => {
                 let message = format!("{path} is read with GET");
                 Reply::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
@@ -102,7 +110,7 @@ impl Admin {
         }
     }
 
-    async fn get(&self, path: &str, query: &str) -> Reply {
+    async fn get(&self, path: &str) -> Reply {
         match path {
             "/" => pages::index(),
             "/live" => Reply::text(StatusCode::OK, "live\n"),
@@ -115,7 +123,10 @@ impl Admin {
             "/spiffe/workload" => spiffe::workload(self),
             "/spiffe/svid/x509" => spiffe::svid(self),
             "/spiffe/svid/x509/chain" => spiffe::chain(self),
-            "/spiffe/svid/jwt" => spiffe::jwt(self, query).await,
+            "/spiffe/svid/jwt" => {
+                let message = "tokens are given out where `local_api.listen` says, with the header `x-svidecar-local: true`";
+                Reply::error(StatusCode::NOT_FOUND, "moved", message)
+            }
             "/spiffe/.well-known/spiffe-bundle" => spiffe::bundle(self).await,
             "/spiffe/trust-bundle" => spiffe::trust_bundle(self),
             _ => Reply::error(StatusCode::NOT_FOUND, "not_found", "there is no such page; / lists them"),
@@ -127,8 +138,15 @@ async fn read_body(asked: Asked) -> Option<serde_json::Value> {
     serde_json::from_slice(&asked.body().await?).ok()
 }
 
+/// With parameters or without.
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
 /// A page in a browser can make its host name resolve to 127.0.0.1, but its requests still carry that name.
-fn is_own_host(host: Option<&HeaderValue>, local: Option<SocketAddr>) -> bool {
+pub(super) fn is_own_host(host: Option<&HeaderValue>, local: Option<SocketAddr>) -> bool {
     let Some(host) = host.and_then(|host| host.to_str().ok()) else {
         // HTTP/1.0, which no browser speaks.
         return true;
@@ -145,6 +163,21 @@ fn is_own_host(host: Option<&HeaderValue>, local: Option<SocketAddr>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, fits) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain", false),
+            ("application/x-www-form-urlencoded", false),
+            ("text/plain; application/json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(Some(&HeaderValue::from_static(value))), fits, "{value}");
+        }
+        assert!(!is_json(None));
+    }
 
     #[test]
     fn a_rebound_name_is_not_our_host() {

@@ -15,7 +15,9 @@ use tracing::{info, warn};
 use crate::{
     control::{
         admin::{self, Admin},
-        identity, ready,
+        identity,
+        local::{self, LocalApi},
+        ready,
         reload::Reloader,
     },
     error::ProxyError,
@@ -39,6 +41,7 @@ pub struct Proxy {
     workers: Arc<Workers>,
     addresses: Vec<(Direction, String, ListenAddress)>,
     admin: Option<SocketAddr>,
+    local_api: Option<ListenAddress>,
     tasks: TaskTracker,
     vital: Tasks,
     stop: CancellationToken,
@@ -68,6 +71,7 @@ impl Proxy {
         let mut listeners = Listeners::default();
         let opened = listeners.open_new(&plan, count)?;
         let admin_socket = admin::bind(&plan.settings.admin).await?;
+        let local_socket = local::bind(&plan.settings.local_api)?;
         let telemetry = Telemetry::start(&plan.settings.access_log)
             .map_err(|source| ProxyError::System { what: "open the access log", source })?;
 
@@ -99,6 +103,12 @@ impl Proxy {
             listeners,
         };
         vital.spawn_until_done("reload", reloader.run(reload_requests, stop.clone()));
+        let local_api = local_socket.as_ref().map(|bound| bound.address.clone());
+        if let Some(bound) = local_socket {
+            let (shared, endpoint) = (Arc::clone(&shared), endpoint.clone());
+            let api = LocalApi { shared, endpoint, settings: plan.settings.local_api.clone() };
+            vital.spawn("local_api", api.run(bound, stop.clone()));
+        }
         let admin = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         match admin_socket {
             Some(socket) => {
@@ -113,7 +123,7 @@ impl Proxy {
             admin = admin.map(tracing::field::display),
             "svidecar is up"
         );
-        Ok(Self { shared, workers, addresses, admin, tasks, vital, stop })
+        Ok(Self { shared, workers, addresses, admin, local_api, tasks, vital, stop })
     }
 
     /// What all threads share.
@@ -133,6 +143,12 @@ impl Proxy {
     #[must_use]
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Where tokens are given out.
+    #[must_use]
+    pub const fn local_api(&self) -> Option<&ListenAddress> {
+        self.local_api.as_ref()
     }
 
     /// Waits for a worker, or for a task that the proxy cannot do without, to fail, which should never happen.

@@ -148,6 +148,7 @@ fn warn_of_restart(before: &ProxySettings, after: &ProxySettings) {
     note(before.log != after.log, "log");
     note(before.access_log != after.access_log, "access_log");
     note(before.admin != after.admin, "admin");
+    note(before.local_api != after.local_api, "local_api");
     if !keys.is_empty() {
         warn!(keys = keys.join(", "), "These settings changed and take effect with the next start");
     }

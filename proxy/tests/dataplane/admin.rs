@@ -20,7 +20,11 @@ async fn sidecar(agent: &Agent) -> Sidecar {
 
 async fn post(sidecar: &Sidecar, path: &str, body: String) -> (StatusCode, serde_json::Value) {
     let stream = tokio::net::TcpStream::connect(sidecar.proxy.admin_address().unwrap()).await.unwrap();
-    let request = http::Request::post(path).header("host", "localhost").body(body.into()).unwrap();
+    let request = http::Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(body.into())
+        .unwrap();
     let response = ask(&mut http1(stream).await, request).await;
     (response.status, serde_json::from_str(&response.body).unwrap())
 }
@@ -42,7 +46,6 @@ async fn local_apps_read_the_identity_and_never_its_key() {
         ("/spiffe/workload", "spiffe://demo.org/orders"),
         ("/spiffe/svid/x509", "\"serial_number\""),
         ("/spiffe/svid/x509/chain", "-----BEGIN CERTIFICATE-----"),
-        ("/spiffe/svid/jwt?audience=partner", "token for partner"),
         ("/spiffe/.well-known/spiffe-bundle", "\"keys\""),
         ("/spiffe/trust-bundle", "demo.org"),
     ] {
@@ -51,7 +54,8 @@ async fn local_apps_read_the_identity_and_never_its_key() {
         assert!(page.body.contains(expected), "{path}: {}", page.body);
         assert!(!page.body.contains("PRIVATE KEY"), "{path}");
     }
-    assert_eq!(sidecar.admin("/spiffe/svid/jwt").await.status, StatusCode::BAD_REQUEST);
+    let moved = sidecar.admin("/spiffe/svid/jwt?audience=partner").await;
+    assert!(moved.status == StatusCode::NOT_FOUND && moved.body.contains("local_api"), "{}", moved.body);
     assert_eq!(sidecar.admin("/nope").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -83,15 +87,27 @@ async fn without_a_workload_api_the_pages_explain() {
     let agent = Agent::start(Says::Denied).await;
     let sidecar = sidecar(&agent).await;
     sidecar.until(|readiness| readiness.conditions[0].state == "no_identity_issued").await;
-    for path in [
-        "/spiffe/svid/x509",
-        "/spiffe/svid/x509/chain",
-        "/spiffe/svid/jwt?audience=a",
-        "/spiffe/trust-bundle",
-    ] {
+    for path in ["/spiffe/svid/x509", "/spiffe/svid/x509/chain", "/spiffe/trust-bundle"] {
         let page = sidecar.admin(path).await;
         assert!(page.body.contains("\"enabled\": false"), "{path}: {}", page.body);
         assert!(page.body.contains("registration entry"), "{path}: {}", page.body);
+    }
+}
+
+/// What a form of a web page can send is not looked at.
+#[tokio::test]
+async fn what_is_posted_has_to_be_json_by_its_type() {
+    let agent = Agent::start(Says::Denied).await;
+    let sidecar = sidecar(&agent).await;
+    for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
+        let stream = tokio::net::TcpStream::connect(sidecar.proxy.admin_address().unwrap()).await.unwrap();
+        let mut request = http::Request::post("/spiffe/validate/jwt").header("host", "localhost");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(r#"{"token": "x", "audience": "y"}"#.into()).unwrap();
+        let response = ask(&mut http1(stream).await, request).await;
+        assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod hbone;
 mod http;
 mod lifecycle;
 mod limits;
+mod local;
 mod process;
 mod reload;
 mod shortage;

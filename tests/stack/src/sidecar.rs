@@ -86,9 +86,9 @@ impl Spec {
     /// # Errors
     /// When a file cannot be written or the process not started.
     pub fn start(&self, stack: &Stack, name: &str) -> Result<Sidecar> {
-        let admin = ports::free()?;
+        let (admin, local) = (ports::free()?, ports::free()?);
         let mut text = format!(
-            "workload_api: unix://{}\nadmin: {{listen: \"{admin}\"}}\n{}",
+            "workload_api: unix://{}\nadmin: {{listen: \"{admin}\"}}\nlocal_api: {{listen: \"{local}\", audiences: [orders]}}\n{}",
             stack.agent_socket(),
             self.more
         );
@@ -128,7 +128,7 @@ impl Spec {
             launch = launch.arg("--").args(&self.child);
         }
         let process = launch.start(name)?;
-        Ok(Sidecar { process, admin, inbound_address, outbound_address, config, policy })
+        Ok(Sidecar { process, admin, local, inbound_address, outbound_address, config, policy })
     }
 }
 
@@ -138,6 +138,8 @@ pub struct Sidecar {
     pub process: Process,
     /// Its admin address.
     pub admin: SocketAddr,
+    /// Where it gives out tokens, for `orders`.
+    pub local: SocketAddr,
     /// Its configuration file.
     pub config: PathBuf,
     /// Its inbound listener's policy file.
@@ -177,5 +179,13 @@ impl Sidecar {
     /// When there is no answer.
     pub async fn admin(&self, path: &str) -> Result<Answer> {
         http::get(self.admin, path, &[]).await
+    }
+
+    /// One GET where it gives out tokens.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn local(&self, path: &str) -> Result<Answer> {
+        http::get(self.local, path, &[("x-svidecar-local", "true")]).await
     }
 }

@@ -8,7 +8,8 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
     sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,10 +43,50 @@ pub struct Limits {
     pub body: usize,
 }
 
+/// Where clients come in.
+pub enum Door {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Door {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// Who is at the other end, as far as the transport tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Whoever has this address.
+    At(SocketAddr),
+    /// A process of this user, by its effective ID.
+    User(u32),
+}
+
+/// A connection that was accepted.
+struct Accepted {
+    stream: Box<dyn Stream>,
+    ends: Ends,
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy)]
+struct Ends {
+    local: Option<SocketAddr>,
+    client: Option<Client>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A request.
 pub struct Asked {
     request: Request<Incoming>,
-    local: Option<SocketAddr>,
+    ends: Ends,
     max_body: usize,
 }
 
@@ -83,7 +124,13 @@ impl Asked {
     /// Our address, as the client has it.
     #[must_use]
     pub const fn local(&self) -> Option<SocketAddr> {
-        self.local
+        self.ends.local
+    }
+
+    /// Who asks; none when the system does not say.
+    #[must_use]
+    pub const fn client(&self) -> Option<Client> {
+        self.ends.client
     }
 
     /// The body; none when it is larger than it may be, or does not come.
@@ -93,28 +140,49 @@ impl Asked {
     }
 }
 
-/// Serves on `listener` until `shutdown`. Requests in flight are answered before it returns.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, handler: H, shutdown: CancellationToken)
+/// Serves those who come in by `door` until `shutdown`. Requests in flight are answered before it returns.
+pub async fn serve<H, F>(door: impl Into<Door>, limits: Limits, handler: H, shutdown: CancellationToken)
 where
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let handler = Arc::new(handler);
+    let (door, handler) = (door.into(), Arc::new(handler));
     let places = Waiting::new(limits.connections.min(descriptors::table().for_operators()));
     let connections = TaskTracker::new();
-    while let Some((stream, address)) =
-        shutdown.run_until_cancelled(accept::tcp(&listener, Comes::Operators)).await
-    {
-        let place = places.enter(Source::from(address.ip()));
+    while let Some((accepted, source)) = shutdown.run_until_cancelled(next(&door)).await {
+        let place = places.enter(source);
         let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
-        connections.spawn(serve_connection(stream, place, limits, handler, shutdown));
+        connections.spawn(serve_connection(accepted, place, limits, handler, shutdown));
     }
     connections.close();
     connections.wait().await;
 }
 
+/// The next who comes in, and what it is counted as.
+async fn next(door: &Door) -> (Accepted, Source) {
+    let listener = match door {
+        Door::Tcp(listener) => {
+            let (stream, address) = accept::tcp(listener, Comes::Operators).await;
+            let ends = Ends { local: stream.local_addr().ok(), client: Some(Client::At(address)) };
+            return (Accepted { stream: Box::new(stream), ends }, Source::from(address.ip()));
+        }
+        Door::Unix(listener) => listener,
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                let ends = Ends { local: None, client: user.map(Client::User) };
+                let source = user.map_or(Source::Unknown, Source::User);
+                return (Accepted { stream: Box::new(stream), ends }, source);
+            }
+            Err(error) => accept::failed(&error).await,
+        }
+    }
+}
+
 async fn serve_connection<H, F>(
-    stream: TcpStream,
+    Accepted { stream, ends }: Accepted,
     mut place: Guest<Source>,
     limits: Limits,
     handler: Arc<H>,
@@ -123,11 +191,10 @@ async fn serve_connection<H, F>(
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let local = stream.local_addr().ok();
     let asked = Notify::new();
     let service = service_fn(|request| {
         asked.notify_one();
-        let answer = handler(Asked { request, local, max_body: limits.body });
+        let answer = handler(Asked { request, ends, max_body: limits.body });
         async move { Ok::<_, Infallible>(in_time(answer, limits.answer).await) }
     });
     let connection = http1::Builder::new()
@@ -165,6 +232,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
         task::JoinHandle,
     };
 

@@ -29,7 +29,6 @@ pub(super) fn index() -> Reply {
         /spiffe/workload                     this process and its identities\n\
         /spiffe/svid/x509                    the X.509-SVID, without its key\n\
         /spiffe/svid/x509/chain              the same as PEM\n\
-        /spiffe/svid/jwt?audience=A          a JWT-SVID\n\
         /spiffe/.well-known/spiffe-bundle    our trust domain's bundle document\n\
         /spiffe/trust-bundle                 all bundles as PEM\n\
         POST /spiffe/validate/jwt            {\"token\": T, \"audience\": A}\n\

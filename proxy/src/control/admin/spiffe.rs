@@ -1,4 +1,4 @@
-//! The workload's identity for local apps that speak HTTP and JSON and no gRPC. Private keys are never given out.
+//! The workload's identity for local apps that speak HTTP and JSON and no gRPC: what is no secret of it.
 
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
@@ -14,9 +14,6 @@ use svidecar_process::{clock, http::Reply};
 use svidecar_workload::{Client, ClientError, Svid};
 
 use super::{pages::certificate, view::Admin};
-
-/// Audiences of one token.
-const MAX_AUDIENCES: usize = 16;
 
 /// What there is when the Workload API has given nothing (yet): the same shape on every page.
 fn not_enabled(admin: &Admin) -> Reply {
@@ -139,30 +136,6 @@ pub(super) async fn bundle(admin: &Admin) -> Reply {
     }
 }
 
-pub(super) async fn jwt(admin: &Admin, query: &str) -> Reply {
-    let audience: Vec<String> = parameters(query)
-        .filter(|(name, value)| name == "audience" && !value.is_empty())
-        .map(|(_, value)| value)
-        .take(MAX_AUDIENCES)
-        .collect();
-    if audience.is_empty() {
-        let message = "name whom the token is for: /spiffe/svid/jwt?audience=NAME";
-        return Reply::error(StatusCode::BAD_REQUEST, "no_audience", message);
-    }
-    let Some(id) = own_id(admin) else { return not_enabled(admin) };
-    let svids = async { Client::connect(&admin.endpoint).await?.fetch_jwt_svids(audience, Some(id)).await };
-    match svids.await {
-        Ok(svids) => {
-            let tokens: Vec<Value> = svids
-                .into_iter()
-                .map(|svid| json!({ "spiffe_id": svid.spiffe_id, "hint": svid.hint, "token": svid.svid }))
-                .collect();
-            Reply::json_indented(StatusCode::OK, &json!({ "enabled": true, "svids": tokens }))
-        }
-        Err(error) => Reply::error(StatusCode::BAD_GATEWAY, "workload_api_failed", &error.to_string()),
-    }
-}
-
 pub(super) async fn validate_jwt(admin: &Admin, body: &Value) -> Reply {
     let field = |name: &str| body.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     let (Some(token), Some(audience)) = (field("token"), field("audience")) else {
@@ -202,56 +175,4 @@ pub(super) fn validate_x509(admin: &Admin, body: &Value) -> Reply {
         }),
     };
     Reply::json_indented(StatusCode::OK, &body)
-}
-
-fn own_id(admin: &Admin) -> Option<String> {
-    let snapshot = admin.shared.current.load();
-    snapshot.identity.valid_svid(clock::unix()).map(|svid| svid.id.to_string())
-}
-
-/// Names and values of a query, percent-decoded; what does not decode is left as it is.
-fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
-    query.split('&').filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        Some((decode(name), decode(value)))
-    })
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut rest = bytes.clone();
-                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-                match (digit(rest.next()), digit(rest.next())) {
-                    (Some(high), Some(low)) => {
-                        bytes = rest;
-                        u8::try_from(high * 16 + low).unwrap_or(b'%')
-                    }
-                    _ => b'%',
-                }
-            }
-            byte => byte,
-        };
-        decoded.push(byte);
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_decoded() {
-        let pairs: Vec<_> = parameters("audience=spiffe%3A%2F%2Fdemo.org%2Fa&x=1+2&bad=%zz&flag").collect();
-        let expected = [("audience", "spiffe://demo.org/a"), ("x", "1 2"), ("bad", "%zz")];
-        assert_eq!(pairs.len(), 3);
-        for ((name, value), expected) in pairs.iter().zip(expected) {
-            assert_eq!((name.as_str(), value.as_str()), expected);
-        }
-    }
 }

@@ -132,8 +132,9 @@ async fn the_admin_endpoint_tells_an_app_its_own_identity() -> Result<()> {
     let svid = pair.server.admin("/spiffe/svid/x509").await?;
     ensure!(svid.status == 200 && svid.text().contains(SERVER_ID), "{}", svid.text());
     assert!(!svid.text().contains("PRIVATE KEY"), "the key stays inside");
-    let token = pair.server.admin("/spiffe/svid/jwt?audience=orders").await?;
+    let token = pair.server.local("/spiffe/svid/jwt?audience=orders").await?;
     assert_eq!(token.status, 200, "{}", token.text());
+    assert_eq!(pair.server.local("/spiffe/svid/jwt?audience=other").await?.status, 403);
     let bundle = pair.server.admin("/spiffe/.well-known/spiffe-bundle").await?.json()?;
     assert!(bundle["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{bundle}");
     Ok(())
