@@ -2,59 +2,71 @@
 //!
 //! Whoever decides by the time takes it as an argument, so that a test can say what time it is; whoever begins something
 //! reads it here. There are three clocks: [`monotonic`] measures and never jumps, [`timer`] is the same as timers see it, so
-//! that a test can stop it, and [`wall`] is the time of day, which somebody may set.
+//! that a test can stop it, and [`wall`] is the time of day, which somebody may set. What became of the time of day
+//! between two moments is told by two [`Reading`]s, that it jumped by [`Steps`], and whether it is to be believed by [`Guard`].
 
-#![expect(clippy::disallowed_methods, reason = "here they are allowed, so that they are nowhere else")]
+mod guard;
+mod reading;
+mod steps;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
 
-/// Now, to measure how long something takes.
-#[inline]
-#[must_use]
-pub fn monotonic() -> Instant {
-    Instant::now()
-}
-
-/// Now, to say until when to wait.
-#[inline]
-#[must_use]
-pub fn timer() -> tokio::time::Instant {
-    tokio::time::Instant::now()
-}
-
-/// The time of day.
-#[inline]
-#[must_use]
-pub fn wall() -> SystemTime {
-    SystemTime::now()
-}
-
-/// The time of day as certificates and tokens count it.
-#[inline]
-#[must_use]
-pub fn unix() -> UnixTime {
-    UnixTime::now()
-}
+pub use guard::{Doubt, DoubtKind, Guard, Seen};
+pub use reading::{Reading, Set, monotonic, timer, unix, wall};
+pub use steps::Steps;
 
 /// A time of day that a test can set. A clone shows the same time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System,
+    Given { read: Arc<dyn Fn() -> Reading + Send + Sync>, steps: Option<watch::Receiver<u64>> },
+}
 
 impl Clock {
     /// The machine's clock.
     #[must_use]
-    pub fn system() -> Self {
-        Self::from_fn(wall)
+    pub const fn system() -> Self {
+        Self(Source::System)
     }
 
-    /// A clock that asks `now` each time.
+    /// A clock that asks `now` each time, and has always gone truly: time passes in leaps, and nobody sets it.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self(Source::Given { read: Arc::new(move || Reading::true_since_1970(now())), steps: None })
+    }
+
+    /// A clock that asks `read` each time, and jumps when `steps` says so.
+    pub fn of_readings(
+        read: impl Fn() -> Reading + Send + Sync + 'static,
+        steps: watch::Receiver<u64>,
+    ) -> Self {
+        Self(Source::Given { read: Arc::new(read), steps: Some(steps) })
+    }
+
+    /// What all its hands show.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        match &self.0 {
+            Source::System => Reading::now(),
+            Source::Given { read, .. } => read(),
+        }
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn wall(&self) -> SystemTime {
+        match &self.0 {
+            Source::System => wall(),
+            Source::Given { read, .. } => read().wall,
+        }
     }
 
     /// Now, as certificates and tokens count it.
@@ -69,13 +81,25 @@ impl Clock {
         i64::try_from(self.seconds_since_epoch()).unwrap_or(i64::MAX)
     }
 
+    /// Its jumps from now on. To be called inside a runtime.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        match &self.0 {
+            Source::System => Steps::of_system(),
+            Source::Given { steps: Some(steps), .. } => Steps::told_by(steps.clone()),
+            Source::Given { steps: None, .. } => Steps::none(),
+        }
+    }
+
     fn seconds_since_epoch(&self) -> u64 {
-        (self.0)().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        self.wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
