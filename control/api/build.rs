@@ -18,6 +18,7 @@ const SURFACES: [(&str, &[&str]); 3] = [
             "spire/api/server/svid/v1/svid.proto",
             "svidecar/server/v1/backup.proto",
             "svidecar/server/v1/bootstrap.proto",
+            "svidecar/server/v1/clock.proto",
             "svidecar/server/v1/join_token.proto",
             "svidecar/server/v1/watch.proto",
         ],

@@ -6,7 +6,7 @@ mod error;
 pub(crate) mod testing;
 pub mod verify;
 
-pub use ca::{CaParams, SvidParams, X509Ca, X509Svid};
+pub use ca::{BACKDATE, CaParams, SvidParams, X509Ca, X509Svid};
 pub use error::{UntrustedRoot, X509Error};
 pub use verify::{VerifiedPeer, verify_peer};
 

@@ -343,6 +343,8 @@ codes! {
     JwtSvidsDisabled = "jwt_svids_disabled" Configuration;
     /// The key for JWT-SVIDs has expired.
     JwtKeyExpired = "jwt_key_expired" Us;
+    /// The server's own SVID is not renewed.
+    RenewalOverdue = "renewal_overdue" Us;
     /// The CA's certificate is not valid now.
     AuthorityNotValid = "authority_not_valid" Us;
     /// An ID of a trust domain that this CA does not sign for.
@@ -407,6 +409,8 @@ codes! {
     StoreCorrupt = "store_corrupt" Us;
     /// The database is closed.
     StoreClosed = "store_closed" Us;
+    /// The server does not believe its clock.
+    ClockDoubtful = "clock_doubtful" Us;
     /// The program is stopping.
     Stopping = "stopping" Us;
 

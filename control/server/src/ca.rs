@@ -33,6 +33,7 @@ use svidecar_authority::{
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::SpiffeId;
+use svidecar_process::clock::Steps;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -43,10 +44,13 @@ pub use bootstrap::{BootstrapKey, BootstrapKeys};
 pub use by_hand::{AuthorityState, AuthorityStates, Change};
 pub use error::CaError;
 pub use journal::Kind;
-pub use schedule::check_settings;
+pub use schedule::{Moment, check_settings};
 
 use self::rotation::Rotation;
 use crate::store::{BundleRecord, Store};
+
+/// How long what proves that the keys sign would be good for.
+const PROOF_TTL: Duration = Duration::from_secs(1);
 
 /// What a JWT-SVID is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub struct CaManager {
 }
 
 impl CaManager {
-    /// Loads the authorities, or makes the first ones, and brings rotation up to `now`. `key_dir` is made with mode
+    /// Loads the authorities, or makes the first ones, and brings rotation up to `moment`. `key_dir` is made with mode
     /// 0700 when it is missing.
     ///
     /// # Errors
@@ -96,12 +100,14 @@ impl CaManager {
         settings: &ServerSettings,
         store: Arc<dyn Store>,
         key_dir: &Path,
-        now: UnixTime,
+        moment: impl Into<Moment> + Send,
     ) -> Result<Self, CaError> {
+        let moment = moment.into();
         let mut rotation = Rotation::load(settings, Arc::clone(&store), key_dir.to_owned()).await?;
-        let bundle = rotation.advance(now).await?;
-        let current = rotation.authorities(None, now)?;
-        let bootstrap = BootstrapKeys::open(settings.trust_domain.clone(), key_dir.to_owned(), now).await?;
+        let bundle = rotation.advance(moment).await?;
+        let current = rotation.authorities(None, moment.now)?;
+        let bootstrap =
+            BootstrapKeys::open(settings.trust_domain.clone(), key_dir.to_owned(), moment.now).await?;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
             bundle: watch::Sender::new(Arc::new(bundle)),
@@ -187,23 +193,47 @@ impl CaManager {
     /// # Errors
     /// [`CaError::ByHand`] when it would leave what signs without an authority, or there is no such authority; else as
     /// [`Self::open`].
-    pub async fn change(&self, kind: Kind, change: Change, now: UnixTime) -> Result<AuthorityState, CaError> {
+    pub async fn change(
+        &self,
+        kind: Kind,
+        change: Change,
+        moment: Moment,
+    ) -> Result<AuthorityState, CaError> {
         let mut rotation = self.rotation.lock().await;
-        let (state, bundle) = rotation.change(kind, change, now).await?;
+        let (state, bundle) = rotation.change(kind, change, moment).await?;
         self.announce(bundle);
-        self.renew(&rotation, now)?;
+        self.renew(&rotation, moment.now)?;
         Ok(state)
     }
 
-    /// Does what is due at `now`: prepares, publishes, activates, prunes, renews the server's own SVID.
+    /// Signs one of each kind for nobody, and looks whether the server's own SVID is renewed: that all of it works, rather
+    /// than that it once did.
+    ///
+    /// # Errors
+    /// As [`Self::sign_x509_svid`] and [`Self::sign_jwt_svid`]; [`CaError::RenewalOverdue`].
+    pub fn prove(&self, now: UnixTime) -> Result<(), CaError> {
+        let current = self.current.load();
+        let id = server_svid::id_in(current.x509.trust_domain())?;
+        let spki_der = current.x509.info().spki_der.clone();
+        current.x509.sign_svid(&SvidParams::new(id.clone(), spki_der, PROOF_TTL), now)?;
+        if current.jwt.is_some() {
+            let params = JwtParams { id, audience: vec!["health".to_owned()], ttl: PROOF_TTL, jti: None };
+            self.sign_jwt_svid(&params, now)?;
+        }
+        if current.server_svid.is_overdue(now) { Err(CaError::RenewalOverdue) } else { Ok(()) }
+    }
+
+    /// Does what is due at `moment`: prepares, publishes, activates, prunes, renews the server's own SVID. What cannot be
+    /// undone is done only when the time is certain.
     ///
     /// # Errors
     /// As [`Self::open`]. What signed before goes on signing.
-    pub async fn tick(&self, now: UnixTime) -> Result<(), CaError> {
+    pub async fn tick(&self, moment: impl Into<Moment> + Send) -> Result<(), CaError> {
+        let moment = moment.into();
         let mut rotation = self.rotation.lock().await;
-        let bundle = rotation.advance(now).await?;
+        let bundle = rotation.advance(moment).await?;
         self.announce(bundle);
-        self.renew(&rotation, now)
+        self.renew(&rotation, moment.now)
     }
 
     /// Signs by what is active now, and as the server of now.
@@ -215,8 +245,8 @@ impl CaManager {
         Ok(())
     }
 
-    /// Keeps everything current until `stop`: by time, and when somebody else has changed our bundle.
-    pub async fn run(&self, clock: impl Fn() -> UnixTime, stop: CancellationToken) {
+    /// Keeps everything current until `stop`: by time, when the clock jumps, and when somebody else has changed our bundle.
+    pub async fn run(&self, clock: impl Fn() -> Moment, mut steps: Steps, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.tick_every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut changes = self.store.changes();
@@ -224,6 +254,7 @@ impl CaManager {
             let outcome = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => self.tick(clock()).await,
+                () = steps.next() => self.tick(clock()).await,
                 changed = changes.changed() => match changed {
                     Ok(()) => self.reload_bundle().await,
                     // The store is closed, so the server is about to end.

@@ -11,6 +11,7 @@ mod backup;
 mod bootstrap;
 mod bundle;
 mod client;
+mod clock;
 mod entry;
 mod error;
 mod files;
@@ -84,6 +85,9 @@ enum Command {
     /// Looks after the keys that others believe the server by
     #[command(subcommand)]
     Authority(authority::AuthorityCommand),
+    /// Shows the server's clock, and says that it is right
+    #[command(subcommand)]
+    Clock(clock::ClockCommand),
     /// Mints X.509-SVIDs without an agent
     #[command(subcommand)]
     X509(mint::X509Command),
@@ -135,6 +139,7 @@ async fn administer(command: Command, console: &mut Console) -> Result<(), CliEr
         Command::Bundle(command) => bundle::run(command, console).await,
         Command::Backup(args) => backup::backup(args, console).await,
         Command::Authority(command) => authority::run(command, console).await,
+        Command::Clock(command) => clock::run(command, console).await,
         Command::X509(command) => mint::x509(command, console).await,
         Command::Jwt(command) => mint::jwt(command, console).await,
         Command::Run(_)

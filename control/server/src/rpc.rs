@@ -10,6 +10,7 @@ mod agent_fields;
 mod backup;
 mod bootstrap;
 mod bundle;
+mod clock;
 mod entry;
 mod entry_fields;
 mod gate;

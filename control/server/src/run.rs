@@ -18,13 +18,14 @@ use tonic_health::{
 
 use crate::{
     backup::{DATABASE, KEYS},
-    ca::{self, CaManager},
+    ca::{self, CaManager, Moment},
+    clock::ClockGuard,
     entries::AuthorizedEntries,
     error::ServerError,
     health,
     rpc::{Endpoints, Services, WatchService},
     state::State,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, Store, StoreError, unix_seconds},
     telemetry,
 };
 
@@ -125,9 +126,10 @@ impl Server {
         validate(&settings)?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.data_dir.join(DATABASE)).await?);
         let keys = settings.data_dir.join(KEYS);
-        let ca = Arc::new(CaManager::open(&settings, Arc::clone(&store), &keys, clock.now()).await?);
+        let guard = Arc::new(ClockGuard::open(clock.clone(), Arc::clone(&store)).await?);
+        let ca = Arc::new(CaManager::open(&settings, Arc::clone(&store), &keys, guard.moment()).await?);
         let entries = Arc::new(AuthorizedEntries::open(Arc::clone(&store), &settings.trust_domain).await?);
-        let state = Arc::new(State::new(&settings, store, entries, ca, clock));
+        let state = Arc::new(State::new(&settings, store, entries, ca, (clock, guard)));
 
         let tcp = listen(settings.bind()).await?;
         let address =
@@ -229,34 +231,48 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 fn spawn_upkeep(state: &Arc<State>, tasks: &Tasks, shutdown: &CancellationToken) {
     let (entries, stop) = (Arc::clone(&state.entries), shutdown.clone());
     tasks.spawn("index of entries", async move { entries.follow(stop).await });
-    let (ca, clock, stop) = (Arc::clone(&state.ca), state.clock.clone(), shutdown.clone());
-    tasks.spawn("CA rotation", async move { ca.run(move || clock.now(), stop).await });
+    let (ca, guard, stop) = (Arc::clone(&state.ca), Arc::clone(&state.guard), shutdown.clone());
+    let steps = state.clock.steps();
+    tasks.spawn("CA rotation", async move { ca.run(move || guard.moment(), steps, stop).await });
+    let (guard, stop) = (Arc::clone(&state.guard), shutdown.clone());
+    tasks.spawn("clock", async move { guard.run(stop).await });
     tasks.spawn("pruning", prune(Arc::clone(state), shutdown.clone()));
 }
 
-/// Deletes entries and tokens that have ended, and old events.
+/// Deletes entries and tokens that have ended, unless the time is in doubt, and old events.
 async fn prune(state: Arc<State>, shutdown: CancellationToken) {
     let mut ticks = time::interval(PRUNE_EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let (mut steps, mut accepted) = (state.clock.steps(), state.guard.accepted());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
+            () = steps.next() => {}
+            Ok(()) = accepted.changed() => {}
         }
-        let now = state.clock.unix();
+        let Moment { now, is_certain } = state.guard.moment();
         let pruned = async {
-            for entry in state.store.prune_entries(now).await? {
-                tracing::info!(entry = entry.id, spiffe_id = %entry.spiffe_id, "entry expired");
+            state.renewals.save_all().await?;
+            if is_certain {
+                prune_ended(&*state.store, unix_seconds(now)).await?;
             }
-            let tokens = state.store.prune_tokens(now.saturating_sub(KEEP_TOKENS_SECONDS)).await?;
-            if tokens > 0 {
-                tracing::info!(tokens, "expired join tokens pruned");
-            }
-            state.store.prune_evictions(now).await?;
             state.store.prune_events(KEEP_EVENTS).await
         };
         if let Err(error) = pruned.await {
             tracing::error!(code = error.code().name(), %error, "cannot prune what has expired; trying again in a minute");
         }
     }
+}
+
+async fn prune_ended(store: &dyn Store, now: i64) -> Result<(), StoreError> {
+    for entry in store.prune_entries(now).await? {
+        tracing::info!(entry = entry.id, spiffe_id = %entry.spiffe_id, "entry expired");
+    }
+    let tokens = store.prune_tokens(now.saturating_sub(KEEP_TOKENS_SECONDS)).await?;
+    if tokens > 0 {
+        tracing::info!(tokens, "expired join tokens pruned");
+    }
+    store.prune_evictions(now).await?;
+    Ok(())
 }

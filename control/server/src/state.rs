@@ -8,7 +8,10 @@ use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
 use svidecar_process::Clock;
 
-use crate::{ca::CaManager, entries::AuthorizedEntries, limits::Limits, store::Store};
+use crate::{
+    ca::CaManager, clock::ClockGuard, entries::AuthorizedEntries, limits::Limits, renewals::Renewals,
+    store::Store,
+};
 
 /// What every part that answers calls shares.
 pub struct State {
@@ -18,10 +21,14 @@ pub struct State {
     pub store: Arc<dyn Store>,
     /// What is answered from memory.
     pub entries: Arc<AuthorizedEntries>,
+    /// What is known of agents beyond the store.
+    pub renewals: Renewals,
     /// Who signs.
     pub ca: Arc<CaManager>,
     /// What time it is.
     pub clock: Clock,
+    /// Whether that is to be believed.
+    pub guard: Arc<ClockGuard>,
     /// How long an agent's SVID lives.
     pub agent_ttl: Duration,
     /// How long after that it may come back.
@@ -44,14 +51,16 @@ impl State {
         store: Arc<dyn Store>,
         entries: Arc<AuthorizedEntries>,
         ca: Arc<CaManager>,
-        clock: Clock,
+        (clock, guard): (Clock, Arc<ClockGuard>),
     ) -> Self {
         Self {
             trust_domain: settings.trust_domain.clone(),
+            renewals: Renewals::new(Arc::clone(&store)),
             store,
             entries,
             ca,
             clock,
+            guard,
             agent_ttl: settings.agent_svid_ttl().get(),
             agent_grace: settings.agent_grace.get(),
             default_x509_svid_ttl: settings.default_x509_svid_ttl.get(),

@@ -1,4 +1,5 @@
-//! What the trust domain remembers: entries, agents, join tokens, bundles, the CA journal, and the log of their changes.
+//! What the trust domain remembers: entries, agents, join tokens, bundles, the CA journal, the last time that was
+//! believed, and the log of the changes.
 //!
 //! Owns the values that are kept, the rules for them, and what every store promises; [`SqliteStore`] keeps them in one file.
 //! A store must never check who asks (services do), never read a clock (time is an argument), and never hold a private
@@ -24,6 +25,7 @@ mod contract;
 
 use async_trait::async_trait;
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock::Seen;
 use tokio::sync::watch;
 
 pub use error::StoreError;
@@ -38,12 +40,13 @@ pub use sqlite::SqliteStore;
 
 /// A store, whatever it keeps its things in.
 pub trait Store:
-    EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + EventLog
+    EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + ClockStore + EventLog
 {
 }
 
-impl<S: EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + EventLog> Store
-    for S
+impl<
+    S: EntryStore + AgentStore + TokenStore + BundleStore + JournalStore + BackupStore + ClockStore + EventLog,
+> Store for S
 {
 }
 
@@ -330,6 +333,22 @@ pub trait BackupStore: Send + Sync {
     /// # Errors
     /// The database cannot be read, or there is no room for a copy of it.
     async fn back_up(&self) -> Result<Vec<u8>, StoreError>;
+}
+
+/// The last time that was believed, so that what the clock shows after a restart can be compared with it.
+#[async_trait]
+pub trait ClockStore: Send + Sync {
+    /// What [`Self::save_clock`] stored last.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    async fn load_clock(&self) -> Result<Option<Seen>, StoreError>;
+
+    /// Stores a time that was believed. It is a commit like any other: it fails when the disk does.
+    ///
+    /// # Errors
+    /// The commit failed.
+    async fn save_clock(&self, seen: Seen) -> Result<(), StoreError>;
 }
 
 /// The log of what changed, and the way to begin with it.

@@ -4,6 +4,7 @@
 //! sends becomes a label.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use svidecar_process::clock::Doubt;
 
 use crate::state::State;
 
@@ -15,6 +16,8 @@ const ENTRIES: &str = "svidecar_server_entries";
 const AGENTS: &str = "svidecar_server_agents";
 const BUNDLES: &str = "svidecar_server_bundles";
 const SHED: &str = "svidecar_server_connections_shed_total";
+const CLOCK_DOUBTFUL: &str = "svidecar_server_clock_doubtful";
+const CLOCK_OFFSET: &str = "svidecar_server_clock_offset_seconds";
 const CA_EXPIRES: &str = "svidecar_server_ca_expiry_timestamp_seconds";
 
 /// Says what each metric means. Called once, when a recorder is there.
@@ -30,6 +33,11 @@ pub fn describe() {
         SHED,
         "connections that made room for others: of a handshake, of a stranger (without an SVID), of a member that had as many as it may"
     );
+    describe_gauge!(
+        CLOCK_DOUBTFUL,
+        "1 while the server does not believe its clock, and deletes nothing by it"
+    );
+    describe_gauge!(CLOCK_OFFSET, "how far a clock that is not believed is from what is expected");
     describe_gauge!(CA_EXPIRES, "end of the active CA certificate, seconds since the Unix epoch");
 }
 
@@ -78,5 +86,8 @@ pub fn measure(state: &State) {
     gauge!(ENTRIES).set(entries as f64);
     gauge!(AGENTS).set(agents as f64);
     gauge!(BUNDLES).set(bundles as f64);
+    let doubt = state.guard.doubt().filter(Doubt::concerns_somebody);
+    gauge!(CLOCK_DOUBTFUL).set(f64::from(u8::from(doubt.is_some())));
+    gauge!(CLOCK_OFFSET).set(doubt.map_or(0, |doubt| doubt.offset_seconds()) as f64);
     gauge!(CA_EXPIRES).set(state.ca.current().x509.not_after().as_secs() as f64);
 }

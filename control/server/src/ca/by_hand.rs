@@ -3,13 +3,13 @@
 //! Owns the order that keeps a trust domain going: an authority is prepared before it signs, and nothing is taken from a bundle that
 //! still signs or will.
 
-use svidecar_authority::{CertificateDer, UnixTime, x509::CertInfo};
+use svidecar_authority::{CertificateDer, x509::CertInfo};
 
 use super::{
     CaError,
     journal::{Entry, Kind, Status},
     rotation::Rotation,
-    schedule::Step,
+    schedule::{Moment, Step},
 };
 use crate::store::BundleRecord;
 
@@ -20,7 +20,7 @@ pub enum Change {
     Prepare,
     /// The prepared one of that ID signs from now on.
     Activate(String),
-    /// What the old one of that ID has signed is to be replaced. It is believed for as long.
+    /// What the old one of that ID has signed is to be replaced. It is believed for as long, and signs never again.
     Taint(String),
     /// The old one of that ID is believed no more.
     Revoke(String),
@@ -70,25 +70,28 @@ impl Rotation {
         &mut self,
         kind: Kind,
         change: Change,
-        now: UnixTime,
+        moment: Moment,
     ) -> Result<(AuthorityState, BundleRecord), CaError> {
         match change {
-            Change::Prepare => self.by_hand(kind, Step::Prepare, now).await,
+            Change::Prepare => self.by_hand(kind, Step::Prepare, moment).await,
             Change::Activate(id) => {
                 if self.states(kind).prepared.is_none_or(|prepared| prepared.id != id) {
                     return Err(refuse(format!("no authority {id} is prepared")));
                 }
-                self.by_hand(kind, Step::Activate, now).await
+                self.by_hand(kind, Step::Activate, moment).await
             }
             Change::Taint(id) => {
                 let state = self.old(kind, &id)?;
-                let bundle = self.amend_bundle(move |bundle| taint(bundle, kind, &id)).await?;
+                let tainted = id.clone();
+                let bundle = self.amend_bundle(move |bundle| taint(bundle, kind, &tainted)).await?;
+                self.discard(kind, &id).await;
                 Ok((state, bundle))
             }
             Change::Revoke(id) => {
                 let state = self.old(kind, &id)?;
                 let gone = id.clone();
                 let bundle = self.forget(kind, &id, move |bundle| revoke(bundle, kind, &gone)).await?;
+                self.discard(kind, &id).await;
                 Ok((state, bundle))
             }
         }
@@ -98,11 +101,11 @@ impl Rotation {
         &mut self,
         kind: Kind,
         step: Step,
-        now: UnixTime,
+        moment: Moment,
     ) -> Result<(AuthorityState, BundleRecord), CaError> {
         let bundle = match kind {
-            Kind::X509 => self.step_x509(step, now).await?,
-            Kind::Jwt => self.step_jwt(step, now).await?,
+            Kind::X509 => self.step_x509(step, moment).await?,
+            Kind::Jwt => self.step_jwt(step, moment).await?,
         };
         let bundle = bundle.ok_or_else(|| refuse("there is nothing to be done".to_owned()))?;
         let states = self.states(kind);

@@ -71,6 +71,11 @@ pub enum CaError {
     /// The token key has expired and could not be replaced.
     #[error("the key that signs JWT-SVIDs has expired and its successor is not there yet; the log says why")]
     JwtKeyExpired,
+    /// Nothing has renewed the server's own SVID.
+    #[error(
+        "the server's own SVID should have been renewed long ago; the log says why the rotation of keys fails"
+    )]
+    RenewalOverdue,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -106,6 +111,7 @@ impl CaError {
             Self::ByHand(_) | Self::BootstrapKeys(_) => Code::Invalid,
             Self::JwtDisabled => Code::JwtSvidsDisabled,
             Self::JwtKeyExpired => Code::JwtKeyExpired,
+            Self::RenewalOverdue => Code::RenewalOverdue,
             Self::Store(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::Stopping => Code::Stopping,

@@ -17,7 +17,7 @@ use super::{
     authority::{Authority, Recipe},
     journal::{self, Entry, Journal, Kind},
     keys::{KeyDir, blocking},
-    schedule::{Step, check_settings, forgotten_before},
+    schedule::{Moment, Step, check_settings, forgotten_before},
     server_svid::ServerSvid,
     slots::Slots,
 };
@@ -65,21 +65,35 @@ impl Rotation {
         Ok(Self { recipe, server_svid_ttl, store, keys, journal, x509, jwt })
     }
 
-    /// Takes all steps that are due, and prunes. Returns our bundle as it is then.
-    pub(super) async fn advance(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
+    /// Takes all steps that are due, and, at a time that is certain, prunes. Returns our bundle as it is then.
+    pub(super) async fn advance(&mut self, moment: Moment) -> Result<BundleRecord, CaError> {
+        let now = moment.now;
         for _ in 0..MAX_STEPS {
             let step = self.x509.next_step(now);
-            if self.step_x509(step, now).await?.is_none() {
+            if self.step_x509(step, moment).await?.is_none() {
                 break;
             }
         }
         for _ in 0..MAX_STEPS {
             let Some(step) = self.jwt.as_ref().map(|jwt| jwt.next_step(now)) else { break };
-            if self.step_jwt(step, now).await?.is_none() {
+            if self.step_jwt(step, moment).await?.is_none() {
                 break;
             }
         }
-        self.tidy(now).await
+        if moment.is_certain {
+            self.discard_ended(now).await;
+        }
+        self.tidy(moment).await
+    }
+
+    /// Removes the keys of those set aside whose certificates have ended: the one thing here that cannot be undone.
+    async fn discard_ended(&mut self, now: UnixTime) {
+        let left = self.x509.without_ended(now);
+        std::mem::replace(&mut self.x509, left).discard_keys(&self.x509, &self.keys).await;
+        if let Some(jwt) = &mut self.jwt {
+            let left = jwt.without_ended(now);
+            std::mem::replace(jwt, left).discard_keys(jwt, &self.keys).await;
+        }
     }
 
     /// Removes the key of a step that was not committed: the next try makes another. It stays if the journal may name it.
@@ -98,11 +112,13 @@ impl Rotation {
     pub(super) async fn step_x509(
         &mut self,
         step: Step,
-        now: UnixTime,
+        moment: Moment,
     ) -> Result<Option<BundleRecord>, CaError> {
-        let Some(next) = self.x509.take(step, &self.recipe, &self.keys, now).await? else { return Ok(None) };
+        let Some(next) = self.x509.take(step, &self.recipe, &self.keys, moment.now).await? else {
+            return Ok(None);
+        };
         let journal = self.journal.with(next.entries(), self.jwt.as_ref().map(Slots::entries));
-        let bundle = match self.commit(journal, next.clone(), self.jwt.clone(), now).await {
+        let bundle = match self.commit(journal, next.clone(), self.jwt.clone(), moment).await {
             Ok(bundle) => bundle,
             Err(error) => {
                 self.discard_uncommitted(next, &self.x509).await;
@@ -110,7 +126,7 @@ impl Rotation {
             }
         };
         next.report(step, !self.x509.is_empty());
-        std::mem::replace(&mut self.x509, next).discard_keys(&self.x509, &self.keys).await;
+        self.x509 = next;
         Ok(Some(bundle))
     }
 
@@ -118,13 +134,15 @@ impl Rotation {
     pub(super) async fn step_jwt(
         &mut self,
         step: Step,
-        now: UnixTime,
+        moment: Moment,
     ) -> Result<Option<BundleRecord>, CaError> {
         let Some(current) = &self.jwt else { return Ok(None) };
-        let Some(next) = current.take(step, &self.recipe, &self.keys, now).await? else { return Ok(None) };
+        let Some(next) = current.take(step, &self.recipe, &self.keys, moment.now).await? else {
+            return Ok(None);
+        };
         let recovered = !current.is_empty();
         let journal = self.journal.with(self.x509.entries(), Some(next.entries()));
-        let bundle = match self.commit(journal, self.x509.clone(), Some(next.clone()), now).await {
+        let bundle = match self.commit(journal, self.x509.clone(), Some(next.clone()), moment).await {
             Ok(bundle) => bundle,
             Err(error) => {
                 if let Some(current) = &self.jwt {
@@ -134,9 +152,7 @@ impl Rotation {
             }
         };
         next.report(step, recovered);
-        if let Some(before) = self.jwt.replace(next.clone()) {
-            before.discard_keys(&next, &self.keys).await;
-        }
+        self.jwt = Some(next);
         Ok(Some(bundle))
     }
 
@@ -145,6 +161,22 @@ impl Rotation {
         match kind {
             Kind::X509 => &self.journal.x509,
             Kind::Jwt => &self.journal.jwt,
+        }
+    }
+
+    /// Removes the key of an authority that was set aside: it is never to sign again.
+    pub(super) async fn discard(&mut self, kind: Kind, id: &str) {
+        match kind {
+            Kind::X509 => {
+                let left = self.x509.without(id);
+                std::mem::replace(&mut self.x509, left).discard_keys(&self.x509, &self.keys).await;
+            }
+            Kind::Jwt => {
+                if let Some(jwt) = &mut self.jwt {
+                    let left = jwt.without(id);
+                    std::mem::replace(jwt, left).discard_keys(jwt, &self.keys).await;
+                }
+            }
         }
     }
 
@@ -175,8 +207,8 @@ impl Rotation {
     }
 
     /// Makes sure that the bundle has what signs, and drops what has long expired.
-    async fn tidy(&mut self, now: UnixTime) -> Result<BundleRecord, CaError> {
-        let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
+    async fn tidy(&mut self, moment: Moment) -> Result<BundleRecord, CaError> {
+        let forgotten_before = forgotten_before(self.recipe.ca_ttl, moment);
         let journal = self.journal.pruned(forgotten_before);
         if let Some(bundle) = self.store.get_bundle(&self.recipe.trust_domain).await? {
             let mut wanted = bundle.clone();
@@ -185,7 +217,7 @@ impl Rotation {
                 return Ok(bundle);
             }
         }
-        self.commit(journal, self.x509.clone(), self.jwt.clone(), now).await
+        self.commit(journal, self.x509.clone(), self.jwt.clone(), moment).await
     }
 
     /// Writes the journal and amends the bundle in one transaction.
@@ -194,10 +226,10 @@ impl Rotation {
         journal: Journal,
         x509: Slots<Arc<X509Ca>>,
         jwt: Option<Slots<Arc<JwtAuthority>>>,
-        now: UnixTime,
+        moment: Moment,
     ) -> Result<BundleRecord, CaError> {
         let data = journal.write()?;
-        let forgotten_before = forgotten_before(self.recipe.ca_ttl, now);
+        let forgotten_before = forgotten_before(self.recipe.ca_ttl, moment);
         let change = boxed(move |bundle| amend(bundle, &x509, jwt.as_ref(), forgotten_before));
         let bundle = self.store.save_journal(journal::NAME, data, &self.recipe.trust_domain, change).await?;
         self.journal = journal;

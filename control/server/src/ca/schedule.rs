@@ -1,10 +1,13 @@
 //! When an authority is replaced. Pure: lives and a moment in, the next step out.
+//!
+//! An authority that is not valid yet, because it was made while the clock was ahead, counts as little as one that has ended.
 
 use std::time::Duration;
 
 use svidecar_authority::{
     UnixTime,
-    time::{between, human, minus, plus},
+    time::{between, from_secs, human, minus, plus},
+    x509::BACKDATE,
 };
 use svidecar_config::server::ServerSettings;
 
@@ -22,6 +25,22 @@ const SETTLE_AT_MOST: Duration = Duration::from_secs(60);
 const KEEP_EXPIRED_AT_MOST: Duration = Duration::from_secs(86_400);
 /// The shortest CA lifetime.
 const SHORTEST_CA_TTL: Duration = Duration::from_secs(60);
+
+/// A time, and whether it is to be believed: what cannot be undone waits until it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The time.
+    pub now: UnixTime,
+    /// Whether nobody doubts it.
+    pub is_certain: bool,
+}
+
+/// A time that nobody doubts.
+impl From<UnixTime> for Moment {
+    fn from(now: UnixTime) -> Self {
+        Self { now, is_certain: true }
+    }
+}
 
 /// From when to when an authority may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +60,8 @@ pub(super) enum Step {
     Prepare,
     /// Let the prepared one sign.
     Activate,
+    /// Let the one at this place among those that were set aside sign again.
+    Resume(usize),
 }
 
 impl Life {
@@ -48,8 +69,13 @@ impl Life {
         between(self.issued_at, self.not_after)
     }
 
-    fn is_over(self, now: UnixTime) -> bool {
+    pub(super) fn is_over(self, now: UnixTime) -> bool {
         self.not_after <= now
+    }
+
+    /// Its certificate begins a little before it was made.
+    fn is_valid(self, now: UnixTime) -> bool {
+        minus(self.issued_at, BACKDATE) <= now && !self.is_over(now)
     }
 
     fn prepares(self, now: UnixTime) -> bool {
@@ -65,17 +91,28 @@ impl Life {
     }
 }
 
-/// Authorities that ended before this moment leave the bundle.
-pub(super) fn forgotten_before(ca_ttl: Duration, now: UnixTime) -> UnixTime {
-    minus(now, ca_ttl.min(KEEP_EXPIRED_AT_MOST))
+/// Authorities that ended before this moment leave the bundle; none do while the time is in doubt.
+pub(super) fn forgotten_before(ca_ttl: Duration, moment: Moment) -> UnixTime {
+    if moment.is_certain { minus(moment.now, ca_ttl.min(KEEP_EXPIRED_AT_MOST)) } else { from_secs(0) }
 }
 
-/// The step that is due for one kind of authority. Called again after each step, until there is none.
-pub(super) fn next_step(active: Option<Life>, prepared: Option<Life>, now: UnixTime) -> Step {
-    let active = active.filter(|life| !life.is_over(now));
-    let prepared = prepared.filter(|life| !life.is_over(now));
+/// The step that is due for one kind of authority. Called again after each step, until there is none. `aside` are those
+/// that neither sign nor are prepared, with their keys.
+pub(super) fn next_step(
+    active: Option<Life>,
+    prepared: Option<Life>,
+    aside: impl Iterator<Item = Life>,
+    now: UnixTime,
+) -> Step {
+    let active = active.filter(|life| life.is_valid(now));
+    let prepared = prepared.filter(|life| life.is_valid(now));
     match (active, prepared) {
-        (None, None) => Step::Start,
+        // All of them have been published; the one that lives longest is the one to go on with.
+        (None, None) => aside
+            .enumerate()
+            .filter(|(_, life)| life.is_valid(now))
+            .max_by_key(|(_, life)| life.not_after)
+            .map_or(Step::Start, |(place, _)| Step::Resume(place)),
         (None, Some(_)) => Step::Activate,
         (Some(active), None) if active.prepares(now) => Step::Prepare,
         (Some(active), Some(prepared)) if active.activates_next(now) && prepared.has_settled(now) => {
@@ -141,7 +178,6 @@ pub fn check_settings(settings: &ServerSettings) -> Vec<CaError> {
 
 #[cfg(test)]
 mod tests {
-    use svidecar_authority::time::from_secs;
     use svidecar_config::units::HumanDuration;
     use svidecar_id::TrustDomain;
 
@@ -155,6 +191,10 @@ mod tests {
 
     fn at(hour: u64) -> UnixTime {
         from_secs(hour * HOUR)
+    }
+
+    fn next_step(active: Option<Life>, prepared: Option<Life>, now: UnixTime) -> Step {
+        super::next_step(active, prepared, std::iter::empty(), now)
     }
 
     #[test]
@@ -195,13 +235,31 @@ mod tests {
         assert_eq!(next_step(life(0, 24), life(12, 36), at(36)), Step::Start);
     }
 
+    #[test]
+    fn an_authority_that_is_not_valid_yet_counts_as_none() {
+        let (ahead, of_before, other) = (life(26, 50), life(0, 24), life(0, 12));
+        assert_eq!(next_step(ahead, None, at(1)), Step::Start);
+        assert_eq!(next_step(of_before, ahead, at(13)), Step::Prepare);
+        let aside = || other.into_iter().chain(of_before);
+        assert_eq!(super::next_step(ahead, None, aside(), at(1)), Step::Resume(1));
+        assert_eq!(super::next_step(of_before, ahead, aside(), at(1)), Step::None);
+        assert_eq!(super::next_step(ahead, None, aside(), at(27)), Step::None);
+        assert_eq!(super::next_step(ahead, None, aside(), at(24)), Step::Start);
+    }
+
     /// A CA that lives for minutes must not fill the bundle with those of a whole day.
     #[test]
     fn the_expired_stay_as_long_as_they_lived_and_at_most_a_day() {
         let hour = Duration::from_secs(HOUR);
-        assert_eq!(forgotten_before(hour, at(50)), at(49));
-        assert_eq!(forgotten_before(24 * hour, at(50)), at(26));
-        assert_eq!(forgotten_before(365 * 24 * hour, at(50)), at(26));
+        assert_eq!(forgotten_before(hour, at(50).into()), at(49));
+        assert_eq!(forgotten_before(24 * hour, at(50).into()), at(26));
+        assert_eq!(forgotten_before(365 * 24 * hour, at(50).into()), at(26));
+        let doubtful = Moment { now: at(50), is_certain: false };
+        assert_eq!(
+            forgotten_before(hour, doubtful),
+            at(0),
+            "nothing is forgotten at a time that may be wrong"
+        );
     }
 
     #[test]

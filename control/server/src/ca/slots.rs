@@ -1,4 +1,7 @@
-//! The authorities of one kind that are there with their keys: the one that signs, and the next.
+//! The authorities of one kind that are there with their keys: the one that signs, the next, and those set aside.
+//!
+//! One that was replaced keeps its key until its certificate has ended, and one that was made while the clock was ahead is
+//! set aside until its time comes: when the clock is right again, what signed before signs again.
 
 use svidecar_authority::{UnixTime, time::rfc3339};
 
@@ -16,11 +19,12 @@ struct Slot<A> {
     life: Life,
 }
 
-/// Active and prepared.
+/// Active, prepared, and set aside.
 #[derive(Clone)]
 pub(super) struct Slots<A> {
     active: Option<Slot<A>>,
     prepared: Option<Slot<A>>,
+    aside: Vec<Slot<A>>,
 }
 
 impl<A: Authority> Slots<A> {
@@ -32,7 +36,12 @@ impl<A: Authority> Slots<A> {
                 .find(|entry| entry.status == status)
                 .map_or(Ok(None), |entry| Slot::load(entry, keys))
         };
-        Ok(Self { active: find(Status::Active)?, prepared: find(Status::Prepared)? })
+        let aside = entries
+            .iter()
+            .filter(|entry| entry.status == Status::Old)
+            .filter_map(|entry| Slot::load(entry, keys).transpose())
+            .collect::<Result<_, _>>()?;
+        Ok(Self { active: find(Status::Active)?, prepared: find(Status::Prepared)?, aside })
     }
 
     /// What signs.
@@ -40,9 +49,13 @@ impl<A: Authority> Slots<A> {
         self.active.as_ref().map(|slot| &slot.authority)
     }
 
-    /// All that belong into the bundle.
+    /// All that belong into the bundle. Those set aside have been in it, and leave it by their own time.
     pub(super) fn authorities(&self) -> impl Iterator<Item = &A> {
         self.active.iter().chain(&self.prepared).map(|slot| &slot.authority)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Slot<A>> {
+        self.active.iter().chain(&self.prepared).chain(&self.aside)
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -56,12 +69,13 @@ impl<A: Authority> Slots<A> {
         };
         let active = self.active.as_ref().map(|slot| entry(slot, Status::Active));
         let prepared = self.prepared.as_ref().map(|slot| entry(slot, Status::Prepared));
-        active.into_iter().chain(prepared)
+        let aside = self.aside.iter().map(move |slot| entry(slot, Status::Old));
+        active.into_iter().chain(prepared).chain(aside)
     }
 
     pub(super) fn next_step(&self, now: UnixTime) -> Step {
         let life = |slot: &Option<Slot<A>>| slot.as_ref().map(|slot| slot.life);
-        next_step(life(&self.active), life(&self.prepared), now)
+        next_step(life(&self.active), life(&self.prepared), self.aside.iter().map(|slot| slot.life), now)
     }
 
     /// The slots as they are after `step`, not committed yet; `None` when there is nothing to do.
@@ -72,17 +86,45 @@ impl<A: Authority> Slots<A> {
         keys: &KeyDir,
         now: UnixTime,
     ) -> Result<Option<Self>, CaError> {
-        Ok(match step {
-            Step::None => None,
+        let mut next = self.clone();
+        match step {
+            Step::None => return Ok(None),
             Step::Start => {
-                Some(Self { active: Some(Slot::create(recipe, keys, now).await?), prepared: None })
+                let new = Slot::create(recipe, keys, now).await?;
+                next.aside.extend(next.prepared.take());
+                next.aside.extend(next.active.replace(new));
             }
-            Step::Prepare => Some(Self {
-                active: self.active.clone(),
-                prepared: Some(Slot::create(recipe, keys, now).await?),
-            }),
-            Step::Activate => Some(Self { active: self.prepared.clone(), prepared: None }),
-        })
+            Step::Prepare => {
+                let new = Slot::create(recipe, keys, now).await?;
+                next.aside.extend(next.prepared.replace(new));
+            }
+            Step::Activate => {
+                let before = std::mem::replace(&mut next.active, next.prepared.take());
+                next.aside.extend(before);
+            }
+            Step::Resume(place) => {
+                if place >= next.aside.len() {
+                    return Ok(None);
+                }
+                let again = next.aside.remove(place);
+                next.aside.extend(next.active.replace(again));
+            }
+        }
+        Ok(Some(next))
+    }
+
+    /// Without those set aside whose time is over.
+    pub(super) fn without_ended(&self, now: UnixTime) -> Self {
+        let mut left = self.clone();
+        left.aside.retain(|slot| !slot.life.is_over(now));
+        left
+    }
+
+    /// Without the one of that ID, if it is set aside.
+    pub(super) fn without(&self, id: &str) -> Self {
+        let mut left = self.clone();
+        left.aside.retain(|slot| slot.authority.id() != id);
+        left
     }
 
     /// Says what a committed step has done. `recovered`: there had been an authority before.
@@ -106,16 +148,23 @@ impl<A: Authority> Slots<A> {
                 "Prepared the next {name} authority and published it in the bundle"
             ),
             Step::Activate => tracing::info!(authority_id, not_after, "Activated the next {name} authority"),
+            Step::Resume(_) => tracing::warn!(
+                authority_id,
+                not_after,
+                "This {name} authority signs again: the one that had taken its place is not valid at this time, because the \
+                 clock was set"
+            ),
         }
     }
 
     /// Removes the keys of those that are not in `current` any more. A key that stays behind is only untidy.
     pub(super) async fn discard_keys(self, current: &Self, keys: &KeyDir) {
-        for authority in self.authorities() {
-            if current.authorities().any(|kept| kept.id() == authority.id()) {
+        for slot in self.all() {
+            let id = slot.authority.id();
+            if current.all().any(|kept| kept.authority.id() == id) {
                 continue;
             }
-            let (keys, name) = (keys.clone(), key_name::<A>(authority.id()));
+            let (keys, name) = (keys.clone(), key_name::<A>(id));
             if let Err(error) = blocking(move || keys.remove(&name)).await {
                 tracing::warn!(%error, code = error.code().name(), "The key of a replaced authority stays on disk");
             }
@@ -139,6 +188,9 @@ impl<A: Authority> Slot<A> {
     fn load(entry: &Entry, keys: &KeyDir) -> Result<Option<Self>, CaError> {
         let name = key_name::<A>(&entry.id);
         let Some(key) = keys.load(&name)? else {
+            if entry.status == Status::Old {
+                return Ok(None);
+            }
             tracing::error!(
                 authority_id = entry.id,
                 file = %keys.file(&name).display(),

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod clock;
+
 use std::fs;
 
 use svidecar_authority::{
@@ -40,9 +42,9 @@ impl Server {
         Self { home, settings }
     }
 
-    async fn open(&self, now: UnixTime) -> Result<CaManager, CaError> {
+    async fn open(&self, moment: impl Into<Moment> + Send) -> Result<CaManager, CaError> {
         let store = Arc::new(SqliteStore::open(&self.home.path().join("datastore.sqlite3")).await?);
-        CaManager::open(&self.settings, store, &self.home.path().join("keys"), now).await
+        CaManager::open(&self.settings, store, &self.home.path().join("keys"), moment).await
     }
 
     /// Those of the authorities.
@@ -329,7 +331,7 @@ async fn changes_of_the_bundle_by_others_are_seen() {
     let stop = CancellationToken::new();
     let running = tokio::spawn({
         let (ca, stop) = (Arc::clone(&ca), stop.clone());
-        async move { ca.run(|| at(0), stop).await }
+        async move { ca.run(|| at(0).into(), Steps::none(), stop).await }
     });
     let foreign = ca.current().x509.certificate().to_vec();
     ca.store

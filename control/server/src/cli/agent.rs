@@ -221,6 +221,9 @@ async fn purge(args: PurgeArgs, console: &mut Console) -> Result<(), CliError> {
     })?;
     let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let limit = i64::try_from(now.saturating_sub(args.expired_for.get()).as_secs()).unwrap_or_default();
+    if !args.dry_run {
+        super::clock::check(&args.server).await?;
+    }
     let mut client = args.server.agents().await?;
     let mut purged = Vec::new();
     for agent in agents.agents.into_iter().filter(|agent| agent.x509svid_expires_at < limit) {

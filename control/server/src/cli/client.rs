@@ -8,7 +8,7 @@ use svidecar_api::{
         localauthority::v1::local_authority_client::LocalAuthorityClient, svid::v1::svid_client::SvidClient,
     },
     svidecar::server::v1::{
-        backup_client::BackupClient, bootstrap_keys_client::BootstrapKeysClient,
+        backup_client::BackupClient, bootstrap_keys_client::BootstrapKeysClient, clock_client::ClockClient,
         join_tokens_client::JoinTokensClient,
     },
     transport::uds,
@@ -80,6 +80,11 @@ impl ServerSocket {
     /// Our own service.
     pub(super) async fn bootstrap_keys(&self) -> Result<BootstrapKeysClient<Channel>, CliError> {
         Ok(BootstrapKeysClient::new(self.connect().await?))
+    }
+
+    /// Our own service, too.
+    pub(super) async fn clock(&self) -> Result<ClockClient<Channel>, CliError> {
+        Ok(ClockClient::new(self.connect().await?))
     }
 
     pub(super) async fn bundles(&self) -> Result<BundleClient<Channel>, CliError> {

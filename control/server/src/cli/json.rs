@@ -51,6 +51,7 @@ described! {
     own::ListBootstrapKeysResponse => "svidecar.server.v1.ListBootstrapKeysResponse",
     own::RotateBootstrapKeyResponse => "svidecar.server.v1.RotateBootstrapKeyResponse",
     own::RevokeBootstrapKeyResponse => "svidecar.server.v1.RevokeBootstrapKeyResponse",
+    own::ClockStatus => "svidecar.server.v1.ClockStatus",
     own::CreateJoinTokenResponse => "svidecar.server.v1.CreateJoinTokenResponse",
     own::DeleteJoinTokenResponse => "svidecar.server.v1.DeleteJoinTokenResponse",
     own::ListJoinTokensResponse => "svidecar.server.v1.ListJoinTokensResponse",

@@ -92,6 +92,10 @@ pub fn of(path: &str) -> Option<Access> {
             "ListBootstrapKeys" | "RotateBootstrapKey" | "RevokeBootstrapKey" => ADMINISTRATORS,
             _ => return None,
         },
+        "svidecar.server.v1.Clock" => match method {
+            "GetClock" | "AcceptClock" => ADMINISTRATORS,
+            _ => return None,
+        },
         "svidecar.server.v1.JoinTokens" => match method {
             "CreateJoinToken" | "ListJoinTokens" | "DeleteJoinToken" => ADMINISTRATORS,
             _ => return None,
@@ -129,7 +133,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 57);
+        assert_eq!(seen, 59);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Agent for AgentService {
         let svid = attest::sign(&self.0, &agent.id, &csr);
         let svid = svid.map_err(|error| svid::failed(SIGNING_FAILED, &error))?;
         let signed = attest::signed(&self.0, &svid, &csr);
-        let renewed = self.0.store.renew_agent(&agent.id, signed).await;
+        let renewed = self.0.renewals.renew(Arc::new(record), signed).await;
         renewed.map_err(|error| status::store("failed to update agent", &error))?;
         tracing::info!(spiffe_id = %agent.id, serial = svid.serial, "agent SVID renewed");
         let membership = membership::issue(&self.0, &svid, &csr).unwrap_or_default();

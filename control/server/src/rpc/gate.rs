@@ -20,7 +20,12 @@ use tower::Layer;
 pub use self::meter::MAX_OPEN_REQUEST;
 use self::meter::{Memory, Metered};
 use super::access;
-use crate::{peer::Peer, state::State, store::EntryRecord, telemetry};
+use crate::{
+    peer::Peer,
+    state::State,
+    store::{AgentRecord, EntryRecord},
+    telemetry,
+};
 
 /// A caller that was let through.
 #[derive(Clone, Debug)]
@@ -126,27 +131,25 @@ impl Gate {
         if expired {
             return Err(Refusal::Reason(Reason::AgentExpired));
         }
-        match self.agent_serial(svid) {
-            Serial::Active => Ok(()),
-            Serial::New => self.activate(svid).await,
-            Serial::Refused(reason) => Err(Refusal::Reason(reason)),
-        }
-    }
-
-    fn agent_serial(&self, svid: &VerifiedPeer) -> Serial {
-        match self.state.entries.agent(&svid.id) {
-            None => Serial::Refused(Reason::AgentNotAttested),
-            Some(agent) if agent.is_banned() => Serial::Refused(Reason::AgentBanned),
-            Some(agent) if agent.serial == svid.serial => Serial::Active,
-            Some(agent) if agent.new_serial == svid.serial => Serial::New,
-            Some(_) => Serial::Refused(Reason::AgentNotActive),
+        let Some(known) = self.state.entries.agent(&svid.id) else {
+            return Err(Refusal::Reason(Reason::AgentNotAttested));
+        };
+        let current = self.state.renewals.current(Arc::clone(&known));
+        if current.is_banned() {
+            Err(Refusal::Reason(Reason::AgentBanned))
+        } else if current.serial == svid.serial {
+            Ok(())
+        } else if current.new_serial == svid.serial {
+            self.activate(known, svid).await
+        } else {
+            Err(Refusal::Reason(Reason::AgentNotActive))
         }
     }
 
     /// The first use of a renewed SVID makes it the active one.
-    async fn activate(&self, svid: &VerifiedPeer) -> Result<(), Refusal> {
-        match self.state.store.activate_agent_serial(&svid.id, svid.serial.clone()).await {
-            Ok(_) => Ok(()),
+    async fn activate(&self, known: Arc<AgentRecord>, svid: &VerifiedPeer) -> Result<(), Refusal> {
+        match self.state.renewals.see(known, &svid.serial).await {
+            Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(spiffe_id = %svid.id, code = error.code().name(), %error, "cannot activate the agent's new SVID");
                 Err(Refusal::Status(Status::internal(format!(
@@ -155,12 +158,6 @@ impl Gate {
             }
         }
     }
-}
-
-enum Serial {
-    Active,
-    New,
-    Refused(Reason),
 }
 
 enum Refusal {

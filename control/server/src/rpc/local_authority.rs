@@ -37,7 +37,7 @@ impl LocalAuthorityService {
         change: Change,
     ) -> Result<Option<api::AuthorityState>, Status> {
         let what = format!("{change:?}");
-        match self.0.ca.change(kind, change, self.0.clock.now()).await {
+        match self.0.ca.change(kind, change, self.0.guard.moment()).await {
             Ok(state) => {
                 tracing::warn!(?kind, change = what, authority_id = state.id, %by, "an authority was changed by hand");
                 Ok(Some(shown(state)))

@@ -10,7 +10,7 @@ use svidecar_api::{
         localauthority::v1::local_authority_server::LocalAuthorityServer, svid::v1::svid_server::SvidServer,
     },
     svidecar::server::v1::{
-        backup_server::BackupServer, bootstrap_keys_server::BootstrapKeysServer,
+        backup_server::BackupServer, bootstrap_keys_server::BootstrapKeysServer, clock_server::ClockServer,
         join_tokens_server::JoinTokensServer, watch_server::WatchServer,
     },
     transport::uds,
@@ -27,6 +27,7 @@ use super::{
     backup::BackupService,
     bootstrap::BootstrapKeyService,
     bundle::BundleService,
+    clock::ClockService,
     entry::EntryService,
     gate::{Gate, GateLayer, MAX_OPEN_REQUEST},
     handshake::Handshakes,
@@ -106,6 +107,7 @@ impl Services {
             .add_service(LocalAuthorityServer::new(LocalAuthorityService(Arc::clone(&state))))
             .add_service(BackupServer::new(BackupService(Arc::clone(&state))))
             .add_service(BootstrapKeysServer::new(BootstrapKeyService(Arc::clone(&state))))
+            .add_service(ClockServer::new(ClockService(Arc::clone(&state))))
             .add_service(health)
             .add_service(v1)
             .add_service(v1alpha);

@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod bundles;
+pub mod clock;
 pub mod entries;
 pub mod events;
 pub mod filters;
@@ -29,6 +30,7 @@ macro_rules! contract {
             bundles::bundles_are_listed_by_name_in_pages,
             bundles::the_journal_and_the_bundle_change_together,
             bundles::of_many_changes_of_a_bundle_at_once_none_is_lost,
+            clock::the_last_time_that_was_believed_is_kept,
             entries::an_entry_comes_back_as_it_was_given_with_id_and_time,
             entries::a_similar_entry_is_returned_and_not_stored_twice,
             entries::what_breaks_a_rule_is_refused_and_keeps_nothing_else_out,

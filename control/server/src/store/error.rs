@@ -172,6 +172,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk or the database could not do it, rather than a rule forbids it.
+    #[must_use]
+    pub const fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Database { .. } | Self::Commit { .. })
+    }
+
     /// A stable name for logs and metrics.
     #[must_use]
     pub const fn code(&self) -> Code {

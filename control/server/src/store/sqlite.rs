@@ -7,6 +7,7 @@
 mod agents;
 mod backup;
 mod bundles;
+mod clock;
 mod conditions;
 mod connection;
 mod entries;
@@ -26,14 +27,15 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock::Seen;
 use tokio::sync::watch;
 
 use self::{readers::Readers, savepoint::isolated, writer::Writer};
 use super::{
-    AgentFilter, AgentRecord, AgentStore, BackupStore, BundleChange, BundleRecord, BundleStore, Consumed,
-    Created, DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog, Eviction,
-    JournalStore, Member, Page, PageRequest, Removed, Signed, Snapshot, StoreError, TokenRecord, TokenStore,
-    TokenUse,
+    AgentFilter, AgentRecord, AgentStore, BackupStore, BundleChange, BundleRecord, BundleStore, ClockStore,
+    Consumed, Created, DeleteMode, EntryFilter, EntryMask, EntryRecord, EntryStore, Event, EventLog,
+    Eviction, JournalStore, Member, Page, PageRequest, Removed, Signed, Snapshot, StoreError, TokenRecord,
+    TokenStore, TokenUse,
 };
 
 /// The store. Dropping it finishes what is queued and closes the file.
@@ -355,6 +357,17 @@ impl BackupStore for SqliteStore {
     async fn back_up(&self) -> Result<Vec<u8>, StoreError> {
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || backup::copy(&path)).await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+#[async_trait]
+impl ClockStore for SqliteStore {
+    async fn load_clock(&self) -> Result<Option<Seen>, StoreError> {
+        self.read(clock::find).await
+    }
+
+    async fn save_clock(&self, seen: Seen) -> Result<(), StoreError> {
+        self.write(move |connection| clock::put(connection, &seen)).await
     }
 }
 

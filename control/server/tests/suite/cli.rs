@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
-use svidecar_process::Clock;
+use svidecar_process::testing::Hands;
 use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 struct Fixture {
     directory: TempDir,
     socket: PathBuf,
+    hands: Hands,
     shutdown: CancellationToken,
     server: Server,
 }
@@ -41,8 +42,9 @@ async fn fixture() -> Fixture {
     settings.bind_port = 0;
     settings.socket_path = socket.clone();
     let shutdown = CancellationToken::new();
-    let server = Server::start(settings, Clock::system(), None, shutdown.clone()).await.unwrap();
-    Fixture { directory, socket, shutdown, server }
+    let hands = Hands::running();
+    let server = Server::start(settings, hands.clock(), None, shutdown.clone()).await.unwrap();
+    Fixture { directory, socket, hands, shutdown, server }
 }
 
 impl Fixture {
@@ -400,4 +402,24 @@ async fn bootstrap_says_which_server_it_waited_for() {
     let ran = tokio::task::spawn_blocking(move || execute(program(&line), "")).await.unwrap();
     assert!(!ran.ok);
     assert!(ran.err.contains("/nonexistent/api.sock"), "{}", ran.err);
+}
+
+/// A clock that was set is shown, accepted by a person and by nobody else, and nothing is deleted by it before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_not_believed_is_shown_and_accepted() {
+    let fixture = fixture().await;
+    assert!(fixture.must("clock show").await.contains("Believed          : yes"));
+    assert_eq!(fixture.json("clock accept").await["believed"], true, "there is nothing to accept");
+    fixture.hands.set(26 * 3600);
+    let shown = fixture.must("clock show").await;
+    assert!(shown.contains("Believed          : no") && shown.contains("s forward: it shows"), "{shown}");
+    for line in ["clock accept", "agent purge"] {
+        let ran = fixture.run(line).await;
+        assert!(!ran.ok && ran.err.contains("s forward: it shows"), "{line}: {}{}", ran.out, ran.err);
+    }
+    fixture.must("agent purge -dryRun").await;
+    let status = fixture.json("clock accept --yes").await;
+    assert!(status["believed"] == true && status["doubt"] == "", "{status}");
+    fixture.must("agent purge").await;
+    fixture.stop().await;
 }

@@ -5,10 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,7 +36,7 @@ use svidecar_authority::{
 };
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::{Clock, clock};
+use svidecar_process::testing::Hands;
 use svidecar_server::run::Server;
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
@@ -55,9 +52,11 @@ use tower::service_fn;
 pub struct TestServer {
     pub address: SocketAddr,
     pub socket: PathBuf,
+    /// Where probes ask, if the settings let them.
+    pub health: Option<SocketAddr>,
     pub settings: ServerSettings,
-    /// Seconds that the server's clock is ahead; behind, below zero.
-    ahead: Arc<AtomicI64>,
+    /// Of the server's clock.
+    pub hands: Hands,
     server: Option<Server>,
     shutdown: CancellationToken,
     _dir: Option<TempDir>,
@@ -83,26 +82,24 @@ impl TestServer {
         let mut server = Self {
             address: settings.bind(),
             socket: settings.socket_path.clone(),
+            health: None,
             settings,
-            ahead: Arc::new(AtomicI64::new(-seconds(ago))),
+            hands: Hands::running(),
             server: None,
             shutdown: CancellationToken::new(),
             _dir: Some(dir),
         };
+        server.hands.set(-seconds(ago));
         server.begin().await;
         server
     }
 
     async fn begin(&mut self) {
         self.shutdown = CancellationToken::new();
-        let ahead = Arc::clone(&self.ahead);
-        let clock = Clock::from_fn(move || {
-            let ahead = ahead.load(Ordering::Relaxed);
-            let by = Duration::from_secs(ahead.unsigned_abs());
-            if ahead < 0 { clock::wall() - by } else { clock::wall() + by }
-        });
+        let clock = self.hands.clock();
         let server = Server::start(self.settings.clone(), clock, None, self.shutdown.clone()).await.unwrap();
         self.address = server.address;
+        self.health = server.health_address;
         self.server = Some(server);
     }
 
@@ -118,9 +115,9 @@ impl TestServer {
         self.begin().await;
     }
 
-    /// Lets the server's clock jump.
+    /// Lets time pass on the server's clock.
     pub fn pass(&self, time: Duration) {
-        self.ahead.fetch_add(seconds(time), Ordering::Relaxed);
+        self.hands.pass(time);
     }
 
     /// A connection to the administrators' socket.

@@ -139,6 +139,35 @@ impl AgentRecord {
         Ok(())
     }
 
+    /// Whether it has the SVIDs that the other one has.
+    #[must_use]
+    pub fn same_svids(&self, other: &Self) -> bool {
+        self.serial == other.serial && self.new_serial == other.new_serial
+    }
+
+    /// The SVID in use, as it was signed.
+    #[must_use]
+    pub fn signed(&self) -> Signed {
+        Signed {
+            serial: self.serial.clone(),
+            expires_at: self.expires_at,
+            key_sha256: self.key_sha256.clone(),
+            issued_at: self.issued_at,
+            member_until: self.member_until,
+        }
+    }
+
+    /// The renewed SVID, as it was signed.
+    #[must_use]
+    pub fn signed_anew(&self) -> Signed {
+        Signed {
+            serial: self.new_serial.clone(),
+            expires_at: self.new_expires_at,
+            key_sha256: self.new_key_sha256.clone(),
+            ..self.signed()
+        }
+    }
+
     /// Whether an SVID that is in use, or may be, is for this key.
     #[must_use]
     pub fn has_key(&self, key_sha256: &str) -> bool {

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/002_reusable_tokens.sql"),
     include_str!("schema/003_tokens_by_hash.sql"),
     include_str!("schema/004_agents_that_come_back.sql"),
+    include_str!("schema/005_clock.sql"),
 ];
 
 /// The version at which tokens are kept by their hashes.
