@@ -12,7 +12,7 @@ mod update;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use svidecar_authority::{bundle::Bundle, x509::CertInfo};
@@ -69,9 +69,17 @@ impl Applied {
     }
 }
 
+/// How long it takes until a server is asked again that signed what is not valid now.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Why a valid SVID stays in use beside a newer one.
+const OTHER_CLOCK: &str = "the SVID that the server signed is not valid at this host's time: compare the server's clock with this host's";
+
 struct Slot {
     entry: Arc<Entry>,
     svid: Option<Arc<HeldSvid>>,
+    /// The SVID has ended by the clock, and is not given to anybody. It is kept until there is another: the clock may be wrong.
+    is_over: bool,
     /// When to sign; none while it is being signed, or while nobody wants it.
     due: Option<SystemTime>,
     /// Whether it is being signed: who asks for it meanwhile waits for the same signature.
@@ -88,6 +96,15 @@ pub struct Cache {
     due: BTreeSet<(SystemTime, EntryId)>,
     bundles: Arc<Bundles>,
     groups: HashMap<SelectorSet, watch::Sender<Arc<Update>>>,
+    /// The time is not to be believed, so that nothing is forgotten by it.
+    is_doubtful: bool,
+}
+
+impl Slot {
+    /// The SVID, if it is for anybody.
+    fn served(&self) -> Option<&Arc<HeldSvid>> {
+        self.svid.as_ref().filter(|_| !self.is_over)
+    }
 }
 
 impl Cache {
@@ -101,7 +118,31 @@ impl Cache {
             due: BTreeSet::new(),
             bundles: Arc::new(Bundles::new(bundles.into_iter().map(Arc::new))),
             groups: HashMap::new(),
+            is_doubtful: false,
         }
+    }
+
+    /// Says whether the time is to be believed from now on.
+    pub fn doubt(&mut self, is_doubtful: bool) {
+        self.is_doubtful = is_doubtful;
+    }
+
+    /// The clock jumped: what had ended by it may serve again, and what was waited for by the clock of before is due as the
+    /// new one says.
+    pub fn clock_jumped(&mut self, now: SystemTime) {
+        for (id, slot) in &mut self.slots {
+            slot.is_over = slot.svid.as_ref().is_some_and(|svid| svid.is_over(now));
+            // One that is being signed has its answer coming.
+            if slot.due.is_none() && !slot.is_over {
+                continue;
+            }
+            let due = match &slot.svid {
+                Some(svid) if slot.failure.is_none() => svid.due_at(now),
+                _ => now,
+            };
+            schedule(&mut self.due, slot, id, Some(due));
+        }
+        self.refresh(|_| true);
     }
 
     /// The bundles.
@@ -118,6 +159,12 @@ impl Cache {
     /// All entries with their SVIDs, as far as signed.
     pub fn held(&self) -> impl Iterator<Item = (&Arc<Entry>, Option<&Arc<HeldSvid>>)> {
         self.slots.values().map(|slot| (&slot.entry, slot.svid.as_ref()))
+    }
+
+    /// How many entries there are, and how many of them have an SVID that has not ended.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.slots.len(), self.slots.values().filter(|slot| slot.served().is_some()).count())
     }
 
     /// Applies what the server said.
@@ -163,8 +210,8 @@ impl Cache {
             self.due.remove(&(at, Arc::clone(&id)));
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             slot.due = None;
-            if slot.svid.as_ref().is_some_and(|svid| svid.not_after <= now) {
-                slot.svid = None;
+            if slot.served().is_some_and(|svid| svid.is_over(now)) {
+                slot.is_over = true;
                 withdrawn.push(slot.entry.selectors.clone());
             }
             let prefetched = !crowded && !slot.entry.no_prefetch;
@@ -173,7 +220,16 @@ impl Cache {
                 taken.push(Arc::clone(&slot.entry));
             } else {
                 // Nobody asks any more; it is signed anew when somebody does.
-                slot.svid = None;
+                match &slot.svid {
+                    Some(svid) if !slot.is_over => {
+                        let end = svid.not_after;
+                        schedule(&mut self.due, slot, &id, Some(end));
+                    }
+                    Some(_) if self.is_doubtful => {
+                        schedule(&mut self.due, slot, &id, Some(now + ASK_AGAIN));
+                    }
+                    _ => slot.svid = None,
+                }
             }
         }
         if !withdrawn.is_empty() {
@@ -197,12 +253,23 @@ impl Cache {
             if slot.entry.spiffe_id != svid.spiffe_id {
                 continue;
             }
+            touched.push(slot.entry.selectors.clone());
+            let is_useless = svid.is_early(now) || svid.is_over(now);
+            if is_useless && slot.served().is_some_and(|held| !held.is_over(now) && !held.is_early(now)) {
+                slot.failure = Some(OTHER_CLOCK.into());
+                schedule(&mut self.due, slot, &entry.id, Some(now + ASK_AGAIN));
+                continue;
+            }
             let outdated = slot.entry.revision != entry.revision;
-            let due = if outdated { now } else { svid.renew_at() };
+            let due = match (outdated, is_useless) {
+                (true, _) => now,
+                (false, true) => now + ASK_AGAIN,
+                (false, false) => svid.renew_at(),
+            };
+            slot.is_over = svid.is_over(now);
             slot.svid = Some(Arc::new(svid));
             slot.signing = false;
             slot.failure = None;
-            touched.push(slot.entry.selectors.clone());
             schedule(&mut self.due, slot, &entry.id, Some(due));
         }
         self.refresh(|group| touched.iter().any(|selectors| group.covers(selectors)));
@@ -292,10 +359,10 @@ impl Cache {
         }
         for entry in self.matching(selectors) {
             if let Some(slot) = self.slots.get_mut(&entry.id)
-                && slot.svid.is_none()
                 && !slot.signing
-                && slot.due.is_none()
                 && slot.failure.is_none()
+                && (slot.due.is_none() && slot.served().is_none()
+                    || slot.served().is_some_and(|svid| svid.renew_at() <= now && slot.due.is_some()))
             {
                 schedule(&mut self.due, slot, &entry.id, Some(now));
             }
@@ -313,7 +380,7 @@ impl Cache {
                 let slot = self.slots.get(&entry.id);
                 Match {
                     entry,
-                    svid: slot.and_then(|slot| slot.svid.as_deref()),
+                    svid: slot.and_then(|slot| slot.served().map(AsRef::as_ref)),
                     failure: slot.and_then(|slot| slot.failure.as_ref()),
                 }
             })
@@ -350,26 +417,27 @@ impl Cache {
             touched.push(old.entry.selectors.clone());
             old.svid.filter(|svid| svid.spiffe_id == entry.spiffe_id)
         });
-        self.insert(entry, svid, now);
+        self.insert(entry, svid, now, now);
         outcome
     }
 
-    fn insert(&mut self, entry: Arc<Entry>, svid: Option<Arc<HeldSvid>>, due: SystemTime) {
+    fn insert(&mut self, entry: Arc<Entry>, svid: Option<Arc<HeldSvid>>, due: SystemTime, now: SystemTime) {
         let id = Arc::clone(&entry.id);
         if let Some(first) = entry.selectors.first() {
             self.index.entry(first.clone()).or_default().insert(Arc::clone(&id));
         }
-        let mut slot = Slot { entry, svid, due: None, signing: false, failure: None };
+        let is_over = svid.as_ref().is_some_and(|svid| svid.is_over(now));
+        let mut slot = Slot { entry, svid, is_over, due: None, signing: false, failure: None };
         schedule(&mut self.due, &mut slot, &id, Some(due));
         self.slots.insert(id, slot);
     }
 
-    /// Puts back an entry and its SVID as they were on disk.
+    /// Puts back an entry and its SVID as they were on disk. One that has ended serves nobody, unless the clock is wrong.
     pub fn restore(&mut self, entry: Entry, svid: Option<HeldSvid>, now: SystemTime) {
-        let svid = svid.filter(|svid| svid.spiffe_id == entry.spiffe_id && svid.not_after > now);
-        let due = svid.as_ref().map_or(now, HeldSvid::renew_at);
+        let svid = svid.filter(|svid| svid.spiffe_id == entry.spiffe_id);
+        let due = svid.as_ref().filter(|svid| !svid.is_over(now)).map_or(now, |svid| svid.due_at(now));
         self.remove(&entry.id);
-        self.insert(Arc::new(entry), svid.map(Arc::new), due);
+        self.insert(Arc::new(entry), svid.map(Arc::new), due, now);
     }
 
     fn remove(&mut self, id: &EntryId) -> Option<Slot> {

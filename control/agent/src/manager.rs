@@ -2,11 +2,12 @@
 //!
 //! Owns what endpoints ask: what a workload sees, why it does not, tokens. The tasks that keep it current know it, and it
 //! knows none of them: [`sync`](crate::sync) brings entries, [`signer`] has SVIDs signed, [`renewal`] keeps our own SVID,
-//! [`persist`] writes to disk. None of them ends because the server is away.
+//! [`persist`] writes to disk, [`time`] follows the clock. None of them ends because the server is away.
 
 pub mod persist;
 pub mod renewal;
 pub mod signer;
+pub mod time;
 mod written;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use svidecar_authority::key::KeyType;
-use svidecar_process::clock;
+use svidecar_process::{Clock, clock::Guard};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::written::Written;
@@ -53,6 +54,8 @@ pub struct Own {
     pub store: Store,
     /// How it came to trust its server.
     pub joined: Joined,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// See the module.
@@ -60,6 +63,9 @@ pub struct Manager {
     pub(crate) options: Options,
     pub(crate) link: Link,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) clock: Clock,
+    /// Whether its time is to be believed.
+    guard: Mutex<Guard>,
     store: Store,
     joined: Mutex<Joined>,
     /// What of our own state is on disk. Held while it is written: a late writer must not put an old SVID over a
@@ -73,6 +79,8 @@ pub struct Manager {
     pub(crate) renew: Notify,
     /// Something worth keeping changed.
     dirty: Notify,
+    /// How often the clock jumped.
+    jumps: watch::Sender<u64>,
     lookups: mpsc::Sender<oneshot::Sender<()>>,
 }
 
@@ -87,7 +95,7 @@ impl Manager {
     #[must_use]
     pub fn new(
         options: Options,
-        Own { link, store, joined }: Own,
+        Own { link, store, joined, clock }: Own,
         cache: Arc<Mutex<Cache>>,
         status: watch::Sender<Status>,
     ) -> (Arc<Self>, Lookups) {
@@ -96,6 +104,8 @@ impl Manager {
             options,
             link,
             status,
+            guard: Mutex::new(Guard::begin(None, "", clock.read())),
+            clock,
             store,
             joined: Mutex::new(joined),
             written: tokio::sync::Mutex::default(),
@@ -104,6 +114,7 @@ impl Manager {
             due: Notify::new(),
             renew: Notify::new(),
             dirty: Notify::new(),
+            jumps: watch::Sender::new(0),
             lookups,
         });
         // The identity of the moment has to be on disk before anything else happens.
@@ -122,7 +133,7 @@ impl Manager {
     }
 
     fn subscribe_now(&self, selectors: &SelectorSet) -> watch::Receiver<Arc<Update>> {
-        let updates = self.cache().subscribe(selectors, clock::wall());
+        let updates = self.cache().subscribe(selectors, self.clock.wall());
         self.due.notify_one();
         updates
     }
@@ -158,8 +169,7 @@ impl Manager {
     /// How many entries there are, and how many of them have an SVID.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        let cache = self.cache();
-        (cache.held().count(), cache.held().filter(|(_, svid)| svid.is_some()).count())
+        self.cache().counts()
     }
 
     /// A token of `entry` for `audience`.
@@ -167,19 +177,19 @@ impl Manager {
     /// # Errors
     /// When the server does not sign one and there is none to use again.
     pub async fn token(&self, entry: &Arc<Entry>, audience: &[String]) -> Result<Token, AgentError> {
-        let cached = self.tokens().get(entry, audience, clock::wall());
+        let cached = self.tokens().get(entry, audience, self.clock.wall());
         let fallback = match cached {
             Cached::Fresh(token) => return Ok(token),
             Cached::Aging(token) => Some(token),
             Cached::None => None,
         };
         let signed = self.link.sign_jwt(&entry.id, audience.to_vec()).await.and_then(|wire| {
-            Token::accept(wire, entry, clock::wall())
+            Token::accept(wire, entry, self.clock.wall())
                 .map_err(|reason| AgentError::BadAnswer { what: "NewJWTSVID", reason })
         });
         match (signed, fallback) {
             (Ok(token), _) => {
-                self.tokens().put(entry, audience, token.clone(), clock::wall());
+                self.tokens().put(entry, audience, token.clone(), self.clock.wall());
                 Ok(token)
             }
             (Err(error), Some(token)) => {
@@ -207,7 +217,7 @@ impl Manager {
 
     /// Applies what the server said, and wakes who has to act on it.
     pub(crate) fn apply(&self, change: Change) -> Applied {
-        let applied = self.cache().apply(change, clock::wall());
+        let applied = self.cache().apply(change, self.clock.wall());
         if applied.bundles {
             let bundles = self.bundles();
             let own = bundles.get(&self.link.address().trust_domain);
@@ -236,7 +246,7 @@ impl Manager {
 
     /// The server is back: what could not be signed is tried now.
     pub(crate) fn retry_now(&self) {
-        self.cache().retry_now(clock::wall());
+        self.cache().retry_now(self.clock.wall());
         self.due.notify_one();
     }
 
@@ -244,6 +254,10 @@ impl Manager {
     #[must_use]
     pub fn joined(&self) -> Joined {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -255,12 +269,12 @@ impl Manager {
     }
 }
 
-/// Sleeps until a time of the wall clock, looking at it once a minute: the machine may have been
-/// suspended, or its clock set.
-pub(crate) async fn sleep_until(at: SystemTime) {
+/// Sleeps until a time of the wall clock, looking at it once a minute. Who has to know at once that the machine was
+/// suspended, or its clock set, follows [`time`].
+pub(crate) async fn sleep_until(clock: &Clock, at: SystemTime) {
     const LOOK: Duration = Duration::from_secs(60);
     loop {
-        match at.duration_since(clock::wall()) {
+        match at.duration_since(clock.wall()) {
             Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
             _ => return,
         }

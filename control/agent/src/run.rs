@@ -8,7 +8,7 @@ pub mod wrapper;
 use std::{
     future::Future,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use svidecar_authority::{key::KeyType, x509::verify_peer};
@@ -17,7 +17,7 @@ use svidecar_config::{
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Metrics, Tasks, Termination, WrapperError, clock, http::serve_pages};
+use svidecar_process::{Clock, Metrics, Tasks, Termination, WrapperError, http::serve_pages};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -80,6 +80,19 @@ pub async fn run(
     serving: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
+    run_by(Clock::system(), settings, serving, stop).await
+}
+
+/// As [`run`], by a clock that a test can set.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_by(
+    clock: Clock,
+    settings: AgentSettings,
+    serving: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     let store = Store::new(&settings.data_dir, settings.trust_domain.clone());
     store.prepare()?;
     let mut state = store.load_agent()?;
@@ -90,7 +103,7 @@ pub async fn run(
     serving();
 
     tokio::pin!(stop);
-    let first = first_svid(&settings, &store, &mut state, &sockets.status);
+    let first = first_svid(&settings, &clock, &store, &mut state, &sockets.status);
     let agent = tokio::select! {
         agent = first => match agent {
             Err(error @ AgentError::Evicted { .. }) => {
@@ -104,7 +117,7 @@ pub async fn run(
     };
     let (fatal, mut ended) = mpsc::channel(1);
     let supervision = Supervision { tasks: vital.clone(), shutdown: shutdown.clone(), fatal };
-    let manager = start(&settings, agent, store.clone(), &sockets.status, supervision);
+    let manager = start(&settings, (agent, clock), store.clone(), &sockets.status, supervision);
     tracing::info!(
         spiffe_id = %manager.link.identity().spiffe_id, server = %manager.link.address(),
         socket = %settings.socket_path.display(), trust_domain = %settings.trust_domain,
@@ -247,12 +260,12 @@ struct Supervision {
 /// Puts the attested agent together and starts the tasks that keep it current.
 fn start(
     settings: &AgentSettings,
-    agent: Attested,
+    (agent, clock): (Attested, Clock),
     store: Store,
     status: &watch::Sender<Status>,
     supervision: Supervision,
 ) -> Arc<Manager> {
-    let cache = Arc::new(Mutex::new(restore(settings, &agent.state, &store)));
+    let cache = Arc::new(Mutex::new(restore(settings, &agent.state, &store, clock.wall())));
     let bundles: BundleSource = {
         let cache = Arc::clone(&cache);
         Arc::new(move || {
@@ -270,13 +283,14 @@ fn start(
     };
     let link = Link::new(Address::of(settings), agent.identity, bundles);
     let rejoin = Rejoin::of(settings, store.clone());
-    let own = manager::Own { link, store, joined: agent.state.joined };
+    let own = manager::Own { link, store, joined: agent.state.joined, clock };
     let (manager, lookups) = Manager::new(options, own, cache, status.clone());
     let Supervision { tasks, shutdown, fatal } = supervision;
     // These two end when they have said why the agent has to.
     let sync = sync::run(Arc::clone(&manager), lookups, rejoin, fatal.clone(), shutdown.clone());
     tasks.spawn_until_done("sync", sync);
     tasks.spawn("signing", signer::run(Arc::clone(&manager), shutdown.clone()));
+    tasks.spawn("clock", manager::time::run(Arc::clone(&manager), shutdown.clone()));
     let renewal = renewal::run(Arc::clone(&manager), fatal, shutdown.clone());
     tasks.spawn_until_done("renewal", renewal);
     tasks.spawn("writing of state", persist::run(Arc::clone(&manager), shutdown));
@@ -284,7 +298,7 @@ fn start(
 }
 
 /// What was on disk. A damaged cache is an empty one.
-fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache {
+fn restore(settings: &AgentSettings, state: &AgentState, store: &Store, now: SystemTime) -> Cache {
     let kept = store.load_workloads().unwrap_or_else(|error| {
         tracing::warn!(%error, code = error.code().name(), "beginning without the cached identities");
         Default::default()
@@ -292,10 +306,13 @@ fn restore(settings: &AgentSettings, state: &AgentState, store: &Store) -> Cache
     let own = state.bundle.iter().map(|bundle| bundle.as_ref().clone());
     let foreign = kept.bundles.into_iter().filter(|bundle| bundle.trust_domain != settings.trust_domain);
     let mut cache = Cache::new(settings.trust_domain.clone(), own.chain(foreign));
-    let now = clock::wall();
     let bundles = Arc::clone(cache.bundles().set());
-    // What a server signed that has been replaced is of no use to anybody.
-    let is_good = |svid: &HeldSvid| verify_peer(&svid.chain, &bundles, unix_time(now)).is_ok();
+    // What a server signed that has been replaced is of no use to anybody. What only the time speaks against is: the clock
+    // may be wrong.
+    let is_good = |svid: &HeldSvid| {
+        let in_its_life = now.max(svid.not_before).min(svid.not_after);
+        verify_peer(&svid.chain, &bundles, unix_time(in_its_life)).is_ok()
+    };
     let entries = kept.entries.len();
     for (entry, svid) in kept.entries {
         cache.restore(entry, svid.filter(is_good), now);

@@ -39,4 +39,6 @@ pub struct Status {
     pub sync_mode: SyncMode,
     /// What is wrong, in a sentence.
     pub problem: Option<String>,
+    /// Why what a restart needs is not on disk, in a sentence.
+    pub disk: Option<String>,
 }

@@ -29,6 +29,8 @@ pub struct HeldSvid {
     pub key: PrivateKey,
     /// When we got it; issuers backdate `notBefore`.
     pub obtained: SystemTime,
+    /// Beginning of the leaf's validity.
+    pub not_before: SystemTime,
     /// End of the leaf's validity.
     pub not_after: SystemTime,
     /// The key of the authority that signed it, as the bundle's roots name theirs.
@@ -127,8 +129,16 @@ impl HeldSvid {
             None => info.authority_key_id,
             Some(last) => CertInfo::parse(last).map_err(|error| error.to_string())?.authority_key_id,
         };
-        let not_after = system_time(info.not_after);
-        Ok(Self { spiffe_id, not_after, chain, key, obtained, authority, membership: None })
+        Ok(Self {
+            spiffe_id,
+            not_before: system_time(info.not_before),
+            not_after: system_time(info.not_after),
+            chain,
+            key,
+            obtained,
+            authority,
+            membership: None,
+        })
     }
 
     /// The same, with what came beside it that lets the agent come back.
@@ -144,11 +154,39 @@ impl HeldSvid {
         self
     }
 
-    /// When to renew it.
+    /// When to renew it. One that we got at a time outside of its life was got while the clock was wrong; then it counts from
+    /// its beginning.
     #[must_use]
     pub fn renew_at(&self) -> SystemTime {
         let seed = self.chain.first().map_or(&[][..], |leaf| leaf.as_ref());
-        schedule::renew_at(self.obtained, self.not_after, seed)
+        let is_plausible = self.not_before <= self.obtained && self.obtained < self.not_after;
+        let from = if is_plausible { self.obtained } else { self.not_before };
+        schedule::renew_at(from, self.not_after, seed)
+    }
+
+    /// When to renew it, seen from `now`: at once if it is not valid yet, because the clock was ahead when it was signed.
+    #[must_use]
+    pub fn due_at(&self, now: SystemTime) -> SystemTime {
+        if self.is_early(now) { now } else { self.renew_at() }
+    }
+
+    /// Whether it is not valid yet.
+    #[must_use]
+    pub fn is_early(&self, now: SystemTime) -> bool {
+        now < self.not_before
+    }
+
+    /// Whether it has less than a quarter of its life left.
+    #[must_use]
+    pub fn is_ending(&self, now: SystemTime) -> bool {
+        let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        self.not_after.duration_since(now).unwrap_or_default() < life / 4
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        self.not_after <= now
     }
 
     /// The chain as the Workload API wants it: concatenated DER.

@@ -125,7 +125,8 @@ impl Sync {
     /// server that was verified: whoever stands in between must not make it lose what it is.
     async fn recover(&self, error: AgentError) -> Result<(), AgentError> {
         let identity = self.manager.link.identity();
-        let over = identity.not_after <= clock::wall();
+        let now = self.manager.clock.wall();
+        let over = identity.is_over(now) || identity.is_early(now);
         let doubted = matches!(error, AgentError::Doubted { .. });
         let untrusted = matches!(error, AgentError::Untrusted { .. });
         // Whoever closes the connection again and again may not like what we show.
@@ -153,7 +154,7 @@ impl Sync {
 
     async fn come_back(&self, identity: &HeldSvid) -> Result<(), AgentError> {
         let address = self.manager.link.address();
-        let Back { svid, bundle } = come_back(address, identity).await?;
+        let Back { svid, bundle } = come_back(address, identity, self.manager.clock.wall()).await?;
         self.manager.resume(Arc::clone(&svid), &bundle).await?;
         tracing::info!(server = %address, spiffe_id = %svid.spiffe_id, "the agent has come back to its server");
         Ok(())
@@ -244,7 +245,7 @@ impl Sync {
             came_back = !status.connected;
             status.connected = true;
             status.problem = None;
-            status.last_sync = Some(clock::wall());
+            status.last_sync = Some(self.manager.clock.wall());
             status.sync_mode = mode;
         });
         if came_back {
@@ -294,7 +295,7 @@ impl Sync {
             });
             metrics::gauge!("svidecar_agent_server_connected").set(0.0);
             let identity = self.manager.link.identity();
-            let left = identity.not_after.duration_since(clock::wall()).unwrap_or_default();
+            let left = identity.not_after.duration_since(self.manager.clock.wall()).unwrap_or_default();
             // Another trouble is news, and one that stays is told now and then.
             let is_new = self.told.replace(error.code()) != Some(error.code());
             if is_new || self.backoff.tries().is_power_of_two() {

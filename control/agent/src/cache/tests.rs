@@ -260,3 +260,82 @@ fn what_was_on_disk_is_served_unless_it_has_ended() {
     assert!(two.borrow().x509.is_none());
     assert_eq!(two.borrow().pending, 1);
 }
+
+/// The clock is two hours ahead for a second: nothing is gone, and what was served is served again.
+#[test]
+fn a_clock_that_was_ahead_takes_nothing_away() {
+    let mut it = Fixture::new();
+    let asleep = Entry { no_prefetch: true, ..entry("e2", "/b", &["uid:2"]) };
+    it.put(vec![entry("e1", "/a", &["uid:1"]), asleep]);
+    let updates = it.cache.subscribe(&selectors(&["uid:1"]), now());
+    drop(it.cache.subscribe(&selectors(&["uid:2"]), now()));
+    it.cache.restore(
+        Entry { no_prefetch: true, ..entry("e2", "/b", &["uid:2"]) },
+        Some(held(&it.ca, "/b")),
+        now(),
+    );
+    it.sign(now());
+    let ahead = now() + 2 * HOUR;
+    it.cache.doubt(true);
+    it.cache.clock_jumped(ahead);
+    let taken = it.cache.take_due(ahead, 10);
+    assert_eq!(taken.len(), 1, "one that nobody asks for is not signed");
+    assert!(updates.borrow().x509.is_none(), "what has ended by the clock is not given to anybody");
+    it.cache.failed(&taken, "the server refuses", ahead + HOUR);
+    assert_eq!(it.cache.held().filter(|(_, svid)| svid.is_some()).count(), 2, "and it is kept");
+
+    it.cache.doubt(false);
+    it.cache.clock_jumped(now());
+    assert_eq!(ids(&updates.borrow()), ["spiffe://demo.org/a"]);
+    let other = it.cache.subscribe(&selectors(&["uid:2"]), now());
+    assert_eq!(ids(&other.borrow()), ["spiffe://demo.org/b"]);
+    // What could not be signed at that time is tried now, and not in three hours.
+    assert_eq!(it.cache.take_due(now(), 10).len(), 1);
+}
+
+/// Signed while the clock was ahead, or set back since: due now, not when the clock has caught up.
+#[test]
+fn an_svid_that_is_not_valid_yet_is_due_now() {
+    let mut it = Fixture::new();
+    it.put(vec![entry("e1", "/a", &["uid:1"])]);
+    it.sign(now());
+    let before = now() - 3 * HOUR;
+    it.cache.clock_jumped(before);
+    let taken = it.cache.take_due(before, 10);
+    assert_eq!(taken.len(), 1);
+    // A server that goes wrong itself is asked again now and then, and not without end.
+    it.cache.signed(vec![(taken[0].clone(), held(&it.ca, "/a"))], before);
+    assert_eq!(it.cache.next_due(), Some(before + ASK_AGAIN));
+}
+
+/// What a server with a wrong clock signs does not replace what is valid.
+#[test]
+fn an_svid_of_the_future_does_not_replace_one_of_now() {
+    let mut it = Fixture::new();
+    it.put(vec![entry("e1", "/a", &["uid:1"])]);
+    it.sign(now());
+    let updates = it.cache.subscribe(&selectors(&["uid:1"]), now());
+    let before = Arc::clone(updates.borrow().x509.as_ref().unwrap());
+    it.cache.retry_now(now());
+    let due = it.cache.next_due().unwrap();
+    let taken = it.cache.take_due(due, 10);
+    let mut future = held(&it.ca, "/a");
+    future.not_before = due + 26 * HOUR;
+    future.not_after = due + 27 * HOUR;
+    it.cache.signed(vec![(taken[0].clone(), future)], due);
+    assert_eq!(*updates.borrow().x509.as_ref().unwrap(), before);
+    assert!(updates.borrow().failure.as_ref().unwrap().contains("compare the server's clock"));
+    assert_eq!(it.cache.next_due(), Some(due + ASK_AGAIN));
+}
+
+/// Got while the clock was two hours ahead: it would be renewed long after its end.
+#[test]
+fn an_svid_that_was_got_at_a_wrong_time_is_renewed_in_its_life() {
+    let it = Fixture::new();
+    for wrong in [now() + 2 * HOUR, now() - 2 * HOUR] {
+        let mut svid = held(&it.ca, "/a");
+        svid.obtained = wrong;
+        let due = svid.renew_at();
+        assert!(due > svid.not_before && due < now() + HOUR.mul_f64(0.6), "{due:?}");
+    }
+}

@@ -87,7 +87,7 @@ impl Admin for AdminApi {
             sync_mode: status.sync_mode.as_str().to_owned(),
             entries: count(entries),
             svids: count(svids),
-            problem: status.problem.unwrap_or_default(),
+            problem: status.problem.or(status.disk).unwrap_or_default(),
             insecure_bootstrap: manager.is_some_and(|manager| manager.joined().insecure_bootstrap),
         }))
     }

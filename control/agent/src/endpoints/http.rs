@@ -1,6 +1,6 @@
 //! Health and metrics over HTTP, off unless asked for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use svidecar_process::{Metrics, clock, descriptors, http::Reply, metrics::Page};
@@ -36,15 +36,21 @@ impl Probes {
         }
     }
 
-    /// Ready is who can serve identities. A server that is away does not change that.
+    /// Ready is who can serve identities. A server that is away does not change that, nor does a disk that takes nothing.
     fn ready(&self) -> Reply {
         let status = self.status.borrow().clone();
         let code = if status.attested { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let own = self.manager.borrow().as_ref().map(|manager| manager.link.identity());
+        let now = clock::wall();
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         let body = serde_json::json!({
             "ready": status.attested,
             "server_connected": status.connected,
             "sync_mode": status.sync_mode.as_str(),
             "problem": status.problem,
+            "disk": status.disk,
+            "svid_left_s": seconds(own.as_ref().map(|svid| svid.not_after.duration_since(now).unwrap_or_default())),
+            "renewed_s_ago": seconds(own.as_ref().and_then(|svid| now.duration_since(svid.obtained).ok())),
         });
         Reply::json(code, &body)
     }

@@ -3,13 +3,12 @@
 //! Owns that exchange: the server proves that it is the one that signed, by its bootstrap key, and the agent by its own key, in
 //! one handshake that no date and no authority of the trust domain plays a part in. It must never decide when.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use svidecar_authority::{
     bundle::Bundle,
     key::{KeyType, PrivateKey},
 };
-use svidecar_process::clock;
 
 use super::node::{self, Proof};
 use crate::{
@@ -32,7 +31,7 @@ pub struct Back {
 /// [`AgentError::Evicted`] when the server says that the agent was banned or deleted; [`AgentError::Doubted`] when it knows the
 /// agent by another key; [`AgentError::Expired`] when it is too late; [`AgentError::Untrusted`] when the server has not the key
 /// that it had; others when it cannot be asked.
-pub async fn come_back(address: &Address, before: &HeldSvid) -> Result<Back, AgentError> {
+pub async fn come_back(address: &Address, before: &HeldSvid, now: SystemTime) -> Result<Back, AgentError> {
     let Some(membership) = &before.membership else { return Err(AgentError::Expired) };
     let shown = membership.identity(&before.key).map_err(AgentError::Key)?;
     let trust = Trust::Key(membership.server_key().to_owned());
@@ -46,6 +45,6 @@ pub async fn come_back(address: &Address, before: &HeldSvid) -> Result<Back, Age
     }
     let key = PrivateKey::generate(KeyType::EcP256).map_err(|error| AgentError::Key(error.to_string()))?;
     let proof = Proof::Membership(&before.spiffe_id);
-    let svid = node::attest(address, channel, proof, key, clock::wall()).await?;
+    let svid = node::attest(address, channel, proof, key, now).await?;
     Ok(Back { svid: Arc::new(svid), bundle: Arc::new(bundle) })
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use svidecar_authority::key::{KeyType, PrivateKey};
 use svidecar_config::agent::AgentSettings;
-use svidecar_process::{Backoff, clock};
+use svidecar_process::{Backoff, Clock};
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -42,12 +42,13 @@ pub struct Attested {
 /// When no further try can help.
 pub async fn first_svid(
     settings: &AgentSettings,
+    clock: &Clock,
     store: &Store,
     state: &mut Option<AgentState>,
     status: &watch::Sender<Status>,
 ) -> Result<Attested, AgentError> {
     let kept = state.as_ref().and_then(|state| state.svid.clone());
-    let now = clock::wall();
+    let now = clock.wall();
     match kept {
         Some(svid) if svid.not_after > now => {
             if let Some(state) = state.take() {
@@ -57,8 +58,16 @@ pub async fn first_svid(
         }
         Some(svid) => {
             tracing::warn!("the agent's SVID has ended; asking the server to take it back");
-            if let Some(agent) = back_again(settings, store, state, &svid, status).await? {
-                return Ok(agent);
+            if let Some(kept) = state {
+                match back_again(settings, clock, store, kept, &svid).await? {
+                    Again::Taken(agent) => return Ok(*agent),
+                    Again::Unanswered => {
+                        if let Some(state) = state.take() {
+                            return Ok(Attested { state, identity: svid });
+                        }
+                    }
+                    Again::Refused => {}
+                }
             }
         }
         None => {}
@@ -74,9 +83,12 @@ pub async fn first_svid(
     let key = prepared_key(store, state, source.is_insecure())?;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
-        let error = match once(settings, &source, &token, key.clone()).await {
+        let error = match once(settings, clock, &source, &token, key.clone()).await {
             Ok(agent) => {
-                store.save_agent(&agent.state)?;
+                // The key is on disk, so the same token gives the same again; the rest is tried again while it runs.
+                if let Err(error) = store.save_agent(&agent.state) {
+                    tracing::error!(%error, code = error.code().name(), "the agent's SVID is not on disk; it is used all the same");
+                }
                 return Ok(agent);
             }
             Err(error) => error,
@@ -101,44 +113,49 @@ pub async fn first_svid(
     }
 }
 
-/// Comes back as the agent that it was, tried until the server answers. None where that cannot be, so that only a token helps.
+/// What becomes of an agent whose SVID has ended.
+enum Again {
+    /// The server has taken it back.
+    Taken(Box<Attested>),
+    /// Nobody but the clock has said that it is over. It is that agent still, with all that it kept, and asks again later.
+    Unanswered,
+    /// Only another token helps.
+    Refused,
+}
+
+/// Comes back as the agent that it was, if the server is there to say so.
 async fn back_again(
     settings: &AgentSettings,
+    clock: &Clock,
     store: &Store,
-    state: &Option<AgentState>,
-    before: &HeldSvid,
-    status: &watch::Sender<Status>,
-) -> Result<Option<Attested>, AgentError> {
+    kept: &AgentState,
+    before: &Arc<HeldSvid>,
+) -> Result<Again, AgentError> {
+    if before.membership.is_none() {
+        let token = TokenSource::of(settings).read().ok().flatten();
+        let is_new = token.is_some_and(|token| kept.joined.token_digest.as_ref() != Some(&token.digest()));
+        return Ok(if is_new { Again::Refused } else { Again::Unanswered });
+    }
     let address = Address::of(settings);
-    let tokens = TokenSource::of(settings);
-    let joined = state.as_ref().map(|state| state.joined.clone()).unwrap_or_default();
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
-    loop {
-        let error = match come_back(&address, before).await {
-            Ok(Back { svid, bundle }) => {
-                let state = AgentState {
-                    key: svid.key.clone(),
-                    svid: Some(Arc::clone(&svid)),
-                    bundle: Some(bundle),
-                    joined,
-                };
-                store.save_agent(&state)?;
-                tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "the agent has come back to its server");
-                return Ok(Some(Attested { state, identity: svid }));
-            }
-            Err(error @ AgentError::Evicted { .. }) => return Err(error),
-            Err(error) => error,
-        };
-        let is_new = |token: &JoinToken| joined.token_digest.as_ref() != Some(&token.digest());
-        let newer = tokens.read().ok().flatten().is_some_and(|token| is_new(&token));
-        let is_away = matches!(error, AgentError::Unreachable { .. } | AgentError::Late { .. })
-            || matches!(error, AgentError::Refused { .. }) && worth_another_try(&error);
-        tracing::warn!(%error, code = error.code().name(), tries = backoff.tries(), "the server has not taken the agent back");
-        if newer || !is_away {
-            return Ok(None);
+    match come_back(&address, before, clock.wall()).await {
+        Ok(Back { svid, bundle }) => {
+            let state = AgentState {
+                key: svid.key.clone(),
+                svid: Some(Arc::clone(&svid)),
+                bundle: Some(bundle),
+                joined: kept.joined.clone(),
+            };
+            store.save_agent(&state)?;
+            tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "the agent has come back to its server");
+            Ok(Again::Taken(Box::new(Attested { state, identity: svid })))
         }
-        status.send_modify(|status| status.problem = Some(error.to_string()));
-        tokio::time::sleep(backoff.next_wait(rand::random())).await;
+        Err(error @ AgentError::Evicted { .. }) => Err(error),
+        Err(error) => {
+            let is_away = matches!(error, AgentError::Unreachable { .. } | AgentError::Late { .. })
+                || matches!(error, AgentError::Refused { .. }) && worth_another_try(&error);
+            tracing::warn!(%error, code = error.code().name(), "the server has not taken the agent back");
+            Ok(if is_away { Again::Unanswered } else { Again::Refused })
+        }
     }
 }
 
@@ -182,16 +199,16 @@ fn prepared_key(
 
 async fn once(
     settings: &AgentSettings,
+    clock: &Clock,
     source: &Source,
     token: &JoinToken,
     key: PrivateKey,
 ) -> Result<Attested, AgentError> {
     let address = Address::of(settings);
     let (channel, bundle) = meet(&address, source).await?;
-    let svid: Arc<HeldSvid> =
-        node::attest(&address, channel, Proof::Token(token), key.clone(), clock::wall())
-            .await
-            .map(Arc::new)?;
+    let svid: Arc<HeldSvid> = node::attest(&address, channel, Proof::Token(token), key.clone(), clock.wall())
+        .await
+        .map(Arc::new)?;
     tracing::info!(spiffe_id = %svid.spiffe_id, server = %address, "node attestation succeeded");
     let state = AgentState {
         key,

@@ -1,7 +1,8 @@
 //! Writes to disk what a restart needs.
 //!
 //! Owns the pace: changes that come in a burst are written once. What is lost in a crash is only a cache; our own SVID
-//! is not, so it is written before it is used.
+//! is not, so it is written before it is used. A disk that takes nothing ends nothing: it is asked again until it does, and
+//! when our own SVID is about to end, its successor is used without it.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -9,7 +10,6 @@ use std::{
 };
 
 use svidecar_authority::bundle::Bundle;
-use svidecar_process::clock;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, written::Written};
@@ -26,12 +26,19 @@ const PACE: Duration = Duration::from_secs(1);
 /// How long entries that the old server made may wait for the new server's word.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Writes after changes, and once more at the end.
+/// Time between two tries of a disk that takes nothing.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes after changes, again while that fails, and once more at the end.
 pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
     loop {
+        let is_failing = manager.status.borrow().disk.is_some();
+        let again =
+            async { if is_failing { tokio::time::sleep(RETRY).await } else { std::future::pending().await } };
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = manager.dirty.notified() => {}
+            () = again => {}
         }
         save(&manager).await;
         tokio::select! {
@@ -47,17 +54,25 @@ async fn save(manager: &Arc<Manager>) {
         Ok(()) => manager.save_workloads().await,
         Err(error) => Err(error),
     };
-    if let Err(error) = outcome {
-        tracing::error!(%error, code = error.code().name(), "a restart would have to begin anew: state was not written");
-    }
+    manager.tell_of_disk(outcome.err().as_ref());
 }
 
 impl Manager {
-    /// Takes a renewed SVID into use, once it is on disk.
+    /// Takes a renewed SVID into use, once it is on disk; without that only when the one of before is about to end: a restart
+    /// would begin with that, and the server takes it until it has seen the new one.
     pub(super) async fn adopt(&self, svid: Arc<HeldSvid>) -> Result<(), AgentError> {
         let mut written = self.written.lock().await;
-        self.save_agent(Arc::clone(&svid), &mut written).await?;
+        if let Err(error) = self.save_agent(Arc::clone(&svid), &mut written).await {
+            self.tell_of_disk(Some(&error));
+            if !self.link.identity().is_ending(self.clock.wall()) {
+                return Err(error);
+            }
+            tracing::warn!(
+                "the renewed SVID of this agent is used before it is on disk, because the one of before is about to end"
+            );
+        }
         self.link.set_identity(svid);
+        self.dirty.notify_one();
         Ok(())
     }
 
@@ -69,6 +84,26 @@ impl Manager {
         // The link verifies the server by it from now on.
         self.apply(Change { bundles: vec![bundle.clone()], ..Change::default() });
         self.adopt(svid).await
+    }
+
+    /// Says once that the disk takes nothing, and once that it does again.
+    fn tell_of_disk(&self, error: Option<&AgentError>) {
+        let now = error.map(ToString::to_string);
+        let is_news = self.status.borrow().disk.is_some() != now.is_some();
+        metrics::gauge!("svidecar_agent_state_unsaved").set(f64::from(u8::from(now.is_some())));
+        self.status.send_if_modified(|status| {
+            let differs = status.disk != now;
+            status.disk.clone_from(&now);
+            differs
+        });
+        match error {
+            Some(error) if is_news => tracing::error!(
+                %error, code = error.code().name(),
+                "state is not written: a restart would begin with what is on disk. Everything goes on from memory, and it is tried again"
+            ),
+            None if is_news => tracing::info!("state is written again"),
+            _ => {}
+        }
     }
 
     /// Goes over to another server, and drops what the one before signed.
@@ -97,7 +132,7 @@ impl Manager {
         *written = Some(Written::new(Arc::clone(&svid), Some(Arc::clone(&bundle))));
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = joined;
         metrics::gauge!("svidecar_agent_insecure_bootstrap").set(0.0);
-        self.cache().replace_authority(bundle, clock::wall() + GRACE);
+        self.cache().replace_authority(bundle, self.clock.wall() + GRACE);
         self.tokens().retain(|_| false);
         self.link.set_identity(svid);
         self.dirty.notify_one();

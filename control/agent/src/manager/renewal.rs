@@ -9,7 +9,7 @@ use svidecar_authority::{
     csr,
     key::{KeyType, PrivateKey},
 };
-use svidecar_process::{Backoff, clock};
+use svidecar_process::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fatal, Manager, sleep_until};
@@ -26,22 +26,29 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     let mut sessions = manager.link.sessions();
-    let mut at = manager.link.identity().renew_at();
+    let mut jumps = manager.jumps.subscribe();
+    let mut at = manager.link.identity().due_at(manager.clock.wall());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             // Also when another server took over, with an SVID of its own.
             Ok(()) = sessions.changed() => {
-                at = manager.link.identity().renew_at();
+                at = manager.link.identity().due_at(manager.clock.wall());
                 continue;
             }
             () = manager.renew.notified() => {}
-            () = sleep_until(at) => {}
+            // Whatever was waited for was a time of the clock of before.
+            Ok(()) = jumps.changed() => {
+                at = manager.link.identity().due_at(manager.clock.wall());
+                continue;
+            }
+            () = sleep_until(&manager.clock, at) => {}
         }
         match renew(&manager).await {
             Ok(svid) => {
                 backoff.reset();
-                at = svid.renew_at();
+                // One that ends by the server's clock is due again by ours; that is no reason to ask without a pause.
+                at = svid.renew_at().max(manager.clock.wall() + RETRY_FIRST);
                 tracing::info!(spiffe_id = %svid.spiffe_id, "the agent's own SVID was renewed");
                 metrics::counter!("svidecar_agent_renewals_total").increment(1);
             }
@@ -51,7 +58,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
                 return;
             }
             Err(error) => {
-                let now = clock::wall();
+                let now = manager.clock.wall();
                 let identity = manager.link.identity();
                 let left = identity.not_after.duration_since(now).unwrap_or_default();
                 // One that can come back does so where the server is followed.
@@ -84,8 +91,14 @@ async fn renew(manager: &Arc<Manager>) -> Result<Arc<HeldSvid>, AgentError> {
     let csr = csr::create(&key, None, &[]).map_err(failed)?;
     let (wire, membership) = manager.link.session().renew(csr).await?;
     let expected = manager.link.identity().spiffe_id.clone();
-    let svid = HeldSvid::accept(wire, key, Some(&expected), clock::wall())
-        .map_err(|reason| AgentError::BadAnswer { what: "RenewAgent", reason })?;
+    let now = manager.clock.wall();
+    let bad = |reason| AgentError::BadAnswer { what: "RenewAgent", reason };
+    let svid = HeldSvid::accept(wire, key, Some(&expected), now).map_err(bad)?;
+    let held = manager.link.identity();
+    if svid.is_early(now) && !held.is_early(now) && !held.is_over(now) {
+        // The server goes on to take the one of before until it has seen the new one.
+        return Err(bad("it is not valid yet: compare the server's clock with this host's".into()));
+    }
     let svid = Arc::new(svid.with_membership(membership));
     manager.adopt(Arc::clone(&svid)).await?;
     Ok(svid)

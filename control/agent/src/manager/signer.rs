@@ -18,7 +18,7 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
 };
 use svidecar_code::Code;
-use svidecar_process::{Backoff, clock};
+use svidecar_process::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
@@ -40,7 +40,8 @@ pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
         while requests.len() < IN_FLIGHT {
-            let batch = manager.cache().take_due(clock::wall(), BATCH);
+            manager.look();
+            let batch = manager.cache().take_due(manager.clock.wall(), BATCH);
             if batch.is_empty() {
                 break;
             }
@@ -50,7 +51,7 @@ pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
         let next = if requests.len() < IN_FLIGHT { manager.cache().next_due() } else { None };
         let due = async {
             match next {
-                Some(at) => sleep_until(at).await,
+                Some(at) => sleep_until(&manager.clock, at).await,
                 None => std::future::pending().await,
             }
         };
@@ -86,7 +87,7 @@ async fn sign(manager: Arc<Manager>, batch: Vec<Arc<Entry>>) -> Outcome {
         Ok(results) => results,
         Err(error) => return outcome.all_failed(batch, error),
     };
-    let now = clock::wall();
+    let now = manager.clock.wall();
     for ((entry, key), result) in batch.into_iter().zip(keys).zip(results) {
         match accept(result, key, &entry, now) {
             Ok(svid) => outcome.signed.push((entry, svid)),
@@ -146,7 +147,7 @@ impl Outcome {
 }
 
 fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
-    let now = clock::wall();
+    let now = manager.clock.wall();
     for (entry, svid) in &outcome.signed {
         tracing::info!(
             spiffe_id = %entry.spiffe_id, entry_id = %entry.id,

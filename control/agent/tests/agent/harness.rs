@@ -10,6 +10,7 @@ use svidecar_api::{
     workload::{X509svidRequest, X509svidResponse, spiffe_workload_api_client::SpiffeWorkloadApiClient},
 };
 use svidecar_config::{agent::AgentSettings, secret::Secret};
+use svidecar_process::testing::Hands;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
@@ -33,6 +34,8 @@ pub struct Bed {
     pub world: Arc<World>,
     pub dir: tempfile::TempDir,
     pub port: u16,
+    /// Of the agents' clock.
+    pub hands: Hands,
     server: Option<Server>,
 }
 
@@ -41,7 +44,7 @@ impl Bed {
         let world = World::new(push);
         let server = Server::start(&world, 0);
         let port = server.address.port();
-        Self { world, dir: tempfile::tempdir().unwrap(), port, server: Some(server) }
+        Self { world, dir: tempfile::tempdir().unwrap(), port, hands: Hands::running(), server: Some(server) }
     }
 
     pub async fn stop_server(&mut self) {
@@ -67,7 +70,7 @@ impl Bed {
         let socket = settings.socket_path.clone();
         let admin = settings.admin_socket();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(run::run(settings, || (), async move {
+        let task = tokio::spawn(run::run_by(self.hands.clock(), settings, || (), async move {
             let _ = stopped.await;
         }));
         Agent { socket, admin, stop: Some(stop), task }

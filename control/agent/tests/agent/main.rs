@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attestation;
+mod clock;
+mod disk;
 mod harness;
 mod hostile;
 mod jwt;
