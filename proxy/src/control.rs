@@ -12,3 +12,4 @@ pub mod proxy;
 pub mod ready;
 pub mod reload;
 pub mod run;
+mod time;

@@ -41,6 +41,18 @@ pub(crate) fn next_alarm(svid: &Svid, now: UnixTime) -> Option<(Duration, Overdu
     svid.is_valid(now).then(|| (Duration::from_secs(left + 1), Overdue::Expired))
 }
 
+/// How late the renewal of this SVID is by now. To be asked when the clock jumped over the moments of [`next_alarm`].
+pub(crate) fn overdue(svid: &Svid, now: UnixTime) -> Option<Overdue> {
+    let life = svid.leaf.not_after.as_secs().saturating_sub(svid.obtained.as_secs());
+    let is_left = |share: f64| svid.seconds_left(now) > Duration::from_secs(life).mul_f64(share).as_secs();
+    match () {
+        () if !svid.is_valid(now) => Some(Overdue::Expired),
+        () if !is_left(ALARM_AT) => Some(Overdue::Soon),
+        () if !is_left(WARN_AT) => Some(Overdue::Late),
+        () => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use svidecar_authority::time::plus;
@@ -52,6 +64,18 @@ mod tests {
         material,
         testing::{Issuer, LIFE, message},
     };
+
+    #[test]
+    fn a_jump_over_an_alarm_tells_it() {
+        let start = clock::unix();
+        let message = message(vec![Issuer::new("demo.org").svid("/a", "")]);
+        let svid = material::read(message, start).unwrap().svids.remove(0);
+        let at = |share: f64| overdue(&svid, plus(start, LIFE.mul_f64(share)));
+        assert_eq!(
+            [at(0.5), at(0.7), at(0.9), at(2.0)],
+            [None, Some(Overdue::Late), Some(Overdue::Soon), Some(Overdue::Expired)]
+        );
+    }
 
     #[test]
     fn it_is_told_three_times_and_then_no_more() {

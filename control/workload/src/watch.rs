@@ -12,7 +12,10 @@ use rustls_pki_types::UnixTime;
 use svidecar_api::transport::Endpoint;
 use svidecar_authority::bundle::BundleSet;
 use svidecar_id::SpiffeId;
-use svidecar_process::clock;
+use svidecar_process::{
+    Clock,
+    clock::{self, Steps},
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -100,7 +103,8 @@ impl IdentityWatch {
     pub async fn run(self, tell: impl FnMut(&Arc<Identity>, Event) + Send) {
         let (sender, heard) = mpsc::channel(1);
         let listener = Listener { choice: self.choice, known: self.known, unverified: None, tell };
-        tokio::join!(session::keep_open(&self.endpoint, sender), listener.run(heard));
+        let steps = Clock::system().steps();
+        tokio::join!(session::keep_open(&self.endpoint, sender), listener.run(heard, steps));
     }
 }
 
@@ -122,7 +126,7 @@ struct Unverified {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
-    async fn run(mut self, mut heard: mpsc::Receiver<Heard>) {
+    async fn run(mut self, mut heard: mpsc::Receiver<Heard>, mut steps: Steps) {
         loop {
             let svid = self.known.svid.as_deref();
             let alarm = svid.and_then(|svid| expiry::next_alarm(svid, clock::unix()));
@@ -148,6 +152,13 @@ impl<T: FnMut(&Arc<Identity>, Event)> Listener<T> {
                 },
                 () = look_again => self.look_again(clock::unix()),
                 overdue = overdue => (self.tell)(&self.known, Event::Overdue(overdue)),
+                // The machine was suspended or its clock set: the timer above knows nothing of it.
+                () = steps.next() => {
+                    let svid = self.known.svid.as_deref();
+                    if let Some(overdue) = svid.and_then(|svid| expiry::overdue(svid, clock::unix())) {
+                        (self.tell)(&self.known, Event::Overdue(overdue));
+                    }
+                }
             }
         }
     }

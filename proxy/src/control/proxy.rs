@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
-use svidecar_process::Tasks;
+use svidecar_process::{Clock, Tasks};
 use svidecar_workload::Choice;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,6 +19,7 @@ use crate::{
         local::{self, LocalApi},
         ready,
         reload::Reloader,
+        time,
     },
     error::ProxyError,
     forward,
@@ -87,12 +88,14 @@ impl Proxy {
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let updates = shared.telemetry.state().svid_updates.clone();
+        let clock = time::follow(Clock::system().steps(), Arc::clone(&current), stop.clone());
         let identity = identity::keep_current(endpoint.clone(), choice, current, updates);
         let vital = Tasks::new(tasks.clone(), stop.clone());
         let stopped = stop.clone();
         vital.spawn("identity", async move {
             stopped.run_until_cancelled_owned(identity).await;
         });
+        vital.spawn("clock", clock);
         vital.spawn("telemetry", shared.telemetry.keep_up(stop.clone()));
         vital.spawn("readiness", ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {

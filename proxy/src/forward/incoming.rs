@@ -120,6 +120,14 @@ impl Incoming {
                 if let Some(ending) = upstream.and_then(|facts| facts.objection(self.worker())) {
                     return Fate::Finishes(ending, Some(LOSER_GRACE));
                 }
+                // Timers stand still while the machine does, and know nothing of a clock that was set.
+                let peer = self.party.peer.as_ref();
+                if let Some(grace) = snapshot.plan.expiry_grace()
+                    && (peer.is_some_and(|peer| peer.proved.is_expired(clock::unix()))
+                        || upstream.is_some_and(ConnectionFacts::has_ended))
+                {
+                    return Fate::Finishes(Ending::PeerExpired, Some(grace));
+                }
                 decide_again(&rules)
             }
             Event::PeerExpired => snapshot

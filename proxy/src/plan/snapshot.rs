@@ -77,6 +77,11 @@ impl Current {
         self.replace(|old| Snapshot { identity: Arc::clone(&old.identity), plan });
     }
 
+    /// Has everything that rests on the time looked at again: the clock was set, or the machine was suspended.
+    pub fn look_again(&self) {
+        self.replace(|old| Snapshot { identity: Arc::clone(&old.identity), plan: Arc::clone(&old.plan) });
+    }
+
     fn replace(&self, make: impl FnOnce(&Snapshot) -> Snapshot) {
         // The guarded value is (), which no panic can leave half written.
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -155,8 +155,8 @@ fn write_all(messages: &Receiver<Message>, mut sink: Sink, lost: &Counter, spare
                     if mem::replace(&mut healthy, false) {
                         tracing::warn!(%error, "The access log cannot be written; lines are lost");
                     }
-                } else {
-                    healthy = true;
+                } else if !mem::replace(&mut healthy, true) {
+                    tracing::info!("The access log is written again");
                 }
                 spare.give(batch.text);
             }

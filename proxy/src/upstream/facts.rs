@@ -119,11 +119,19 @@ impl ConnectionFacts {
             return false;
         }
         let version = worker.version();
-        if self.accepted_by.replace(version) != version && self.objection(worker).is_some() {
+        if self.accepted_by.replace(version) != version
+            && (self.objection(worker).is_some() || (self.leaves_at.is_some() && self.has_ended()))
+        {
             self.retire();
             return false;
         }
         true
+    }
+
+    /// Whether its server's SVID has ended by the time of day, which timers know nothing of once it was set.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.is_expired(clock::unix()))
     }
 
     /// Why it would not be made now, if so.

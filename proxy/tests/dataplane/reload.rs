@@ -72,6 +72,28 @@ async fn an_invalid_policy_changes_nothing_and_says_where() {
     assert!(!ready.body.contains("stale"), "{}", ready.body);
 }
 
+/// A file that is gone is no policy: what was in force stays, and the file is taken when it is back.
+#[tokio::test]
+async fn a_policy_file_that_vanishes_changes_nothing_until_it_is_back() {
+    let authority = Authority::new("demo.org");
+    let (_agent, sidecar) = server(&authority).await;
+    let connect =
+        |path| mtls(sidecar.inbound("orders"), &authority, authority.identity(path), &[b"http/1.1"]);
+    let mut reloads = sidecar.proxy.shared().reload.subscribe();
+    reloads.mark_unchanged();
+    std::fs::remove_file(sidecar.path("policy.yaml")).unwrap();
+    soon("a reload", reloads.changed()).await.unwrap();
+    let ready = sidecar.admin("/ready").await;
+    assert!(ready.status == StatusCode::OK && ready.body.contains("stale"), "{}", ready.body);
+    let mut shop = http1(connect("/shop").await.unwrap()).await;
+    assert_eq!(ask(&mut shop, get("/orders")).await.status, StatusCode::OK);
+    assert_eq!(ask(&mut shop, get("/admin")).await.status, StatusCode::FORBIDDEN);
+
+    sidecar.edit_policy(&POLICY.replace("action: deny", "action: allow")).await;
+    assert!(!sidecar.admin("/ready").await.body.contains("stale"));
+    assert_eq!(ask(&mut shop, get("/admin")).await.status, StatusCode::OK);
+}
+
 /// The policy's own tests guard it.
 #[tokio::test]
 async fn a_policy_that_fails_its_tests_is_not_taken() {

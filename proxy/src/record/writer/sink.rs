@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,8 @@ pub(super) enum Sink {
     File {
         path: PathBuf,
         file: File,
+        /// A full disk took a part of a line.
+        is_torn: bool,
     },
     #[cfg(test)]
     Test(Box<dyn Write + Send>),
@@ -25,15 +28,17 @@ impl Sink {
         match path {
             AccessLogPath::Stdout => Ok(Self::Stdout),
             AccessLogPath::Stderr => Ok(Self::Stderr),
-            AccessLogPath::File(path) => Ok(Self::File { path: path.clone(), file: open_file(path)? }),
+            AccessLogPath::File(path) => {
+                Ok(Self::File { path: path.clone(), file: open_file(path)?, is_torn: false })
+            }
         }
     }
 
     /// Keeps the old file when the new one cannot be opened.
     pub(super) fn reopen(&mut self) {
-        if let Self::File { path, file } = self {
+        if let Self::File { path, file, is_torn } = self {
             match open_file(path) {
-                Ok(fresh) => *file = fresh,
+                Ok(fresh) => (*file, *is_torn) = (fresh, false),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "The access log cannot be opened again; the old file is kept");
                 }
@@ -49,7 +54,14 @@ impl Sink {
                 stdout.flush()
             }
             Self::Stderr => io::stderr().lock().write_all(batch),
-            Self::File { file, .. } => file.write_all(batch),
+            Self::File { file, is_torn, .. } => {
+                if mem::replace(is_torn, true) {
+                    file.write_all(b"\n")?;
+                }
+                file.write_all(batch)?;
+                *is_torn = false;
+                Ok(())
+            }
             #[cfg(test)]
             Self::Test(sink) => sink.write_all(batch),
         }

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use svidecar_process::testing::SmallDisk;
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -121,4 +123,34 @@ fn memory_is_kept_while_batches_are_full_and_no_longer() {
     spare.give(vec![b'x'; BATCH_BYTES]);
     spare.give(b"few\n".to_vec());
     assert!(spare.0.lock().unwrap().is_empty());
+}
+
+/// A full disk costs the lines that it has no room for, and no line after them.
+#[test]
+fn a_full_disk_loses_lines_until_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("log");
+    let Some(disk) = SmallDisk::mount(&home, 64 << 10) else { return };
+    let (path, dropped) = (home.join("access.log"), Arc::new(AtomicU64::new(0)));
+    let counter = Counter::from_arc(Arc::clone(&dropped));
+    let writer = Writer::start(&AccessLogPath::File(path.clone()), counter).unwrap();
+    let lost = || dropped.load(Ordering::Relaxed);
+    writer.write(batch(&writer, &["before\n"]));
+    while std::fs::read(&path).unwrap().is_empty() {
+        thread::yield_now();
+    }
+    let line = format!("{}\n", "x".repeat(1000));
+    // The last page of the file has room; what comes after that has none.
+    disk.fill().unwrap();
+    while lost() == 0 {
+        writer.write(batch(&writer, &[&line]));
+        thread::yield_now();
+    }
+    disk.free().unwrap();
+    let before = lost();
+    writer.write(batch(&writer, &["after\n"]));
+    writer.close(LONG);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("before\n") && text.ends_with("\nafter\n"), "{text}");
+    assert!(lost() >= before);
 }

@@ -25,7 +25,9 @@ async fn some_interim_responses_are_passed_on_and_more_are_a_failure() {
             let mut served = app.accept().await;
             served.head().await;
             served.send(HINTS.repeat(count)).await;
-            served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            // An app that has said too much may find the connection gone.
+            let rest = served.try_send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            assert!(rest.is_ok() || count > MOST, "{:?}", scene.door);
             for _ in 0..MOST {
                 assert_eq!(client.head().await.status(), 103, "{:?}", scene.door);
             }
