@@ -1,6 +1,6 @@
 # What one types here. Each target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down logs test compare fuzz check bench bench-instructions install clean
+.PHONY: help demo up down logs test soak compare fuzz check bench bench-instructions install clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
@@ -24,6 +24,10 @@ logs: ## follows what the stack says
 
 test: ## every test, with the clients of others (installed into target/tools)
 	@tests/run
+
+soak: ## a fleet under load and accidents by the hundred, for MINUTES (30), drawn from SEED (as root)
+	@cargo build --locked --workspace --bins
+	@$(TARGET)/debug/svidecar-faults soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 compare: ## our server's commands against SPIRE's own, byte for byte (needs Go, minutes to build)
 	@tests/spire-commands

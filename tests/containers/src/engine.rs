@@ -51,7 +51,7 @@ impl Engine {
                 }
             }
         };
-        skip(&binaries, test, missing)?;
+        binaries.skip(test, missing)?;
         Ok(None)
     }
 
@@ -72,7 +72,7 @@ impl Engine {
             Compose::V2 => (built.is_file().then_some(built), "compose-v2"),
         };
         if program.is_none() {
-            skip(&Binaries::beside_this_program(None)?, test, name)?;
+            Binaries::beside_this_program(None)?.skip(test, name)?;
         }
         Ok(program.map(|program| Launch::new(program).patience(PATIENCE)))
     }
@@ -90,7 +90,7 @@ impl Engine {
     pub async fn example_images(&self, test: &str) -> Result<Option<(String, String)>> {
         static MADE: OnceCell<(String, String)> = OnceCell::const_new();
         if in_path("apt-get").is_none() || in_path("dpkg-deb").is_none() {
-            skip(&Binaries::beside_this_program(None)?, test, "apt-get")?;
+            Binaries::beside_this_program(None)?.skip(test, "apt-get")?;
             return Ok(None);
         }
         let made = MADE.get_or_try_init(|| async {
@@ -134,11 +134,4 @@ pub fn compose_dir() -> PathBuf {
 
 fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
-}
-
-fn skip(binaries: &Binaries, test: &str, missing: &str) -> Result<()> {
-    let skipped = binaries.dir().with_file_name("tmp").join("skipped");
-    std::fs::create_dir_all(&skipped)?;
-    std::fs::write(skipped.join(test), format!("{test}: no {missing} here\n"))
-        .context("cannot write down that a test is skipped")
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use svidecar_stack::Binaries;
 
 /// A program that a test runs against.
@@ -91,10 +91,7 @@ pub fn need(tool: Tool, test: &str) -> Result<Option<PathBuf>> {
     let binaries = Binaries::beside_this_program(None)?;
     let found = tool.find(&binaries);
     if found.is_none() {
-        let skipped = binaries.dir().with_file_name("tmp").join("skipped");
-        std::fs::create_dir_all(&skipped)?;
-        let reason = format!("{test}: no {} here\n", tool.name());
-        std::fs::write(skipped.join(test), reason).context("cannot write down that a test is skipped")?;
+        binaries.skip(test, tool.name())?;
     }
     Ok(found)
 }

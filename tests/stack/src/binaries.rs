@@ -58,6 +58,17 @@ impl Binaries {
         self.dir.with_file_name("tools")
     }
 
+    /// Writes down for `tests/run` to count that a test skips itself, and what is missing for it.
+    ///
+    /// # Errors
+    /// When that cannot be written down: no test is skipped silently.
+    pub fn skip(&self, test: &str, missing: &str) -> Result<()> {
+        let skipped = self.dir.with_file_name("tmp").join("skipped");
+        std::fs::create_dir_all(&skipped)?;
+        std::fs::write(skipped.join(test), format!("{test}: no {missing} here\n"))
+            .context("cannot write down that a test is skipped")
+    }
+
     /// `svidecar-server`.
     #[must_use]
     pub fn server(&self) -> PathBuf {

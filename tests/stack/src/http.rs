@@ -64,6 +64,12 @@ impl Connection {
         Ok(Self { sender, authority: address.to_string(), _driver: AbortOnDropHandle::new(driver) })
     }
 
+    /// Whether the other end still takes requests on it, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// One GET with extra headers.
     ///
     /// # Errors
