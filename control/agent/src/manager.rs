@@ -16,7 +16,10 @@ use std::{
 };
 
 use svidecar_authority::key::KeyType;
-use svidecar_process::{Clock, clock::Guard};
+use svidecar_process::{
+    Clock,
+    clock::{Guard, Reading},
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::written::Written;
@@ -66,6 +69,8 @@ pub struct Manager {
     pub(crate) clock: Clock,
     /// Whether its time is to be believed.
     guard: Mutex<Guard>,
+    /// What the clocks showed at the last look.
+    looked: Mutex<Reading>,
     store: Store,
     joined: Mutex<Joined>,
     /// What of our own state is on disk. Held while it is written: a late writer must not put an old SVID over a
@@ -105,6 +110,7 @@ impl Manager {
             link,
             status,
             guard: Mutex::new(Guard::begin(None, "", clock.read())),
+            looked: Mutex::new(clock.read()),
             clock,
             store,
             joined: Mutex::new(joined),

@@ -160,6 +160,11 @@ impl Hands {
         self.jump(|moved| moved.wall += i128::from(seconds) * 1_000_000_000);
     }
 
+    /// The clock is off by so many seconds, and nobody tells of it.
+    pub fn slip(&self, seconds: i64) {
+        self.turn(|moved| moved.wall += i128::from(seconds) * 1_000_000_000);
+    }
+
     /// Somebody sets the clock to that time.
     pub fn set_to(&self, wall: SystemTime) {
         let by = difference(self.read().wall, wall);

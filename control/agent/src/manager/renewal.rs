@@ -44,6 +44,7 @@ pub async fn run(manager: Arc<Manager>, fatal: Fatal, shutdown: CancellationToke
             }
             () = sleep_until(&manager.clock, at) => {}
         }
+        manager.look();
         match renew(&manager).await {
             Ok(svid) => {
                 backoff.reset();

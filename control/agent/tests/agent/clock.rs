@@ -1,8 +1,10 @@
 //! A host whose clock is wrong for a while.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::harness::{Bed, ids, my_uid, next};
+use svidecar_api::workload::X509svid;
+
+use crate::harness::{Bed, ids, my_uid, next, soon};
 
 /// Two hours ahead for a moment: nothing is deleted, neither in memory nor on disk, and the server does not have to be there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,4 +45,49 @@ async fn an_agent_that_wakes_up_renews_at_once() {
     let mut seen = bed.world.renewals.subscribe();
     seen.wait_for(|count| *count > renewals).await.unwrap();
     agent.stop().await;
+}
+
+/// What was signed by a clock that was ahead for a moment is renewed in time, also where nobody has told of either jump.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_slips_for_a_moment_is_noticed_by_who_acts_on_it() {
+    let bed = Bed::new(true);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    let mut stream = agent.fetch().await.unwrap();
+    next(&mut stream).await;
+    bed.hands.slip(26 * 3600);
+    // Whatever has the agent sign something lets it act on that time, for all of them.
+    bed.world.create_entry("e2", "/too", &[&my_uid()]);
+    let saved = bed.settings().data_dir.join("workloads.json");
+    let ahead = to_seconds(bed.hands.read().wall) - 3600;
+    soon(async {
+        let is_ahead = |entry: &serde_json::Value| entry["svid"]["obtained"].as_u64() > Some(ahead);
+        loop {
+            let text = std::fs::read(&saved).unwrap_or_default();
+            let file: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+            let entries = file["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if entries.len() == 2 && entries.iter().all(is_ahead) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bed.hands.slip(-26 * 3600);
+    let before = loop {
+        let update = next(&mut stream).await;
+        if update.svids.len() == 2 {
+            break update;
+        }
+    };
+    // Past the half of what they live, and not of what they would have lived.
+    bed.hands.pass(Duration::from_secs(40 * 60));
+    bed.world.create_entry("e3", "/third", &[&my_uid()]);
+    let is_old = |svid: &X509svid| before.svids.iter().any(|held| held.x509_svid == svid.x509_svid);
+    while next(&mut stream).await.svids.iter().any(is_old) {}
+    agent.stop().await;
+}
+
+fn to_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use rustls_pki_types::UnixTime;
 
+/// Less is no jump: clocks that are kept in time by the network are moved a little all the time.
+const LEAST_JUMP: Duration = Duration::from_secs(1);
+
 /// Now, to measure how long something takes.
 #[inline]
 #[must_use]
@@ -82,6 +85,12 @@ impl Reading {
             Ok(forward) => Set::Forward(forward),
             Err(back) => Set::Back(back.duration()),
         }
+    }
+
+    /// Whether the time of day was set since this reading, or the machine was suspended: timers are of another time than.
+    #[must_use]
+    pub fn jumped_since(&self, now: &Self) -> bool {
+        self.set_since(now).by() >= LEAST_JUMP || self.slept_since(now) >= LEAST_JUMP
     }
 
     /// How long the machine was suspended since this reading.

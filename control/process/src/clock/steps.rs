@@ -20,9 +20,6 @@ use super::reading::{Reading, timer as timer_now};
 /// How often the clocks are compared.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Less is no jump: clocks that are kept in time by the network are moved a little all the time.
-const LEAST: Duration = Duration::from_secs(1);
-
 /// When the timer would end by itself: in the year 2242.
 const NEVER: i64 = 1 << 33;
 
@@ -100,7 +97,7 @@ impl System {
                 () = tokio::time::sleep_until(self.look_at) => {}
             }
             let now = Reading::now();
-            let jumped = self.last.set_since(&now).by() >= LEAST || self.last.slept_since(&now) >= LEAST;
+            let jumped = self.last.jumped_since(&now);
             (self.last, self.look_at) = (now, timer_now() + LOOK);
             if jumped {
                 return;
