@@ -143,7 +143,10 @@ impl Recorder {
         let mut state = lock(&self.own.state);
         let OwnState { counters, clock, batch } = &mut *state;
         counters.count(record);
-        let Some(writer) = &self.telemetry.writer else { return };
+        let Some(writer) = self.telemetry.writer.as_ref().filter(|_| record.leave.is_some()) else { return };
+        if !record.is_of_allowed() && writer.is_crowded() {
+            return writer.drop_line();
+        }
         let is_first = batch.is_empty();
         let stamp = clock.stamp(record.started, record.started + record.duration);
         let encode = match self.telemetry.format {

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use svidecar_code::Code;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{args, console::Console};
+use crate::{args, console::Console, log};
 
 /// The command line of a program.
 pub trait CommandLine: Parser {
@@ -94,7 +94,8 @@ fn finish<E: Failure + From<io::Error>>(outcome: Result<ExitCode, E>, console: &
     };
     // A reader that went away (`| head`) has seen what it wanted; nobody is left to be told.
     let is_unread = error.unprinted().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-    if let Some(said) = error.said().filter(|_| !is_unread) {
+    // What was logged waits for a reader of the same stream; who waited with it would never end.
+    if let Some(said) = error.said().filter(|_| !is_unread && !log::is_stuck()) {
         console.note(&said);
     }
     code

@@ -1,10 +1,10 @@
-//! What tests put in the place of the real: streams of a console, of which one can be read and one has lost its reader, the
-//! hands of a clock, and a disk that is soon full.
+//! What tests put in the place of the real: streams of a console, of which one can be read and one has lost its reader, a pipe
+//! that nobody reads, the hands of a clock, and a disk that is soon full.
 
 use std::{
     cell::RefCell,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, PipeReader, PipeWriter, Write},
     path::{Path, PathBuf},
     process::Command,
     rc::Rc,
@@ -12,12 +12,29 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::watch;
 
 use crate::{
     clock::{Clock, Reading},
     console::Console,
 };
+
+/// A pipe that is full: whoever writes into it waits until somebody reads.
+///
+/// # Errors
+/// When the system gives none.
+pub fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, mut writer) = io::pipe()?;
+    let flags = fcntl_getfl(&writer)?;
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK)?;
+    // Pages first, then the rest of the last one.
+    for lines in [[b'\n'; 4096].as_slice(), b"\n"] {
+        while writer.write(lines).is_ok() {}
+    }
+    fcntl_setfl(&writer, flags)?;
+    Ok((reader, writer))
+}
 
 /// A console, and what it will have printed.
 #[must_use]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
-use svidecar_process::{Metrics, clock::Doubt, descriptors, http::Reply, metrics::Page};
+use svidecar_process::{Metrics, clock::Doubt, descriptors, http::Reply, log, metrics::Page};
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -83,6 +83,7 @@ pub async fn answer(state: Arc<State>, metrics: Option<Metrics>, path: String) -
                 telemetry::measure(&state);
                 let mut page = metrics.page();
                 descriptors::write(&mut page);
+                log::write(&mut page);
                 Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             None => Reply::not_found(),

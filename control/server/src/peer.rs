@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use svidecar_authority::x509::VerifiedPeer;
+use svidecar_process::Source;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -35,6 +36,15 @@ pub struct Membership {
 }
 
 impl Peer {
+    /// What it is counted as until it has proven more.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Local { uid, .. } => Source::User(*uid),
+            Self::Remote { address, .. } => address.ip().into(),
+        }
+    }
+
     /// The network address, or the user of a local process, for records of who did something.
     #[must_use]
     pub fn origin(&self) -> String {

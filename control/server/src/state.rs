@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
-use svidecar_process::Clock;
+use svidecar_process::{Clock, Source, Throttle};
 
 use crate::{
     ca::CaManager, clock::ClockGuard, entries::AuthorizedEntries, limits::Limits, renewals::Renewals,
@@ -41,6 +41,8 @@ pub struct State {
     pub disable_jwt_svids: bool,
     /// How often who may ask.
     pub limits: Limits,
+    /// For log lines about refusals, by whom they are caused.
+    pub strangers: Throttle<Source>,
 }
 
 impl State {
@@ -67,6 +69,7 @@ impl State {
             default_jwt_svid_ttl: settings.default_jwt_svid_ttl.get(),
             disable_jwt_svids: settings.disable_jwt_svids,
             limits: Limits::new(&settings.ratelimit),
+            strangers: Throttle::of_strangers(),
         }
     }
 }

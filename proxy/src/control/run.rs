@@ -31,7 +31,7 @@ use crate::{
 /// What keeps it from starting or going on.
 pub fn run(loader: Loader<ProxySettings>, command: Option<Vec<OsString>>) -> Result<ExitCode, ProxyError> {
     let settings = loader.load()?.value;
-    log::init(&settings.log).map_err(|error| ProxyError::Log(error.to_string()))?;
+    let _log = log::init(&settings.log).map_err(|error| ProxyError::Log(error.to_string()))?;
     descriptors::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -108,11 +108,12 @@ fn handshake_failed(
     let mut record = record::Recording::new(&worker.recorder, &origin);
     record.begin_connection(&origin, started);
     record.fail(failure.code, Some(failure.detail.clone()));
-    record.finish();
+    let leave = worker.shared.strangers.leave_for(address.source(), clock::monotonic());
+    record.finish_with(leave);
     let presented = failure.presented.as_ref().map(SpiffeId::as_str);
     if failure.code == Code::PeerClosed {
         debug!(listener = %listener.name, peer = %address, code = failure.code.name(), error = %failure, "The handshake was not finished");
-    } else if let Some(leave) = worker.shared.throttle.leave(clock::monotonic()) {
+    } else if let Some(leave) = leave {
         warn!(
             listener = %listener.name,
             peer = %address,

@@ -8,7 +8,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Decision, MAX_AUDITED, Policy, Verdict};
-use svidecar_process::clock;
+use svidecar_process::{clock, throttle::Leave};
 
 use super::{Direction, HttpFacts, Record, Recorder, Ruling, line};
 use crate::message::{Fields, RequestHead, ResponseHead, Summary, Version, refusal::Refusal};
@@ -238,20 +238,25 @@ impl Recording {
 
     /// Writes the record, if one is due, and is ready for the next exchange.
     pub fn finish(&mut self) {
+        self.finish_with(Some(Leave::default()));
+    }
+
+    /// The same, with a line only where there is leave for one. It is counted either way.
+    pub fn finish_with(&mut self, leave: Option<Leave>) {
         let (code, detail) = match std::mem::replace(&mut self.outcome, Outcome::Idle) {
             Outcome::Idle => return,
             Outcome::Running => (Some(Code::ClientClosed), None),
             Outcome::Completed => (None, None),
             Outcome::Failed { code, detail } => (Some(code), detail),
         };
-        self.record(code, detail.as_deref());
+        self.record(code, detail.as_deref(), leave);
         (self.server, self.decided) = (None, None);
         (self.received, self.sent) = (0, 0);
         self.upstream.clear();
         self.summary.shrink();
     }
 
-    fn record(&self, code: Option<Code>, detail: Option<&str>) {
+    fn record(&self, code: Option<Code>, detail: Option<&str>, leave: Option<Leave>) {
         let origin = &*self.origin;
         let mut record = Record {
             direction: origin.direction,
@@ -278,6 +283,7 @@ impl Recording {
                 .map(|(decided, policy)| decided.ruling(policy)),
             code,
             detail,
+            leave,
             preamble: &[],
         };
         let mut preamble = origin.preamble.borrow_mut();

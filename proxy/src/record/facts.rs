@@ -8,6 +8,7 @@ use std::{
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{MAX_AUDITED, RuleName, Verdict};
+use svidecar_process::throttle::Leave;
 
 use crate::message::Version;
 
@@ -39,6 +40,15 @@ pub struct Ruling<'a> {
     /// The name of the rule that decided, or `default`, or `unauthenticated`.
     pub rule: &'a str,
     pub(super) audited: [Option<&'a RuleName>; MAX_AUDITED],
+}
+
+impl Record<'_> {
+    /// Whether it is what somebody did who may: our workload, or a peer that the policy let pass. Of these no line is given up
+    /// for others'.
+    pub(super) fn is_of_allowed(&self) -> bool {
+        self.direction == Direction::Outbound
+            || self.decided.is_some_and(|ruling| ruling.verdict == Verdict::Allow)
+    }
 }
 
 impl<'a> Ruling<'a> {
@@ -96,6 +106,8 @@ pub struct Record<'a> {
     pub code: Option<Code>,
     /// The failure in words.
     pub detail: Option<&'a str>,
+    /// Leave to write a line, with how many were kept back before it; without, it is only counted.
+    pub leave: Option<Leave>,
     /// What lines of the connection begin with, as an earlier record of it was written; empty if nothing is kept.
     pub preamble: &'a [u8],
 }

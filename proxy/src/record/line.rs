@@ -52,6 +52,9 @@ pub(super) fn json(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
     if let Some(detail) = record.detail {
         quoted(out, b",\"detail\":\"", detail);
     }
+    if let Some(lines) = record.leave.and_then(|leave| leave.kept_back) {
+        count(out, b",\"kept_back\":", lines);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -120,6 +123,9 @@ pub(super) fn text(out: &mut Vec<u8>, started: &Stamp, record: &Record<'_>) {
             pair(out, b" audited=", rule.as_str());
         }
     }
+    if let Some(lines) = record.leave.and_then(|leave| leave.kept_back) {
+        count(out, b" kept_back=", lines);
+    }
     out.push(b'\n');
 }
 
@@ -168,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use svidecar_code::Code;
-    use svidecar_process::clock;
+    use svidecar_process::{clock, throttle::Leave};
 
     use super::*;
     use crate::record::{Direction, HttpFacts};
@@ -196,6 +202,7 @@ mod tests {
             decided: None,
             code: Some(Code::UpstreamRefused),
             detail,
+            leave: Some(Leave::default()),
             preamble: &[],
         }
     }

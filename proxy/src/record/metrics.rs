@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use metrics::{Counter, counter, describe_counter};
-use svidecar_process::{descriptors, metrics::Metrics as Recorded};
+use svidecar_process::{descriptors, log, metrics::Metrics as Recorded};
 use tokio_util::sync::CancellationToken;
 
 pub use self::state::{OpenConnections, State};
@@ -73,6 +73,7 @@ impl Metrics {
         self.state.write(&mut page);
         self.sums.write(&mut page);
         descriptors::write(&mut page);
+        log::write(&mut page);
         page.into_text()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use svidecar_config::proxy::AccessLogPath;
-use svidecar_process::clock;
+use svidecar_process::{clock, throttle::Leave};
 use tempfile::TempDir;
 
 use std::time::Duration;
@@ -37,6 +37,7 @@ fn record(listener: &str) -> Record<'_> {
         decided: None,
         code: None,
         detail: None,
+        leave: Some(Leave::default()),
         preamble: &[],
     }
 }
@@ -124,4 +125,34 @@ fn what_came_before_the_rotation_is_in_the_old_file() {
     recorder.record(&record("after"));
     telemetry.close(LONG);
     assert!(lines(&old).concat().contains("before") && lines(&path).concat().contains("after"));
+}
+
+#[test]
+fn what_is_kept_back_is_counted_and_said_with_the_next_line() {
+    let (_directory, path, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    let stranger = |leave| Record { direction: Direction::Inbound, leave, ..record("web") };
+    recorder.record(&stranger(Some(Leave::default())));
+    recorder.record(&stranger(None));
+    recorder.record(&stranger(Some(Leave { kept_back: Some(1) })));
+    drop(recorder);
+    let lines = lines_after(&telemetry, &path);
+    assert_eq!(lines.len(), 2);
+    assert!(!lines[0].contains("kept_back") && lines[1].contains("\"kept_back\":1"), "{lines:?}");
+    let counted = "svidecar_connections_total{direction=\"inbound\",listener=\"web\"";
+    assert!(telemetry.render().lines().any(|line| line.starts_with(counted) && line.ends_with(" 3")));
+}
+
+#[test]
+fn what_the_allowed_do_is_the_last_to_be_lost() {
+    let (_directory, _, telemetry) = telemetry();
+    let recorder = telemetry.recorder();
+    let writer = telemetry.writer.as_ref().unwrap();
+    writer.pretend_to_be_crowded();
+    recorder.record(&Record { direction: Direction::Inbound, ..record("web") });
+    assert!(lock(&recorder.own.state).batch.is_empty());
+    recorder.record(&record("web"));
+    assert!(!lock(&recorder.own.state).batch.is_empty());
+    let dropped = "svidecar_access_log_dropped_lines_total 1";
+    assert!(telemetry.render().contains(dropped));
 }

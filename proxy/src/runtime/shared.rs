@@ -7,7 +7,7 @@ use std::{
 };
 
 use svidecar_id::SpiffeId;
-use svidecar_process::{Throttle, clock};
+use svidecar_process::{Source, Throttle, clock};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
@@ -41,6 +41,8 @@ pub struct Shared {
     pub reload: watch::Sender<ReloadStatus>,
     /// For log lines that peers can provoke.
     pub throttle: Throttle,
+    /// For lines, of the access log as well, that somebody causes who has not proven who it is.
+    pub strangers: Throttle<Source>,
     announced: Mutex<HashSet<(Direction, Arc<str>, SpiffeId)>>,
 }
 
@@ -57,6 +59,7 @@ impl Shared {
             telemetry,
             reload,
             throttle: Throttle::new(LINES, WINDOW),
+            strangers: Throttle::of_strangers(),
             announced: Mutex::default(),
         })
     }

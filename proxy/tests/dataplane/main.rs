@@ -9,6 +9,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod local;
+mod logs;
 mod process;
 mod reload;
 mod shortage;

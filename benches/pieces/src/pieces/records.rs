@@ -7,7 +7,7 @@ use svidecar::admit::decide;
 use svidecar::message::{Summary, Version};
 use svidecar::record::{Decided, Direction, HttpFacts, Record, Telemetry};
 use svidecar_config::proxy::{AccessLogFormat, AccessLogPath, AccessLogSettings};
-use svidecar_process::clock;
+use svidecar_process::{clock, throttle::Leave};
 
 use super::given::{CLIENT_ID, aside, id, policy};
 use super::heads;
@@ -53,6 +53,7 @@ fn record(format: AccessLogFormat, times: usize) -> Result<()> {
             decided: Some(decided.ruling(&policy)),
             code: None,
             detail: None,
+            leave: Some(Leave::default()),
             preamble: &[],
         });
     }

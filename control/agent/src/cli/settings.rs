@@ -117,7 +117,7 @@ impl settings::SettingsArgs for SettingsArgs {
 /// When the settings are not right, or the agent cannot go on.
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let settings = args.settings.load()?.value;
-    log::init(&settings.log)?;
+    let _log = log::init(&settings.log)?;
     descriptors::raise();
     // Two threads: one process per node must not take a node's cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()

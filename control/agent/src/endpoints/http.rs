@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use svidecar_process::{Metrics, clock, descriptors, http::Reply, metrics::Page};
+use svidecar_process::{Metrics, clock, descriptors, http::Reply, log, metrics::Page};
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -30,6 +30,7 @@ impl Probes {
                 self.gauges();
                 let mut page = self.metrics.page();
                 descriptors::write(&mut page);
+                log::write(&mut page);
                 Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             _ => Reply::not_found(),

@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod jwt;
 mod lifecycle;
+mod logs;
 mod replaced;
 mod server;
 mod x509;

@@ -7,6 +7,7 @@ use svidecar_authority::{
     x509::{SvidParams, X509Svid},
 };
 use svidecar_id::SpiffeId;
+use svidecar_process::clock;
 
 use super::error::AttestError;
 use crate::{
@@ -26,7 +27,9 @@ pub async fn known(state: &State, id: &SpiffeId, peer: &Peer) -> Result<Option<A
     let known = known.map_err(|error| AttestError::Store { doing: "failed to fetch agent", error })?;
     if known.as_ref().is_some_and(AgentRecord::is_banned) {
         telemetry::attested("agent_banned");
-        tracing::warn!(spiffe_id = %id, %peer, "a banned agent tried to attest");
+        if let Some(leave) = state.strangers.leave_for(peer.source(), clock::monotonic()) {
+            tracing::warn!(spiffe_id = %id, %peer, kept_back = leave.kept_back, "a banned agent tried to attest");
+        }
         return Err(AttestError::Banned);
     }
     Ok(known)

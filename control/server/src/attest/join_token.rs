@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use svidecar_id::{SpiffeId, TrustDomain};
+use svidecar_process::clock;
 
 use super::{
     agent,
@@ -69,7 +70,10 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let refused = |error: StoreError| {
         telemetry::attested(error.code().name());
         let token = glimpse(token);
-        tracing::warn!(token, %peer, key, code = error.code().name(), %error, "refused a join token");
+        if let Some(leave) = state.strangers.leave_for(peer.source(), clock::monotonic()) {
+            let (code, kept_back) = (error.code().name(), leave.kept_back);
+            tracing::warn!(token, %peer, key, code, %error, kept_back, "refused a join token");
+        }
         refusal(error)
     };
     let consumed = state.store.consume_token(&token_id, user).await.map_err(refused)?;

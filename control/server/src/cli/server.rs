@@ -72,7 +72,7 @@ impl SettingsArgs {
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &SettingsArgs) -> Result<(), CliError> {
     let settings = args.load_checked()?;
-    log::init(&settings.log)?;
+    let _log = log::init(&settings.log)?;
     descriptors::raise();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;

@@ -14,6 +14,7 @@ use std::{
 use svidecar_api::status::{Reason, permission_denied};
 use svidecar_authority::x509::VerifiedPeer;
 use svidecar_id::SpiffeId;
+use svidecar_process::{Source, clock};
 use tonic::{Code, Status, body::Body, codegen::Service};
 use tower::Layer;
 
@@ -227,13 +228,23 @@ where
                     answer
                 }
                 Err(status) => {
-                    let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+                    let source = peer.as_ref().map_or(Source::Unknown, Peer::source);
                     let reason = svidecar_api::status::permission_denied_reason(&status);
                     let method = if access::of(&path).is_some() { &path } else { "unknown" };
                     telemetry::called(method, false);
-                    if status.code() == Code::PermissionDenied {
+                    let leave = || gate.state.strangers.leave_for(source, clock::monotonic());
+                    if status.code() == Code::PermissionDenied
+                        && let Some(leave) = leave()
+                    {
+                        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
                         let reason = reason.map(|reason| reason.as_str_name());
-                        tracing::warn!(method = path, peer, reason, "denied a call");
+                        tracing::warn!(
+                            method = path,
+                            peer,
+                            reason,
+                            kept_back = leave.kept_back,
+                            "denied a call"
+                        );
                     }
                     Ok(status.into_http())
                 }

@@ -13,7 +13,7 @@ use svidecar_api::transport::{authority::Lenient, uds};
 use svidecar_authority::tls;
 use svidecar_code::Code;
 use svidecar_process::{
-    Tasks,
+    Tasks, Throttle,
     accept::{self, Comes},
     clock, descriptors,
     source::Source,
@@ -102,7 +102,7 @@ impl Door {
         let (stream, Proven { svid, membership }) =
             match shake_hands(&self.handshakes, stream, &mut guest).await {
                 Ok(accepted) => accepted,
-                Err(unfinished) => return unfinished.report(address),
+                Err(unfinished) => return unfinished.report(address, &self.state.strangers),
             };
         let place = self.places.of(&self.state, Source::from(address.ip()), svid.as_deref()).await;
         drop(guest);
@@ -158,21 +158,27 @@ async fn within<T>(
 }
 
 impl Unfinished {
-    fn report(self, address: SocketAddr) {
+    fn report(self, address: SocketAddr, strangers: &Throttle<Source>) {
+        let leave = || strangers.leave_for(address.ip().into(), clock::monotonic());
         match self {
             Self::Shed => telemetry::shed("handshake"),
             Self::Late => {
-                tracing::warn!(peer = %address, code = Code::HandshakeTimeout.name(), "TLS handshake took over 10 seconds");
+                let Some(leave) = leave() else { return };
+                let (code, kept_back) = (Code::HandshakeTimeout.name(), leave.kept_back);
+                tracing::warn!(peer = %address, code, kept_back, "TLS handshake took over 10 seconds");
             }
             // A port check connects and says nothing; that is not worth a line.
             Self::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Self::Failed(error) => {
-                let code = tls::code_of(&error).name();
+                let Some(leave) = leave() else { return };
+                let (code, kept_back) = (tls::code_of(&error).name(), leave.kept_back);
                 match tls::failure_in(&error) {
                     Some(reason) => {
-                        tracing::warn!(peer = %address, code, error = %reason, "refused a client certificate");
+                        tracing::warn!(peer = %address, code, error = %reason, kept_back, "refused a client certificate");
                     }
-                    None => tracing::warn!(peer = %address, code, %error, "TLS handshake failed"),
+                    None => {
+                        tracing::warn!(peer = %address, code, %error, kept_back, "TLS handshake failed");
+                    }
                 }
             }
         }

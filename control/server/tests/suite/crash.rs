@@ -2,8 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use svidecar_api::{
     spire::api::{
         server::entry::v1::{BatchCreateEntryRequest, ListEntriesRequest, entry_client::EntryClient},
@@ -11,27 +19,35 @@ use svidecar_api::{
     },
     transport::uds,
 };
+use svidecar_process::testing::full_pipe;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
     process::{Child, Command},
     sync::watch,
 };
 use tonic::transport::Channel;
 
-/// Starts the server and returns when it says that it is ready.
-async fn start(directory: &Path) -> (Child, EntryClient<Channel>) {
-    let socket = directory.join("private").join("api.sock");
-    let mut server = Command::new(env!("CARGO_BIN_EXE_svidecar-server"))
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svidecar-server"));
+    command
         .args(["run", "-trustDomain", "demo.org", "-serverPort", "0", "-dataDir"])
         .arg(directory.join("data"))
         .arg("-socketPath")
-        .arg(&socket)
+        .arg(socket(directory))
         .env_clear()
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+        .kill_on_drop(true);
+    command
+}
+
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("private").join("api.sock")
+}
+
+/// Starts the server and returns when it says that it is ready.
+async fn start(directory: &Path) -> (Child, EntryClient<Channel>) {
+    let mut server = command(directory).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
     loop {
         let line = log.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended before it was ready"));
@@ -41,7 +57,7 @@ async fn start(directory: &Path) -> (Child, EntryClient<Channel>) {
     }
     // Somebody has to read on, or the server would wait for it.
     tokio::task::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
-    (server, EntryClient::new(uds::connect(&socket).await.unwrap()))
+    (server, EntryClient::new(uds::connect(&socket(directory)).await.unwrap()))
 }
 
 fn entry(n: usize) -> Entry {
@@ -92,4 +108,60 @@ async fn nothing_that_was_answered_is_lost_by_a_kill() {
     }
     assert!(found.len() <= kept.len() + WRITERS, "{} of {} answered", found.len(), kept.len());
     assert!(found.iter().all(|entry| entry.selectors.len() == 1), "half an entry");
+}
+
+/// From the first line on, nobody reads what it logs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_keeps_it_neither_from_answering_nor_from_ending() {
+    let directory = TempDir::new().unwrap();
+    let (log, full) = full_pipe().unwrap();
+    let mut server = command(directory.path()).stderr(full).spawn().unwrap();
+    let answered = async {
+        loop {
+            let Ok(channel) = uds::connect(&socket(directory.path())).await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let asked = EntryClient::new(channel).list_entries(ListEntriesRequest::default()).await;
+            if asked.is_ok() {
+                break;
+            }
+        }
+        let pid = Pid::from_raw(i32::try_from(server.id().unwrap()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        server.wait().await.unwrap()
+    };
+    let status = tokio::time::timeout(Duration::from_secs(60), answered).await.unwrap();
+    assert!(status.success(), "{status}");
+    drop(log);
+}
+
+/// A stranger knocks until all that it will cause is written, and the next line says how much was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_fills_no_log() {
+    const KNOCKS: usize = 200;
+    let directory = TempDir::new().unwrap();
+    let mut server = command(directory.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    let address = loop {
+        let line = log.next_line().await.unwrap().unwrap();
+        if line.contains("svidecar-server is ready") {
+            let port = line.split_once("address=").unwrap().1.split(' ').next().unwrap();
+            let port = port.rsplit(':').next().unwrap();
+            break format!("127.0.0.1:{port}");
+        }
+    };
+    for _ in 0..KNOCKS {
+        let mut stranger = TcpStream::connect(&address).await.unwrap();
+        stranger.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        // It is reported before it is closed.
+        let _ = stranger.read_to_end(&mut Vec::new()).await;
+    }
+    kill(Pid::from_raw(i32::try_from(server.id().unwrap()).unwrap()), Signal::SIGTERM).unwrap();
+    let mut failures = 0;
+    while let Some(line) = log.next_line().await.unwrap() {
+        failures += usize::from(line.contains("TLS handshake failed"));
+    }
+    assert!((10..KNOCKS / 2).contains(&failures), "{failures} lines");
+    assert!(server.wait().await.unwrap().success());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use svidecar_code::Code;
 use svidecar_id::SpiffeId;
 use svidecar_policy::{Policy, Protocol, Request};
-use svidecar_process::clock;
+use svidecar_process::{clock, throttle::Leave};
 
 use super::*;
 use crate::{
@@ -36,6 +36,7 @@ fn record<'a>(listener: &'a str, peer: Option<&'a SpiffeId>, decided: Option<Rul
         decided,
         code: Some(Code::DeniedByRule),
         detail: None,
+        leave: Some(Leave::default()),
         preamble: &[],
     }
 }

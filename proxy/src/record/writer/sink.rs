@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     mem,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -11,8 +12,9 @@ use svidecar_config::proxy::AccessLogPath;
 
 /// An open destination.
 pub(super) enum Sink {
-    Stdout,
-    Stderr,
+    /// A descriptor of its own for a stream of the process: whoever waits in it holds no lock that others take, above all not
+    /// the one that the end of the program takes.
+    Stream(File),
     File {
         path: PathBuf,
         file: File,
@@ -26,8 +28,8 @@ pub(super) enum Sink {
 impl Sink {
     pub(super) fn open(path: &AccessLogPath) -> io::Result<Self> {
         match path {
-            AccessLogPath::Stdout => Ok(Self::Stdout),
-            AccessLogPath::Stderr => Ok(Self::Stderr),
+            AccessLogPath::Stdout => Ok(Self::Stream(io::stdout().as_fd().try_clone_to_owned()?.into())),
+            AccessLogPath::Stderr => Ok(Self::Stream(io::stderr().as_fd().try_clone_to_owned()?.into())),
             AccessLogPath::File(path) => {
                 Ok(Self::File { path: path.clone(), file: open_file(path)?, is_torn: false })
             }
@@ -48,12 +50,7 @@ impl Sink {
 
     pub(super) fn write(&mut self, batch: &[u8]) -> io::Result<()> {
         match self {
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(batch)?;
-                stdout.flush()
-            }
-            Self::Stderr => io::stderr().lock().write_all(batch),
+            Self::Stream(file) => file.write_all(batch),
             Self::File { file, is_torn, .. } => {
                 if mem::replace(is_torn, true) {
                     file.write_all(b"\n")?;

@@ -81,10 +81,12 @@ fn a_stuck_reader_costs_lines_and_nothing_else() {
     let writer = Writer::start_with(sink, Counter::from_arc(Arc::clone(&dropped))).unwrap();
     writer.write(batch(&writer, &["line\n"]));
     is_asked.recv().unwrap();
+    assert!(!writer.is_crowded());
     for _ in 0..QUEUE_BATCHES + 7 {
         writer.write(batch(&writer, &["line\n", "line\n"]));
     }
     assert_eq!(dropped.load(Ordering::Relaxed), 14);
+    assert!(writer.is_crowded());
     writer.close(LONG);
     drop(release);
 }
