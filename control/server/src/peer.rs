@@ -35,6 +35,15 @@ pub struct Membership {
     pub key_sha256: String,
 }
 
+impl Membership {
+    /// Which of the agent's SVIDs it came with, by count.
+    #[must_use]
+    pub fn generation(&self) -> i64 {
+        let serial = self.facts.serial.parse::<u128>().unwrap_or_default();
+        i64::try_from(serial >> 64).unwrap_or_default()
+    }
+}
+
 impl Peer {
     /// What it is counted as until it has proven more.
     #[must_use]

@@ -49,13 +49,13 @@ impl Renewals {
         }
     }
 
-    /// Remembers an SVID that was signed for an agent, on disk if the disk takes it.
+    /// Remembers an SVID that was signed for an agent, on disk if the disk takes it. The agent as it is then.
     ///
     /// # Errors
     /// [`StoreError`] when it is refused for what the database knows.
-    pub async fn renew(&self, agent: Arc<AgentRecord>, signed: Signed) -> Result<(), StoreError> {
+    pub async fn renew(&self, agent: Arc<AgentRecord>, signed: Signed) -> Result<AgentRecord, StoreError> {
         let outcome = match self.save(&agent.id).await {
-            Ok(()) => self.store.renew_agent(&agent.id, signed.clone()).await.map(|_| ()),
+            Ok(()) => self.store.renew_agent(&agent.id, signed.clone()).await,
             Err(error) => Err(error),
         };
         self.or_keep(outcome, agent, |record| record.renew(signed))
@@ -65,9 +65,9 @@ impl Renewals {
     ///
     /// # Errors
     /// As [`Self::renew`].
-    pub async fn see(&self, agent: Arc<AgentRecord>, serial: &str) -> Result<(), StoreError> {
+    pub async fn see(&self, agent: Arc<AgentRecord>, serial: &str) -> Result<AgentRecord, StoreError> {
         let outcome = match self.save(&agent.id).await {
-            Ok(()) => self.store.activate_agent_serial(&agent.id, serial.to_owned()).await.map(|_| ()),
+            Ok(()) => self.store.activate_agent_serial(&agent.id, serial.to_owned()).await,
             Err(error) => Err(error),
         };
         self.or_keep(outcome, agent, |record| {
@@ -123,26 +123,27 @@ impl Renewals {
 
     fn or_keep(
         &self,
-        outcome: Result<(), StoreError>,
+        outcome: Result<AgentRecord, StoreError>,
         agent: Arc<AgentRecord>,
         change: impl FnOnce(&mut AgentRecord) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let Err(error) = outcome else { return Ok(()) };
-        if !error.is_of_disk() {
-            return Err(error);
-        }
+    ) -> Result<AgentRecord, StoreError> {
+        let error = match outcome {
+            Err(error) if error.is_of_disk() => error,
+            outcome => return outcome,
+        };
         let id = agent.id.clone();
         let mut unsaved = self.unsaved();
         let found = unsaved
             .entry(id.clone())
             .or_insert_with(|| Unsaved { wanted: AgentRecord::clone(&agent), saved: agent });
         change(&mut found.wanted)?;
+        let wanted = found.wanted.clone();
         drop(unsaved);
         tracing::warn!(
             spiffe_id = %id, code = error.code().name(), %error,
             "what was signed for this agent is known from memory alone until the disk takes it"
         );
-        Ok(())
+        Ok(wanted)
     }
 
     fn unsaved(&self) -> MutexGuard<'_, HashMap<SpiffeId, Unsaved>> {

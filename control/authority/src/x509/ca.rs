@@ -49,13 +49,22 @@ pub struct SvidParams {
     pub ttl: Duration,
     /// Subject; its common name is used only when there are no DNS names.
     pub subject: Subject,
+    /// The first half of the serial number, where that is to say something; the rest is random. Below 2^63.
+    pub serial_prefix: Option<u64>,
 }
 
 impl SvidParams {
     /// SPIRE's defaults: subject `C=US, O=SPIRE`, no DNS names.
     #[must_use]
     pub fn new(id: SpiffeId, spki_der: Vec<u8>, ttl: Duration) -> Self {
-        Self { id, spki_der, dns_names: Vec::new(), ttl, subject: Subject::svid_default() }
+        Self {
+            id,
+            spki_der,
+            dns_names: Vec::new(),
+            ttl,
+            subject: Subject::svid_default(),
+            serial_prefix: None,
+        }
     }
 }
 
@@ -155,7 +164,11 @@ impl X509Ca {
     /// the CA has expired.
     pub fn sign_svid(&self, params: &SvidParams, now: UnixTime) -> Result<X509Svid, AuthorityError> {
         self.check_request(params, now)?;
-        let serial = new_serial()?;
+        let random = new_serial()?;
+        let serial = match params.serial_prefix {
+            Some(prefix) => (u128::from(prefix) << 64) | (random & u128::from(u64::MAX)),
+            None => random,
+        };
         let not_before = minus(now, BACKDATE).max(self.info.not_before);
         let not_after = plus(now, params.ttl).min(self.info.not_after);
         let mut subject = params.subject.clone();

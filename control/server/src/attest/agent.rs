@@ -52,6 +52,7 @@ pub fn signed(state: &State, svid: &X509Svid, csr: &Csr) -> Signed {
         serial: svid.serial.clone(),
         expires_at: unix_seconds(svid.not_after),
         key_sha256: key_hash(&csr.spki_der()),
+        generation: 0,
         issued_at: state.clock.unix(),
         member_until: unix_seconds(plus(svid.not_after, state.agent_grace)),
     }
@@ -74,6 +75,7 @@ pub fn record(
         new_expires_at: 0,
         key_sha256: signed.key_sha256,
         new_key_sha256: String::new(),
+        generation: signed.generation,
         issued_at: signed.issued_at,
         member_until: signed.member_until,
         can_reattest,

@@ -79,16 +79,20 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let consumed = state.store.consume_token(&token_id, user).await.map_err(refused)?;
 
     let svid = agent::sign(state, &id, &csr)?;
-    let signed = agent::signed(state, &svid, &csr);
+    let mut signed = agent::signed(state, &svid, &csr);
     let stored = match known {
         // The agent repeats what it may already have been answered: whichever answer it uses is good.
-        Some(_) if consumed == Consumed::Repeated => state.store.renew_agent(&id, signed).await.map(|_| ()),
-        _ => {
+        Some(_) if consumed == Consumed::Repeated => {
+            state.store.renew_agent(&id, signed).await.map(|agent| agent.generation)
+        }
+        known => {
+            signed.generation = known.map_or(0, |known| known.generation) + 1;
+            let generation = signed.generation;
             let agent = agent::record(NAME, id.clone(), signed, Vec::new(), false);
-            state.store.put_agent(agent, Some((&token_id, &key))).await
+            state.store.put_agent(agent, Some((&token_id, &key))).await.map(|()| generation)
         }
     };
-    stored.map_err(|error| match error {
+    let generation = stored.map_err(|error| match error {
         StoreError::TokenUnknown | StoreError::TokenEvicted { .. } => refused(error),
         error => AttestError::Store { doing: "failed to create attested agent", error },
     })?;
@@ -102,7 +106,7 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
             "a reusable join token was used with another key: this agent takes the place of the one before"
         );
     }
-    let membership = membership::issue(state, &svid, &csr);
+    let membership = membership::issue(state, &svid, &csr, generation);
     Ok(Attested { svid, can_reattest: false, membership })
 }
 

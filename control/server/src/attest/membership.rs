@@ -29,9 +29,20 @@ pub const NAME: &str = svidecar_api::bootstrap::MEMBERSHIP_ATTESTOR;
 
 /// What lets the agent with this SVID come back, leaf first: with it goes the certificate of the key that has signed it, so that
 /// the agent knows that key from then on. `None`, and a line in the log, where it cannot be made.
-pub fn issue(state: &State, svid: &X509Svid, csr: &Csr) -> Option<Vec<CertificateDer<'static>>> {
+pub fn issue(
+    state: &State,
+    svid: &X509Svid,
+    csr: &Csr,
+    generation: i64,
+) -> Option<Vec<CertificateDer<'static>>> {
     let until = plus(svid.not_after, state.agent_grace);
-    let issued = state.ca.bootstrap().sign_membership(&svid.id, csr.spki_der(), until, state.clock.now());
+    let issued = state.ca.bootstrap().sign_membership(
+        &svid.id,
+        csr.spki_der(),
+        u64::try_from(generation).unwrap_or_default(),
+        until,
+        state.clock.now(),
+    );
     issued
         .inspect_err(|error| {
             let code = error.code().name();
@@ -49,6 +60,7 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let Peer::Remote { address, membership: Some(membership), .. } = peer else {
         return Err(AttestError::NoMembership);
     };
+    let generation = membership.generation();
     let Membership { facts, key_sha256 } = membership.as_ref();
     let id = &facts.id;
     state.limits.attest(id.as_str(), Some(address.ip())).await?;
@@ -62,12 +74,13 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     let member = Member {
         id: id.clone(),
         key_sha256: key_sha256.clone(),
+        generation,
         issued_at: unix_seconds(facts.issued_at()),
         serial: facts.serial.clone(),
         from: peer.origin(),
     };
     let back = state.store.bring_agent_back(member, agent::signed(state, &svid, &csr)).await;
-    back.map_err(|error| {
+    let back = back.map_err(|error| {
         telemetry::attested(error.code().name());
         tracing::warn!(spiffe_id = %id, %peer, code = error.code().name(), %error, "an agent may not come back");
         match error {
@@ -79,6 +92,6 @@ pub(super) async fn attest(state: &State, attempt: Attempt<'_>) -> Result<Attest
     })?;
     telemetry::attested("ok");
     tracing::info!(spiffe_id = %id, %peer, serial = svid.serial, "agent has come back");
-    let membership = issue(state, &svid, &csr);
+    let membership = issue(state, &svid, &csr, back.generation);
     Ok(Attested { svid, can_reattest: false, membership })
 }

@@ -79,12 +79,14 @@ impl BootstrapKey {
         &self,
         id: &SpiffeId,
         spki_der: Vec<u8>,
+        generation: u64,
         until: UnixTime,
         now: UnixTime,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
         // The key may be from a time when the clock was ahead.
         let now = now.max(self.ca.not_before());
-        let params = SvidParams::new(id.clone(), spki_der, between(now, until));
+        let mut params = SvidParams::new(id.clone(), spki_der, between(now, until));
+        params.serial_prefix = Some(generation);
         let mut chain = self.ca.sign_svid(&params, now)?.chain;
         chain.push(self.ca.certificate().clone());
         Ok(chain)
@@ -176,12 +178,13 @@ impl BootstrapKeys {
         &self,
         id: &SpiffeId,
         spki_der: Vec<u8>,
+        generation: u64,
         until: UnixTime,
         now: UnixTime,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
         let keys = self.keys.load();
         let newest = keys.last().ok_or_else(|| CaError::BootstrapKeys("there is none".to_owned()))?;
-        newest.sign_membership(id, spki_der, until, now)
+        newest.sign_membership(id, spki_der, generation, until, now)
     }
 
     /// Makes a key for new tokens. Those of before stay good. Blocks.

@@ -154,9 +154,9 @@ impl Agent for AgentService {
         let svid = svid.map_err(|error| svid::failed(SIGNING_FAILED, &error))?;
         let signed = attest::signed(&self.0, &svid, &csr);
         let renewed = self.0.renewals.renew(Arc::new(record), signed).await;
-        renewed.map_err(|error| status::store("failed to update agent", &error))?;
+        let renewed = renewed.map_err(|error| status::store("failed to update agent", &error))?;
         tracing::info!(spiffe_id = %agent.id, serial = svid.serial, "agent SVID renewed");
-        let membership = membership::issue(&self.0, &svid, &csr).unwrap_or_default();
+        let membership = membership::issue(&self.0, &svid, &csr, renewed.generation).unwrap_or_default();
         let mut answer = Response::new(RenewAgentResponse { svid: Some(svid::x509_to_proto(&svid, "")) });
         bootstrap::put_membership(answer.metadata_mut(), &membership);
         Ok(answer)

@@ -123,6 +123,7 @@ mod tests {
             new_expires_at: 8,
             key_sha256: "3".to_owned(),
             new_key_sha256: "4".to_owned(),
+            generation: 1,
             issued_at: 1,
             member_until: 9,
             can_reattest: true,

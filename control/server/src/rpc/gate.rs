@@ -150,7 +150,7 @@ impl Gate {
     /// The first use of a renewed SVID makes it the active one.
     async fn activate(&self, known: Arc<AgentRecord>, svid: &VerifiedPeer) -> Result<(), Refusal> {
         match self.state.renewals.see(known, &svid.serial).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(spiffe_id = %svid.id, code = error.code().name(), %error, "cannot activate the agent's new SVID");
                 Err(Refusal::Status(Status::internal(format!(

@@ -50,6 +50,7 @@ macro_rules! contract {
             filters::matching_is_what_set_theory_says,
             members::an_agent_comes_back_by_a_key_that_is_known_or_newer_than_all_that_is_known,
             members::an_agent_that_is_not_known_comes_back_unless_it_was_deleted_or_banned,
+            members::no_clock_says_which_of_two_keys_is_the_later_one,
             members::an_evicted_key_of_a_reusable_token_does_not_come_back_also_once_another_joined,
             members::an_agent_that_is_not_known_binds_the_token_that_it_came_by,
             tokens::the_first_key_may_repeat_and_another_may_not,

@@ -21,6 +21,7 @@ fn agent(path: &str, selectors: &[&str]) -> AgentRecord {
         new_expires_at: 0,
         key_sha256: String::new(),
         new_key_sha256: String::new(),
+        generation: 1,
         issued_at: 0,
         member_until: 0,
         can_reattest: false,

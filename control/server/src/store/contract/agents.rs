@@ -13,7 +13,9 @@ pub async fn a_renewed_svid_becomes_the_one_in_use_when_it_is_seen(f: Fixture) {
     let active = f.store.activate_agent_serial(&first.id, "2002".to_owned()).await.unwrap();
     let (serial, key_sha256) = ("2002".to_owned(), "k2".to_owned());
     let (expires_at, issued_at, member_until) = (NOW + 7200, NOW + 3600, NOW + 10_800);
-    let expected = AgentRecord { serial, key_sha256, expires_at, issued_at, member_until, ..first };
+    let generation = 2;
+    let expected =
+        AgentRecord { serial, key_sha256, expires_at, generation, issued_at, member_until, ..first };
     assert_eq!(active, expected);
     assert_eq!(f.store.get_agent(&active.id).await.unwrap(), Some(active));
 }
@@ -39,6 +41,7 @@ pub(super) fn signed(serial: &str, key: &str, at: i64) -> Signed {
         serial: serial.to_owned(),
         expires_at: at + 3600,
         key_sha256: key.to_owned(),
+        generation: 0,
         issued_at: at,
         member_until: at + 7200,
     }

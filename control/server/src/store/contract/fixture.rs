@@ -93,6 +93,7 @@ pub fn agent(path: &str) -> AgentRecord {
         new_expires_at: 0,
         key_sha256: "k1".to_owned(),
         new_key_sha256: String::new(),
+        generation: 1,
         issued_at: NOW,
         member_until: NOW + 7200,
         can_reattest: false,

@@ -30,6 +30,8 @@ pub struct AgentRecord {
     pub key_sha256: String,
     /// The same of the renewed SVID.
     pub new_key_sha256: String,
+    /// How many SVIDs were signed for it, as far as is known. Which of two is the later one, no clock could tell.
+    pub generation: i64,
     /// When an SVID was signed for it last.
     pub issued_at: i64,
     /// Until when it may come back at most.
@@ -51,6 +53,8 @@ pub struct Signed {
     pub expires_at: i64,
     /// SHA-256 of its key, hex.
     pub key_sha256: String,
+    /// Which one of the agent's it is at least.
+    pub generation: i64,
     /// When it was signed.
     pub issued_at: i64,
     /// Until when whoever has its key may come back.
@@ -64,6 +68,8 @@ pub struct Member {
     pub id: SpiffeId,
     /// SHA-256 of the key, hex.
     pub key_sha256: String,
+    /// Which one of the agent's SVIDs that was.
+    pub generation: i64,
     /// When that was.
     pub issued_at: i64,
     /// Serial number of what proves it.
@@ -81,6 +87,7 @@ columns!(AgentRecord {
     new_expires_at,
     key_sha256,
     new_key_sha256,
+    generation,
     issued_at,
     member_until,
     can_reattest,
@@ -100,6 +107,7 @@ impl AgentRecord {
             new_expires_at: 0,
             key_sha256: String::new(),
             new_key_sha256: String::new(),
+            generation: 0,
             issued_at: 0,
             member_until: 0,
             can_reattest: false,
@@ -134,6 +142,7 @@ impl AgentRecord {
         self.new_serial = signed.serial;
         self.new_expires_at = signed.expires_at;
         self.new_key_sha256 = signed.key_sha256;
+        self.generation = signed.generation.max(self.generation + 1);
         self.issued_at = self.issued_at.max(signed.issued_at);
         self.member_until = self.member_until.max(signed.member_until);
         Ok(())
@@ -152,6 +161,7 @@ impl AgentRecord {
             serial: self.serial.clone(),
             expires_at: self.expires_at,
             key_sha256: self.key_sha256.clone(),
+            generation: self.generation,
             issued_at: self.issued_at,
             member_until: self.member_until,
         }
@@ -186,9 +196,10 @@ impl AgentRecord {
             let renewed = self.new_serial.clone();
             self.see(&renewed);
         } else if member.key_sha256 != self.key_sha256 {
-            if member.issued_at <= self.issued_at {
+            if member.generation <= self.generation {
                 return Err(StoreError::AgentSuperseded { id: self.id.to_string() });
             }
+            self.generation = member.generation;
             self.serial = member.serial;
             self.expires_at = member.issued_at;
             self.key_sha256 = member.key_sha256;

@@ -1,6 +1,7 @@
--- By its key the server knows an agent whose SVID has ended. `member_until` is the latest end of what lets it come back.
+-- By its key the server knows an agent whose SVID has ended, and by its count which of two keys is the later one. `member_until` is the latest end of what lets it come back.
 ALTER TABLE agents ADD COLUMN key_sha256 TEXT NOT NULL DEFAULT '';
 ALTER TABLE agents ADD COLUMN new_key_sha256 TEXT NOT NULL DEFAULT '';
+ALTER TABLE agents ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agents ADD COLUMN issued_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agents ADD COLUMN member_until INTEGER NOT NULL DEFAULT 0;
 
