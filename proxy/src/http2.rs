@@ -25,6 +25,7 @@ pub(crate) mod tests;
 
 pub use error::{ConnectionError, ErrorCode, OpenError, StreamError};
 pub use frame::PREFACE;
+pub use patience::Pool;
 pub use session::{Activity, PROBE_EVERY, Session, TEND_EVERY};
 pub use settings::Settings;
 pub use stream::Stream;

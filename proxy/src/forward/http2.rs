@@ -40,6 +40,7 @@ pub async fn serve(
     accept: impl FnMut(&Session, RequestHead, Stream),
 ) {
     let session = Session::new(Role::Server, settings);
+    session.share(caller.standing().patience());
     session.resume(read);
     let Timeouts { head, idle, .. } = caller.rules().listener.timeouts();
     let longest_head = settings.longest_block();

@@ -9,7 +9,7 @@ mod receive;
 mod receive_head;
 mod send;
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use self::reading::Reading;
 use super::{
@@ -20,7 +20,7 @@ use super::{
     head::{HeadWriter, Limits},
     hpack,
     outbox::Outbox,
-    patience::Patience,
+    patience::{Patience, Pool},
     settings::{self, PeerSettings},
     streams::{Closed, Graveyard, Key, Streams, want},
 };
@@ -248,6 +248,11 @@ impl Connection {
             self.out.extend(&settings::max_streams(streams));
             self.notify();
         }
+    }
+
+    /// What is endured of it is shared with other connections of its peer.
+    pub fn share(&mut self, pool: Arc<Pool>) {
+        self.patience.share(pool);
     }
 
     /// Whether a client takes so little that nothing of it is read.

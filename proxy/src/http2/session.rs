@@ -10,13 +10,16 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::time::{Sleep, sleep};
 
-use super::{ConnectionError, OpenError, Role, Settings, connection::Connection, error::Violation};
+use super::{
+    ConnectionError, OpenError, Role, Settings, connection::Connection, error::Violation, patience::Pool,
+};
 use crate::{
     io::{Buffer, ByteStream, FLIGHT},
     message::RequestHead,
@@ -174,6 +177,11 @@ impl Session {
     /// The peer may have so many streams from now on, and its windows may grow by so much more, in octets.
     pub fn trust(&self, streams: u32, growth: u32) {
         self.0.borrow_mut().connection.trust(streams, growth);
+    }
+
+    /// What brings nobody anything is endured of all connections with that pool together.
+    pub fn share(&self, pool: Arc<Pool>) {
+        self.0.borrow_mut().connection.share(pool);
     }
 
     /// Ends the connection with a peer that costs too much; `why` is what it is told.

@@ -14,6 +14,8 @@ use std::{
 use svidecar_id::SpiffeId;
 use svidecar_process::{Guest, Share, Shares, Source, Waiting, shares::TIMES_FREE};
 
+use crate::http2::Pool;
+
 /// Connections that nobody is known of yet but where they come from: handshakes, and those of our workload before their
 /// first request.
 const STRANGERS: usize = 1024;
@@ -48,13 +50,18 @@ pub struct Budgets {
     heads: Shares<Spender>,
     windows: Shares<Spender>,
     requests: Requests,
+    patience: Kept<Pool>,
 }
+
+/// Something that all connections of a spender have in common, while there is one.
+#[derive(Default)]
+struct Kept<T>(Mutex<HashMap<Spender, Weak<T>>>);
 
 /// The requests that run, where there is a limit. Counted by each request, so without a lock.
 #[derive(Default)]
 struct Requests {
     all: Arc<AtomicUsize>,
-    by: Mutex<HashMap<Spender, Weak<AtomicUsize>>>,
+    by: Kept<AtomicUsize>,
 }
 
 /// The requests of one spender among those of a listener.
@@ -106,6 +113,7 @@ impl Budgets {
             heads: Shares::new(sizes.heads()),
             windows: Shares::new(WINDOWS),
             requests: Requests::default(),
+            patience: Kept::default(),
         }
     }
 
@@ -148,15 +156,25 @@ impl Budgets {
 impl Budgets {
     /// Where the requests of `spender` are counted. Takes a lock.
     pub(super) fn running(&self, spender: Spender) -> Running {
-        let mut by = self.requests.by.lock().unwrap_or_else(PoisonError::into_inner);
+        Running { all: Arc::clone(&self.requests.all), own: self.requests.by.of(spender) }
+    }
+
+    /// What is endured of `spender`. Takes a lock.
+    pub(super) fn patience(&self, spender: Spender) -> Arc<Pool> {
+        self.patience.of(spender)
+    }
+}
+
+impl<T: Default> Kept<T> {
+    fn of(&self, spender: Spender) -> Arc<T> {
+        let mut by = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = by.get(&spender).and_then(Weak::upgrade);
-        let own = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             by.retain(|_, own| own.strong_count() > 0);
             let own = Arc::default();
             by.insert(spender, Arc::downgrade(&own));
             own
-        });
-        Running { all: Arc::clone(&self.requests.all), own }
+        })
     }
 }
 
@@ -235,9 +253,9 @@ mod tests {
         drop((held, greedy));
         assert_eq!(all(|| next.begin(90)).len(), 80);
         assert_eq!(next.all.load(Ordering::Relaxed), 0);
-        assert_eq!(budgets.requests.by.lock().unwrap().len(), 2);
+        assert_eq!(budgets.requests.by.0.lock().unwrap().len(), 2);
         let _third = budgets.running(peer("third"));
-        assert_eq!(budgets.requests.by.lock().unwrap().len(), 2, "who has gone is forgotten");
+        assert_eq!(budgets.requests.by.0.lock().unwrap().len(), 2, "who has gone is forgotten");
     }
 
     #[test]

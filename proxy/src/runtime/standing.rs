@@ -17,6 +17,7 @@ use svidecar_id::SpiffeId;
 use svidecar_process::{Guest, Share, Source};
 
 use super::budgets::{Budgets, Counted, Running, Spender};
+use crate::http2::Pool;
 
 /// What a connection holds.
 pub struct Standing {
@@ -137,6 +138,12 @@ impl Standing {
     #[must_use]
     pub fn request(&self, most: usize) -> Option<Counted> {
         self.running.get_or_init(|| self.budgets.running(self.spender())).begin(most)
+    }
+
+    /// What is endured of whoever this is, on all its connections together. Takes a lock.
+    #[must_use]
+    pub fn patience(&self) -> Arc<Pool> {
+        self.budgets.patience(self.spender())
     }
 
     /// What the windows of the connection may grow by: `most` bytes, or less.
