@@ -18,7 +18,7 @@ use std::{
 use svidecar_authority::key::KeyType;
 use svidecar_process::{
     Clock,
-    clock::{Guard, Reading},
+    clock::{Guard, Reading, timer},
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -275,14 +275,40 @@ impl Manager {
     }
 }
 
-/// Sleeps until a time of the wall clock, looking at it once a minute. Who has to know at once that the machine was
-/// suspended, or its clock set, follows [`time`].
+/// Sleeps until a time of the wall clock, looking at it once a minute, and no longer than it would be by the clock of now: a
+/// clock that is behind in the moment of waking makes nobody sleep on. Who has to know at once that the machine was suspended, or
+/// its clock set, follows [`time`].
 pub(crate) async fn sleep_until(clock: &Clock, at: SystemTime) {
     const LOOK: Duration = Duration::from_secs(60);
+    let left = |clock: &Clock| at.duration_since(clock.wall()).unwrap_or_default();
+    let end = timer() + left(clock);
     loop {
-        match at.duration_since(clock.wall()) {
-            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
-            _ => return,
+        let left = left(clock).min(end.saturating_duration_since(timer()));
+        if left.is_zero() {
+            return;
         }
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::pin::pin;
+
+    use svidecar_process::testing::Hands;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_behind_in_the_moment_of_waking_makes_nobody_sleep_on() {
+        let hands = Hands::still();
+        let clock = hands.clock();
+        let mut sleep = pin!(sleep_until(&clock, hands.read().wall + Duration::from_secs(90)));
+        assert!(timeout(Duration::from_secs(80), &mut sleep).await.is_err());
+        hands.slip(-7200);
+        timeout(Duration::from_secs(11), sleep).await.unwrap();
     }
 }

@@ -41,11 +41,23 @@ pub fn of_request(sample: &Sample, history: &History) -> Verdict {
         (Decision::Deny, Outcome::Passed) => return Verdict::Wrong("passed although policy denies it"),
         (Decision::Allow, Outcome::Refused) => "was refused although policy allows it",
         (_, Outcome::Failed(_)) => "failed",
-        (_, Outcome::Ended(Some(after))) if *after < SESSION => "ended again",
+        // SVIDs may be old when their renewal had to wait.
+        (_, Outcome::Ended(Some(after))) if *after < SESSION && renewed_in_time(sample, history) => {
+            "ended again"
+        }
         _ => return Verdict::AsExpected,
     };
     let well = sample.flow.parts.iter().all(|part| history.was_well(*part, from, until));
     if well { Verdict::Wrong(wrong) } else { Verdict::Excused }
+}
+
+/// Whether nothing kept the SVIDs of both sides from being renewed.
+fn renewed_in_time(sample: &Sample, history: &History) -> bool {
+    let Some(from) = sample.from.checked_sub(TTL) else { return false };
+    let [caller, callee, _] = sample.flow.parts;
+    [Part::Server, Part::Agent(caller.agent()), Part::Agent(callee.agent()), caller, callee]
+        .iter()
+        .all(|part| history.was_well(*part, from, sample.until))
 }
 
 /// What a workload has, at one moment.
