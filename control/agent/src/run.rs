@@ -17,7 +17,11 @@ use svidecar_config::{
     agent::{AgentSettings, DockerAttestorSettings},
     server::KeyType as ConfiguredKeyType,
 };
-use svidecar_process::{Clock, Metrics, Tasks, Termination, WrapperError, http::serve_pages};
+use svidecar_process::{
+    Clock, Metrics, Tasks, Termination, WrapperError,
+    http::serve_pages,
+    memory::{self, Pressure},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -169,6 +173,13 @@ impl Sockets {
         let api = WorkloadApi::new(callers, settings.allow_unauthenticated_verifiers);
         let listener = endpoints::bind_workload(&settings.socket_path).await?;
         let quota = endpoints::Quota::of_this_process();
+        let callers = quota.clone();
+        let tell = move |pressure| {
+            if pressure == Pressure::Cut {
+                callers.cut_greediest();
+            }
+        };
+        vital.spawn_until_done("memory", memory::watch(shutdown.clone(), tell));
         let serve = endpoints::serve_workload_uds(
             listener,
             api.clone(),

@@ -153,6 +153,8 @@ codes! {
     // The life of a connection.
     /// The process may have no more descriptors.
     OutOfDescriptors = "out_of_descriptors" (503, 14) Us;
+    /// Memory is nearly used up, and nobody holds more of it than this caller.
+    MemoryShort = "memory_short" (503, 14) Peer;
     /// The caller has as many of the listener's connections as it may.
     TooManyConnections = "too_many_connections" (503, 14) Peer;
     /// The caller has as many of the listener's requests as it may.

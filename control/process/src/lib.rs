@@ -15,6 +15,7 @@ pub mod error;
 pub mod http;
 pub mod log;
 pub mod loopback;
+pub mod memory;
 pub mod metrics;
 pub mod settings;
 pub mod shares;

@@ -3,7 +3,8 @@
 //! Owns the rule: one may have more while what it has is at most eight times what is free. Whoever is alone has nearly
 //! all, the more there are the less each has, and something is free for the next. (The rule is that of packet
 //! buffers that many ports share: A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998.)
-//! It must never wait, and never take back what it gave.
+//! While memory is short, one gets more only up to an eighth of what is free, whatever is counted. It must never wait, and never
+//! take back what it gave.
 
 use std::{
     collections::HashMap,
@@ -11,7 +12,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// How many times what is free one may have.
+use crate::memory;
+
+/// How many times what is free one may have; while memory is short, the part of it.
 pub const TIMES_FREE: usize = 8;
 
 /// A budget of so many units that is shared by keys. Cheap to clone: clones are the same budget.
@@ -90,7 +93,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         let free = budget.size.saturating_sub(budget.taken);
         let own = budget.of.get(&key).copied().unwrap_or_default();
         let wanted = own.saturating_add(units);
-        if units > free || wanted > free.saturating_mul(TIMES_FREE) || wanted > most {
+        if units > free || wanted > may_have(free, units, memory::is_short()) || wanted > most {
             return None;
         }
         budget.taken = budget.taken.saturating_add(units);
@@ -98,6 +101,11 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         drop(budget);
         Some(Share { budget: self.clone(), key, units })
     }
+}
+
+/// What one may have of a budget of which so much is free. Who has nothing gets what it asks for in any case.
+fn may_have(free: usize, units: usize, is_short: bool) -> usize {
+    if is_short { units.max(free / TIMES_FREE) } else { free.saturating_mul(TIMES_FREE) }
 }
 
 impl<K: Eq + Hash> Share<K> {
@@ -134,6 +142,14 @@ mod tests {
         assert_eq!(greedy.len(), 800);
         assert_eq!(take_all(&shares, "next").len(), 89);
         assert!(shares.take("last", 1).is_some());
+    }
+
+    #[test]
+    fn while_memory_is_short_one_has_little_and_a_newcomer_something() {
+        assert_eq!(may_have(900, 1, false), 7200);
+        assert_eq!(may_have(900, 1, true), 112);
+        assert_eq!(may_have(4, 1, true), 1);
+        assert_eq!(may_have(100, 64, true), 64);
     }
 
     #[test]

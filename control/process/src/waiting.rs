@@ -79,6 +79,27 @@ impl<K: Eq + Hash + Clone> Waiting<K> {
     }
 }
 
+impl<K: Eq + Hash + Clone> Waiting<K> {
+    /// Takes half of their places from whoever has most, if that is more than `few`. Says how many it lost.
+    pub fn cut_greediest(&self, few: usize) -> usize {
+        let mut places = self.places();
+        let greediest = places.by_key.iter().max_by_key(|(_, held)| held.len());
+        let Some((key, held)) = greediest.filter(|(_, held)| held.len() > few) else { return 0 };
+        let key = key.clone();
+        let (silent, others): (Vec<_>, Vec<_>) = held.iter().partition(|(_, place)| place.silent);
+        let half = held.len().div_ceil(2);
+        let numbers: Vec<_> =
+            silent.into_iter().chain(others).map(|(number, _)| *number).take(half).collect();
+        for number in numbers {
+            if let Some(place) = places.leave(&key, number) {
+                // Nobody listens when it is just leaving by itself.
+                place.evict.send(()).ok();
+            }
+        }
+        half
+    }
+}
+
 impl<K: Eq + Hash + Clone> Places<K> {
     /// Takes a place from whoever has most; the newcomer stays.
     fn evict_one(&mut self, newcomer: u64) {
@@ -195,6 +216,20 @@ mod tests {
         assert!(!lost(&mut alone));
         assert!(!lost(&mut one.enter("b")));
         assert!(lost(&mut alone));
+    }
+
+    #[test]
+    fn whoever_has_most_loses_half_and_who_has_few_nothing() {
+        let waiting = Waiting::new(usize::MAX);
+        let mut few: Vec<_> = (0..8).map(|_| waiting.enter("few")).collect();
+        let mut many: Vec<_> = (0..20).map(|_| waiting.enter("many")).collect();
+        many[0].spoke();
+        assert_eq!(waiting.cut_greediest(8), 10);
+        assert!(!lost(&mut many[0]), "silent ones go first");
+        assert!(many[1..11].iter_mut().all(lost));
+        assert_eq!((waiting.cut_greediest(8), waiting.cut_greediest(8)), (5, 0));
+        assert!(!few.iter_mut().any(lost));
+        assert_eq!(waiting.held(), 13);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
-use svidecar_process::{Metrics, clock::Doubt, descriptors, http::Reply, log, metrics::Page};
+use svidecar_process::{Metrics, clock::Doubt, descriptors, http::Reply, log, memory, metrics::Page};
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -33,7 +33,7 @@ impl Check {
     }
 }
 
-async fn checks(state: &State) -> [Check; 5] {
+async fn checks(state: &State) -> [Check; 6] {
     let store = state.store.count_bundles().await.err().map(|error| error.to_string());
     let commit = state.guard.last_commit().err();
     let ca = state.ca.prove(state.clock.now()).err().map(|error| error.to_string());
@@ -54,6 +54,7 @@ async fn checks(state: &State) -> [Check; 5] {
             is_vital: true,
         },
         Check { name: "clock", failure: clock, is_vital: false },
+        Check { name: "memory", failure: memory::problem().map(str::to_owned), is_vital: false },
     ]
 }
 
@@ -84,6 +85,7 @@ pub async fn answer(state: Arc<State>, metrics: Option<Metrics>, path: String) -
                 let mut page = metrics.page();
                 descriptors::write(&mut page);
                 log::write(&mut page);
+                memory::write(&mut page);
                 Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             None => Reply::not_found(),

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
 use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
-use svidecar_process::{Clock, Tasks};
+use svidecar_process::{Clock, Tasks, memory};
 use svidecar_workload::Choice;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,6 +97,9 @@ impl Proxy {
         });
         vital.spawn("clock", clock);
         vital.spawn("telemetry", shared.telemetry.keep_up(stop.clone()));
+        let short = Arc::clone(&shared);
+        let tell = move |pressure| short.shortage.tell_of_memory(pressure);
+        vital.spawn_until_done("memory", memory::watch(stop.clone(), tell));
         vital.spawn("readiness", ready::announce(Arc::clone(&shared), stop.clone()));
         let reloader = Reloader {
             loader,

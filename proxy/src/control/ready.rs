@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
-use svidecar_process::clock;
+use svidecar_process::{clock, memory};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -36,6 +36,9 @@ pub struct Readiness {
     pub ready: bool,
     /// Each of them.
     pub conditions: Vec<Condition>,
+    /// What is to be said about memory; it makes nothing unready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<&'static str>,
 }
 
 impl Readiness {
@@ -48,7 +51,7 @@ impl Readiness {
     fn judge(snapshot: &Snapshot, drain: &Drain, reload: &ReloadStatus, now: UnixTime) -> Self {
         let conditions =
             vec![identity(snapshot, now), bundle(snapshot), policy(snapshot, reload), running(drain)];
-        Self { ready: conditions.iter().all(|condition| condition.ok), conditions }
+        Self { ready: conditions.iter().all(|condition| condition.ok), conditions, memory: memory::problem() }
     }
 
     /// Adds what only the workers themselves can vouch for: `silent` are those that did not answer.

@@ -36,6 +36,9 @@ pub const TEND_EVERY: Duration = Duration::from_secs(150);
 /// network was cut, and nobody closed the connection.
 pub const PROBE_EVERY: Duration = Duration::from_secs(8);
 
+/// What a stream costs at least, in octets: its task, its exchange, and the connection to an upstream that it keeps.
+const OF_A_STREAM: usize = 16 << 10;
+
 /// What our PING says when it asks for a sign of life.
 const ARE_YOU_THERE: [u8; 8] = *b"are you?";
 
@@ -172,6 +175,15 @@ impl Session {
         let inner = self.0.borrow();
         let input = if inner.connection.is_behind() { 0 } else { inner.input.len() };
         input + inner.connection.partial_head()
+    }
+
+    /// About how many octets it costs to keep the connection as it is: what came and what goes, and its streams. Looks at all of these.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let mut inner = self.0.borrow_mut();
+        let unread: usize = inner.connection.streams.iter_open().map(|(_, slot)| slot.data.len()).sum();
+        let streams = inner.connection.streams.open_count() * OF_A_STREAM;
+        streams + unread + inner.connection.out.len() + inner.input.len()
     }
 
     /// The peer may have so many streams from now on, and its windows may grow by so much more, in octets.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use metrics::{Counter, counter, describe_counter};
-use svidecar_process::{descriptors, log, metrics::Metrics as Recorded};
+use svidecar_process::{descriptors, log, memory, metrics::Metrics as Recorded};
 use tokio_util::sync::CancellationToken;
 
 pub use self::state::{OpenConnections, State};
@@ -74,6 +74,7 @@ impl Metrics {
         self.sums.write(&mut page);
         descriptors::write(&mut page);
         log::write(&mut page);
+        memory::write(&mut page);
         page.into_text()
     }
 }

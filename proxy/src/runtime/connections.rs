@@ -44,6 +44,8 @@ pub enum Event {
     PeerExpired,
     /// Others need room, and nobody has more connections than whoever this one is of: end when there is nothing to do.
     Crowded,
+    /// Memory is short: say what it holds.
+    Weighed,
 }
 
 /// What an event means for a connection or a request.
@@ -53,6 +55,8 @@ pub enum Fate {
     GoesOn,
     /// It finishes what it does and begins nothing new; cut after this long, if that is given.
     Finishes(Ending, Option<Duration>),
+    /// Nothing; it holds so many octets.
+    Holds(usize),
 }
 
 /// Why something is ended from outside.
@@ -68,6 +72,8 @@ pub enum Ending {
     Drained,
     /// Its place went to another, before anything of it was allowed.
     Crowded,
+    /// Memory is nearly used up, and nobody holds more than whoever it is of.
+    MemoryShort,
 }
 
 impl Ending {
@@ -80,6 +86,7 @@ impl Ending {
             Self::PeerExpired => Code::PeerExpired,
             Self::Drained => Code::Draining,
             Self::Crowded => Code::TooManyConnections,
+            Self::MemoryShort => Code::MemoryShort,
         }
     }
 }
@@ -195,10 +202,14 @@ impl Follower {
             return Poll::Ready(Over::Cut(Ending::Crowded));
         }
         while let Some(event) = self.next_event() {
-            if let Fate::Finishes(ending, grace) = judge(event) {
-                self.ending.get_or_insert(ending);
-                if let Some(grace) = grace {
-                    self.end_within(grace);
+            match judge(event) {
+                Fate::GoesOn => {}
+                Fate::Holds(octets) => self.registry.holds(self.place, octets),
+                Fate::Finishes(ending, grace) => {
+                    self.ending.get_or_insert(ending);
+                    if let Some(grace) = grace {
+                        self.end_within(grace);
+                    }
                 }
             }
         }
@@ -243,11 +254,18 @@ impl Follower {
             return Some(Event::PeerExpired);
         }
         let rooms = self.registry.rooms_made();
-        if std::mem::replace(&mut self.rooms_seen, rooms) != rooms
-            && self.ending.is_none()
-            && self.registry.makes_room(self.place)
-        {
-            return Some(Event::Crowded);
+        if std::mem::replace(&mut self.rooms_seen, rooms) != rooms {
+            if self.registry.is_cut(self.place) {
+                self.ending = Some(Ending::MemoryShort);
+                self.deadline = Some(self.registry.clock());
+                return None;
+            }
+            if self.ending.is_none() && self.registry.makes_room(self.place) {
+                return Some(Event::Crowded);
+            }
+            if self.registry.weighs() {
+                return Some(Event::Weighed);
+            }
         }
         let version = self.registry.version();
         (std::mem::replace(&mut self.seen, version) != version).then_some(Event::Changed)

@@ -152,7 +152,11 @@ impl<S: ByteStream, D: Driven> Driver<'_, S, D> {
             }
             let activity = self.terms.activity(self.session);
             self.set_timer(activity);
-            let is_over = match self.follower.poll_over(cx, |event| self.driven.judge(event)) {
+            let judge = |event| match event {
+                Event::Weighed => Fate::Holds(self.session.held()),
+                event => self.driven.judge(event),
+            };
+            let is_over = match self.follower.poll_over(cx, judge) {
                 Poll::Ready(Over::Cut(ending)) => return Poll::Ready(Err(DriveError::Cut(ending))),
                 Poll::Ready(Over::TimedOut) => match activity {
                     Activity::Head => return Poll::Ready(Err(DriveError::Slow)),

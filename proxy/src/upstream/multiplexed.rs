@@ -224,7 +224,7 @@ impl Driven for Kept<'_> {
                 Fate::Finishes(Ending::PeerExpired, None)
             }
             // One connection, that all callers of a worker share, is no crowd.
-            Event::Draining | Event::Crowded => Fate::GoesOn,
+            Event::Draining | Event::Crowded | Event::Weighed => Fate::GoesOn,
         }
     }
 

@@ -10,6 +10,7 @@ mod lifecycle;
 mod limits;
 mod local;
 mod logs;
+mod memory;
 mod process;
 mod reload;
 mod shortage;

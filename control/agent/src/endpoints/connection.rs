@@ -34,6 +34,8 @@ pub struct Connection {
     session: Arc<Session>,
     /// Resolves when the caller has ended.
     exited: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// As long as it may be there.
+    place: Guest<Source>,
     /// Until something is asked.
     unasked: Option<Unasked>,
     ended: bool,
@@ -90,8 +92,9 @@ impl Connection {
             }
         });
         let unasked = Unasked { place: quota.enter(source), deadline: Box::pin(sleep(PATIENCE)) };
+        let place = quota.open(source);
         let session = Arc::new(quota.session(source, caller));
-        Self { stream, session, exited, unasked: Some(unasked), ended: false }
+        Self { stream, session, exited, place, unasked: Some(unasked), ended: false }
     }
 
     /// Whether nobody is to be served here any more.
@@ -101,12 +104,14 @@ impl Connection {
         }
         self.ended = self.ended
             || self.exited.as_mut().poll(context).is_ready()
+            || pin!(self.place.evicted()).poll(context).is_ready()
             || self.unasked.as_mut().is_some_and(|unasked| unasked.poll_end(context));
         self.ended
     }
 
     /// Something was read.
     fn spoke(&self) {
+        self.place.spoke();
         if let Some(unasked) = &self.unasked {
             unasked.place.spoke();
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use svidecar_process::{Metrics, clock, descriptors, http::Reply, log, metrics::Page};
+use svidecar_process::{Metrics, clock, descriptors, http::Reply, log, memory, metrics::Page};
 use tokio::sync::watch;
 
 use crate::{manager::Manager, status::Status};
@@ -31,6 +31,7 @@ impl Probes {
                 let mut page = self.metrics.page();
                 descriptors::write(&mut page);
                 log::write(&mut page);
+                memory::write(&mut page);
                 Reply::of_type(Page::CONTENT_TYPE, page.into_text())
             }
             _ => Reply::not_found(),
@@ -50,6 +51,7 @@ impl Probes {
             "sync_mode": status.sync_mode.as_str(),
             "problem": status.problem,
             "disk": status.disk,
+            "memory": memory::problem(),
             "svid_left_s": seconds(own.as_ref().map(|svid| svid.not_after.duration_since(now).unwrap_or_default())),
             "renewed_s_ago": seconds(own.as_ref().and_then(|svid| now.duration_since(svid.obtained).ok())),
         });

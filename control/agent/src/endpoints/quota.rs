@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use svidecar_code::Code;
 use svidecar_process::{
-    Throttle, clock,
+    Throttle, clock, memory,
     shares::{Share, Shares},
     source::Source,
     waiting::{Guest, Waiting},
@@ -49,6 +49,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Quota {
     waiting: Waiting<Source>,
+    /// All that are open, so that some can be closed when memory runs out.
+    open: Waiting<Source>,
     connections: Shares<Source>,
     calls: Shares<Source>,
     receiving: Shares<Source>,
@@ -80,6 +82,7 @@ impl Quota {
     pub fn new(descriptors: usize) -> Self {
         Self {
             waiting: Waiting::new((descriptors / 8).min(MAX_WAITING)),
+            open: Waiting::new(usize::MAX),
             connections: Shares::new((descriptors / 4).min(MAX_CONNECTIONS)),
             calls: Shares::new(CALLS),
             receiving: Shares::new(RECEIVING),
@@ -98,6 +101,18 @@ impl Quota {
     #[must_use]
     pub fn enter(&self, source: Source) -> Guest<Source> {
         self.waiting.enter(source)
+    }
+
+    /// A place for a connection of `source`, until it ends. Nobody else needs it.
+    #[must_use]
+    pub fn open(&self, source: Source) -> Guest<Source> {
+        self.open.enter(source)
+    }
+
+    /// Memory is nearly used up: whoever has most connections loses half of them.
+    pub fn cut_greediest(&self) {
+        let lost = self.open.cut_greediest(memory::FEW);
+        metrics::counter!("svidecar_agent_connections_cut_total").increment(lost as u64);
     }
 
     /// A connection that has a place.
@@ -157,6 +172,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn session(quota: &Quota, user: u32) -> Session {
@@ -180,6 +197,17 @@ mod tests {
         }
         assert!(connections > 0);
         assert!(held.len() < RECEIVING);
+    }
+
+    #[test]
+    fn whoever_has_most_connections_loses_half_when_memory_runs_out() {
+        let quota = Quota::new(1024);
+        let open = |user, count| -> Vec<_> { (0..count).map(|_| quota.open(Source::User(user))).collect() };
+        let (mut greedy, mut victim) = (open(1, 20), open(2, 8));
+        quota.cut_greediest();
+        let lost = |guest: &mut Guest<Source>| guest.evicted().now_or_never().is_some();
+        assert_eq!(greedy.iter_mut().filter_map(|guest| lost(guest).then_some(())).count(), 10);
+        assert!(!victim.iter_mut().any(lost));
     }
 
     #[test]

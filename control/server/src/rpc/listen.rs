@@ -16,6 +16,7 @@ use svidecar_process::{
     Tasks, Throttle,
     accept::{self, Comes},
     clock, descriptors,
+    memory::{self, Pressure},
     source::Source,
     waiting::Guest,
 };
@@ -83,6 +84,13 @@ impl Door {
         let (to_members, members) = mpsc::channel(READY);
         let (to_strangers, strangers) = mpsc::channel(READY);
         let shared = Arc::new((self, Ways { to_members, to_strangers }));
+        let watched = Arc::clone(&shared);
+        let tell = move |pressure| {
+            if pressure == Pressure::Cut {
+                watched.0.places.cut_greediest();
+            }
+        };
+        vital.spawn_until_done("memory", memory::watch(shutdown.clone(), tell));
         vital.spawn("accepting of connections", async move {
             loop {
                 let (stream, address) = tokio::select! {
@@ -109,8 +117,8 @@ impl Door {
         let peer = Peer::Remote { address, svid, membership };
         // Nobody receives any more when the server is stopping.
         match place {
-            Some(Place::Member(share)) => {
-                drop(ways.to_members.send(Ok(Connection::of_member(stream, peer, share))).await);
+            Some(Place::Member(share, place)) => {
+                drop(ways.to_members.send(Ok(Connection::of_member(stream, peer, (share, place)))).await);
             }
             Some(Place::Stranger(place)) => {
                 drop(ways.to_strangers.send(Ok(Connection::of_stranger(stream, peer, place))).await);

@@ -5,29 +5,50 @@
 
 use std::{
     cell::{Cell, RefCell},
+    cmp::Reverse,
     collections::HashMap,
     future::poll_fn,
     hash::{BuildHasher as _, Hash, RandomState},
     pin::pin,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use svidecar_process::clock;
+use svidecar_process::{clock, memory::Pressure};
 use tokio::{sync::watch, time::Instant};
 
-use crate::runtime::drain::Phase;
+use crate::runtime::{
+    drain::Phase,
+    shortage::{Asked, Asks},
+};
 
 /// Timers may be late by this much, so that many of them cost one look.
 const GRAIN: Duration = Duration::from_millis(20);
 
 /// The part of the connections of whoever has most that make room at a time.
 const MAKES_ROOM: usize = 8;
+
+/// What a connection holds at least, in octets: its task, TLS, and what it reads into.
+const AT_LEAST: u32 = 64 << 10;
+
+/// The same number for the same peer on all threads, and none that a peer could choose.
+static WHOSE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// What connections are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// To end, where there is nothing to do.
+    Room,
+    /// To say what they hold.
+    Weight,
+    /// The same, and to end where they wait for nobody.
+    Memory,
+}
 
 /// The live connections of a worker.
 pub struct Registry {
@@ -42,7 +63,8 @@ pub struct Registry {
     slots: RefCell<Slots>,
     /// How often room was made.
     rooms_made: Cell<u32>,
-    hasher: RandomState,
+    /// What was asked for last.
+    asked: Cell<Wish>,
 }
 
 #[derive(Default)]
@@ -57,9 +79,18 @@ struct Slot {
     wake_at: Option<Instant>,
     /// A hash of whose it is. Two who have the same are taken for one.
     whose: Option<u64>,
+    /// What it holds beyond the least, in octets, when it was asked last.
+    holds: u32,
     makes_room: bool,
+    is_cut: bool,
     /// Of connections that wait for nobody: they make room first, and each time.
     waits: bool,
+}
+
+impl Slot {
+    const fn weight(&self) -> usize {
+        self.holds as usize + AT_LEAST as usize
+    }
 }
 
 impl Registry {
@@ -74,7 +105,7 @@ impl Registry {
             follower: RefCell::default(),
             slots: RefCell::default(),
             rooms_made: Cell::new(0),
-            hasher: RandomState::new(),
+            asked: Cell::new(Wish::Room),
         })
     }
 
@@ -84,7 +115,7 @@ impl Registry {
         &self,
         mut version: watch::Receiver<u64>,
         mut phase: watch::Receiver<Phase>,
-        mut shortage: watch::Receiver<Option<Instant>>,
+        mut shortage: Asks,
     ) {
         loop {
             version.mark_unchanged();
@@ -96,7 +127,7 @@ impl Registry {
                     changed = phase.changed() => break changed,
                     () = self.next_timer() => self.wake_due(),
                     // It is asked for by who is there as long as the version is.
-                    Ok(()) = shortage.changed() => self.make_room(),
+                    Some(asked) = shortage.next() => self.make_room_for(asked, &shortage),
                 }
             };
             if changed.is_err() {
@@ -125,12 +156,13 @@ impl Registry {
     }
 
     pub(super) fn makes_room(&self, at: usize) -> bool {
-        self.slots.borrow().all.get(at).is_some_and(|slot| slot.makes_room || slot.waits)
+        let asks_for_room = self.asked.get() != Wish::Weight;
+        self.slots.borrow().all.get(at).is_some_and(|slot| slot.makes_room || slot.waits && asks_for_room)
     }
 
     pub(super) fn count_as(&self, at: usize, whose: &impl Hash) {
         if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
-            slot.whose = Some(self.hasher.hash_one(whose));
+            slot.whose = Some(WHOSE.hash_one(whose));
         }
     }
 
@@ -140,9 +172,63 @@ impl Registry {
         }
     }
 
+    /// Whether it is cut off for want of memory.
+    pub(super) fn is_cut(&self, at: usize) -> bool {
+        self.slots.borrow().all.get(at).is_some_and(|slot| slot.is_cut)
+    }
+
+    /// Whether connections are asked what they hold.
+    pub(super) fn weighs(&self) -> bool {
+        self.asked.get() != Wish::Room
+    }
+
+    /// A connection holds this much, in octets.
+    pub(super) fn holds(&self, at: usize, octets: usize) {
+        if let Some(slot) = self.slots.borrow_mut().all.get_mut(at) {
+            slot.holds = u32::try_from(octets).unwrap_or(u32::MAX);
+        }
+    }
+
+    fn make_room_for(&self, asked: Asked, asks: &Asks) {
+        self.asked.set(match asked.memory {
+            None => Wish::Room,
+            Some(Pressure::Short) => Wish::Weight,
+            Some(Pressure::Cut) => Wish::Memory,
+        });
+        self.rooms_made.set(self.rooms_made.get().wrapping_add(1));
+        let Some(pressure) = asked.memory else { return self.make_room() };
+        let mut held = HashMap::<u64, usize>::new();
+        for slot in &self.slots.borrow().all {
+            if let Some(whose) = slot.whose {
+                *held.entry(whose).or_default() += slot.weight();
+            }
+        }
+        let greediest = asks.greediest(held).filter(|_| pressure == Pressure::Cut);
+        if let Some(greediest) = greediest {
+            self.cut(greediest);
+        }
+        // All say what they hold, to be known when it is asked for again.
+        self.wake_all();
+    }
+
+    /// Cuts off half of what the connections of `greediest` hold, the heaviest first.
+    fn cut(&self, greediest: u64) {
+        let mut slots = self.slots.borrow_mut();
+        let theirs = slots.all.iter_mut().filter(|slot| slot.whose == Some(greediest) && !slot.is_cut);
+        let mut theirs: Vec<_> = theirs.collect();
+        theirs.sort_unstable_by_key(|slot| Reverse(slot.weight()));
+        let mut left = theirs.iter().map(|slot| slot.weight()).sum::<usize>().div_ceil(2);
+        for slot in theirs {
+            slot.is_cut = true;
+            left = left.saturating_sub(slot.weight());
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
     /// Asks what waits, and some connections of whoever has most, to end.
     fn make_room(&self) {
-        self.rooms_made.set(self.rooms_made.get().wrapping_add(1));
         let mut slots = self.slots.borrow_mut();
         slots
             .all

@@ -7,7 +7,7 @@ use std::{
     },
 };
 
-use svidecar_process::clock;
+use svidecar_process::{clock, memory::Pressure};
 use tokio::{sync::watch, task::LocalSet};
 
 use super::*;
@@ -60,7 +60,7 @@ async fn each_event_is_told_once_and_in_order() {
                         Fate::Finishes(Ending::PeerExpired, Some(Duration::from_secs(50)))
                     }
                     Event::Draining => Fate::Finishes(Ending::Drained, Some(Duration::from_secs(5))),
-                    Event::Crowded => panic!("nobody asked for room"),
+                    Event::Crowded | Event::Weighed => panic!("nobody asked for room"),
                 }
             })
             .await;
@@ -109,6 +109,31 @@ async fn whoever_has_most_makes_room() {
             assert!(!modest.iter_mut().any(is_crowded));
         }
         assert_eq!(greedy.iter().filter(|follower| follower.is_finishing()).count(), told);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_holds_most_is_cut_off_for_want_of_memory() {
+    with_registry(|scene| async move {
+        let follower = |whose: &str| Follower::new(&scene.registry, Direction::Inbound).counted_as(&whose);
+        let mut many: Vec<_> = (0..16).map(|_| follower("many")).collect();
+        let mut heavy = [follower("heavy"), follower("heavy")];
+        let look = |follower: &mut Follower, octets| {
+            let judge = |event| if event == Event::Weighed { Fate::Holds(octets) } else { Fate::GoesOn };
+            follower.poll_over(&Context::from_waker(std::task::Waker::noop()), judge)
+        };
+        for pressure in [Pressure::Short, Pressure::Cut] {
+            scene.shortage.tell_of_memory(pressure);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(many.iter_mut().all(|follower| look(follower, 1000).is_pending()));
+            assert!(heavy.iter_mut().all(|follower| look(follower, 8 << 20).is_pending()));
+        }
+        tokio::time::sleep(LATE).await;
+        assert!(many.iter_mut().all(|follower| look(follower, 1000).is_pending()));
+        let cut = Poll::Ready(Over::Cut(Ending::MemoryShort));
+        let ends = heavy.iter_mut().map(|follower| look(follower, 8 << 20));
+        assert_eq!(ends.filter(|end| *end == cut).count(), 1);
     })
     .await;
 }

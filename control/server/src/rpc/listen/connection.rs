@@ -1,12 +1,12 @@
 //! A connection with what is known about its other end, and what it holds while it lives.
 //!
 //! Owns the end of a stranger's connection: when it has been silent, when it is old, and when its place went to another.
-//! A member's ends by itself.
+//! A member's ends by itself, but where memory runs out.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -37,8 +37,8 @@ pub struct Connection<S> {
 enum Stay {
     /// The administrators' socket: nothing is counted.
     Local,
-    /// Given back when the connection ends.
-    Member { _share: Share<SpiffeId> },
+    /// Given back when the connection ends; lost only when memory runs out.
+    Member { _share: Share<SpiffeId>, place: Guest<SpiffeId> },
     /// Boxed, so that others do not carry it.
     Stranger(Box<Visit>),
 }
@@ -57,8 +57,8 @@ impl<S> Connection<S> {
     }
 
     /// One of a member of the trust domain.
-    pub const fn of_member(stream: S, peer: Peer, share: Share<SpiffeId>) -> Self {
-        Self { stream, peer, stay: Stay::Member { _share: share } }
+    pub fn of_member(stream: S, peer: Peer, (share, place): (Share<SpiffeId>, Guest<SpiffeId>)) -> Self {
+        Self { stream, peer, stay: Stay::Member { _share: share, place } }
     }
 
     /// One of somebody who has shown no certificate.
@@ -70,7 +70,15 @@ impl<S> Connection<S> {
 
     /// An error once the connection has to end.
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Stay::Stranger(visit) = &mut self.stay else { return Poll::Pending };
+        let visit = match &mut self.stay {
+            Stay::Local => return Poll::Pending,
+            Stay::Member { place, .. } => {
+                ready!(std::pin::pin!(place.evicted()).poll(context));
+                telemetry::shed("member");
+                return Poll::Ready(io::Error::other("memory is short, and nobody has more connections"));
+            }
+            Stay::Stranger(visit) => visit,
+        };
         if std::pin::pin!(visit.place.evicted()).poll(context).is_ready() {
             telemetry::shed("stranger");
             return Poll::Ready(io::Error::other("its place went to another"));
@@ -160,7 +168,7 @@ mod tests {
 
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use svidecar_process::waiting::Waiting;
+    use svidecar_process::{shares::Shares, waiting::Waiting};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
@@ -213,6 +221,26 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_is_cut_off_only_when_memory_runs_out() {
+        let (open, shares) = (Waiting::new(usize::MAX), Shares::new(64));
+        let id = SpiffeId::parse("spiffe://demo.org/agent").unwrap();
+        let mut members: Vec<_> = (0..9)
+            .map(|_| {
+                let (client, server) = tokio::io::duplex(64);
+                let place = (shares.take(id.clone(), 1).unwrap(), open.enter(id.clone()));
+                (client, Connection::of_member(server, Peer::Local { uid: 0, pid: None }, place))
+            })
+            .collect();
+        assert_eq!(open.cut_greediest(8), 5);
+        let mut cut = 0;
+        for (client, connection) in &mut members {
+            client.write_u8(1).await.unwrap();
+            cut += usize::from(connection.read_u8().await.is_err());
+        }
+        assert_eq!(cut, 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use svidecar_authority::x509::VerifiedPeer;
 use svidecar_id::SpiffeId;
 use svidecar_process::{
-    Throttle, clock,
+    Throttle, clock, memory,
     shares::{Share, Shares},
     source::Source,
     waiting::{Guest, Waiting},
@@ -39,6 +39,8 @@ pub struct Places {
     /// Of connections whose other end has not proven anything yet.
     pub handshakes: Waiting<Source>,
     strangers: Waiting<Source>,
+    /// All connections of agents and of other members, so that some can be closed when memory runs out.
+    open: Waiting<SpiffeId>,
     agents: Shares<SpiffeId>,
     members: Shares<SpiffeId>,
     said: Throttle<SpiffeId>,
@@ -49,7 +51,7 @@ pub enum Place {
     /// Until somebody needs it more.
     Stranger(Guest<Source>),
     /// Until it ends.
-    Member(Share<SpiffeId>),
+    Member(Share<SpiffeId>, Guest<SpiffeId>),
 }
 
 impl Places {
@@ -62,6 +64,7 @@ impl Places {
         Self {
             handshakes: Waiting::new(handshakes),
             strangers: Waiting::new(strangers),
+            open: Waiting::new(usize::MAX),
             agents: Shares::new(agents),
             members: Shares::new(members),
             said: Throttle::new(1, SAY_EVERY),
@@ -79,7 +82,17 @@ impl Places {
         if place.is_none() {
             telemetry::shed("member");
         }
-        place.map(Place::Member)
+        place.map(|share| Place::Member(share, self.open.enter(svid.id.clone())))
+    }
+
+    /// Memory is nearly used up: whoever has most connections loses half of them, strangers first.
+    pub fn cut_greediest(&self) {
+        let few = memory::FEW;
+        let cut = match self.strangers.cut_greediest(few) + self.handshakes.cut_greediest(few) {
+            0 => self.open.cut_greediest(few),
+            cut => cut,
+        };
+        tracing::debug!(connections = cut, "closed connections for want of memory");
     }
 
     /// Says that a member was refused one more connection.
