@@ -5,7 +5,7 @@
 //! What deletes by the time asks here first. It must never keep anybody from being served.
 
 use std::{
-    fs,
+    fs, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use svidecar_authority::time::from_secs;
 use svidecar_code::Code;
 use svidecar_process::{
     Clock,
-    clock::{self, Doubt, Guard, Reading, Seen},
+    clock::{self, Doubt, Guard, Reading, Seen, Steps},
 };
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,9 @@ use crate::{
 
 /// How often the clock is looked at, when nobody asks.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The same while it is not believed: that it is right again, nobody may tell.
+const LOOK_IN_DOUBT: Duration = Duration::from_secs(1);
 
 /// How often a time that is believed is written down.
 const COMMIT_EVERY: Duration = Duration::from_secs(60);
@@ -40,10 +43,14 @@ pub struct ClockGuard {
     boot: String,
     state: Mutex<State>,
     accepted: watch::Sender<()>,
+    /// How often the clock jumped, whoever noticed it.
+    jumps: watch::Sender<u64>,
 }
 
 struct State {
     guard: Guard,
+    /// What the clocks showed at the last look.
+    looked: Reading,
     /// What the log was told last.
     told: Option<Doubt>,
     believed: Seen,
@@ -61,8 +68,8 @@ impl ClockGuard {
         let now = clock.read();
         let guard = Guard::begin(seen.as_ref(), &boot, now);
         let believed = seen.unwrap_or_else(|| Seen::of(&now, &boot));
-        let state = Mutex::new(State { guard, told: None, believed, commit: Ok(()) });
-        Ok(Self { clock, store, boot, state, accepted: watch::Sender::new(()) })
+        let state = Mutex::new(State { guard, looked: now, told: None, believed, commit: Ok(()) });
+        Ok(Self { clock, store, boot, state, accepted: watch::Sender::new(()), jumps: watch::Sender::new(0) })
     }
 
     /// Why the time of now is not to be believed; none if it is.
@@ -95,6 +102,11 @@ impl ClockGuard {
         self.accepted.subscribe()
     }
 
+    /// The jumps of the clock: those of which the system tells, and those that were noticed by whoever has asked for the time.
+    pub fn jumps(&self) -> Steps {
+        Steps::told_by(self.jumps.subscribe())
+    }
+
     /// What the disk said of the last commit of this guard.
     ///
     /// # Errors
@@ -105,21 +117,21 @@ impl ClockGuard {
 
     /// Looks at the clock now and then, and when it jumps, and commits, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut steps = self.clock.steps();
+        let (mut steps, mut jumps) = (self.clock.steps(), self.jumps());
         let mut commit_at = clock::timer();
-        let mut ticks = time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
-            let now = tokio::select! {
-                () = stop.cancelled() => return,
-                now = ticks.tick() => Some(now),
-                () = steps.next() => None,
-            };
-            self.doubt();
+            let look = if self.doubt().is_some() { LOOK_IN_DOUBT } else { LOOK_EVERY };
             // While the disk takes nothing, it is asked at each look whether it does again.
-            if now.is_none_or(|now| now >= commit_at || self.last_commit().is_err()) {
+            if clock::timer() >= commit_at || self.last_commit().is_err() {
                 let _told = self.commit().await;
                 commit_at = clock::timer() + COMMIT_EVERY;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = time::sleep(look) => {}
+                () = steps.next() => commit_at = clock::timer(),
+                // Somebody else has looked.
+                () = jumps.next() => {}
             }
         }
     }
@@ -144,6 +156,9 @@ impl ClockGuard {
 
     fn look(&self, now: Reading) -> Option<Doubt> {
         let mut state = self.state();
+        if mem::replace(&mut state.looked, now).jumped_since(&now) {
+            self.jumps.send_modify(|jumps| *jumps += 1);
+        }
         let doubt = state.guard.doubt(now);
         if doubt.is_none() {
             state.believed = Seen::of(&now, &self.boot);

@@ -232,8 +232,8 @@ fn spawn_upkeep(state: &Arc<State>, tasks: &Tasks, shutdown: &CancellationToken)
     let (entries, stop) = (Arc::clone(&state.entries), shutdown.clone());
     tasks.spawn("index of entries", async move { entries.follow(stop).await });
     let (ca, guard, stop) = (Arc::clone(&state.ca), Arc::clone(&state.guard), shutdown.clone());
-    let steps = state.clock.steps();
-    tasks.spawn("CA rotation", async move { ca.run(move || guard.moment(), steps, stop).await });
+    let jumps = guard.jumps();
+    tasks.spawn("CA rotation", async move { ca.run(move || guard.moment(), jumps, stop).await });
     let (guard, stop) = (Arc::clone(&state.guard), shutdown.clone());
     tasks.spawn("clock", async move { guard.run(stop).await });
     tasks.spawn("pruning", prune(Arc::clone(state), shutdown.clone()));
@@ -243,7 +243,7 @@ fn spawn_upkeep(state: &Arc<State>, tasks: &Tasks, shutdown: &CancellationToken)
 async fn prune(state: Arc<State>, shutdown: CancellationToken) {
     let mut ticks = time::interval(PRUNE_EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let (mut steps, mut accepted) = (state.clock.steps(), state.guard.accepted());
+    let (mut steps, mut accepted) = (state.guard.jumps(), state.guard.accepted());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -33,6 +33,8 @@ pub struct Member {
     ready: Option<(SocketAddr, &'static str)>,
     logs: PathBuf,
     life: Mutex<Life>,
+    /// Held during an accident: the next one waits until it is over, however long that takes.
+    pub accident: Mutex<()>,
 }
 
 struct Life {
@@ -54,7 +56,7 @@ impl Member {
     ) -> Result<Self> {
         let process = launch.start(&part.to_string())?;
         let life = Mutex::new(Life { process, number: 1 });
-        Ok(Self { part, clock, launch, ready, logs: logs.to_owned(), life })
+        Ok(Self { part, clock, launch, ready, logs: logs.to_owned(), life, accident: Mutex::default() })
     }
 
     /// Sends a signal to it.

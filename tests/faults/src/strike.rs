@@ -23,6 +23,7 @@ use crate::{
 /// # Errors
 /// When it cannot be made, or the part does not come back.
 pub async fn strike(fleet: &Fleet, history: &Arc<Mutex<History>>, event: Event) -> Result<()> {
+    let _alone = fleet.member(event.part)?.accident.lock().await;
     // A policy that is edited and an entry that is deleted are no trouble: all must go on as they say.
     let is_trouble = !matches!(event.fault, Fault::EditPolicy | Fault::DeleteEntry);
     if is_trouble {

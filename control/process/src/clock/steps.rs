@@ -53,7 +53,7 @@ impl Steps {
         })))
     }
 
-    /// Those that a test tells of.
+    /// Those that somebody else tells of.
     #[must_use]
     pub const fn told_by(steps: watch::Receiver<u64>) -> Self {
         Self(Source::Told(steps))
