@@ -18,7 +18,8 @@ use svidecar_authority::{
     key::{KeyType, PrivateKey},
 };
 use svidecar_code::Code;
-use svidecar_process::Backoff;
+use svidecar_process::{Backoff, clock::timer};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
@@ -37,7 +38,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Signs until shutdown.
 pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
     let mut requests = FuturesUnordered::new();
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+    let mut retry = Retry { backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST), at: timer() };
     loop {
         while requests.len() < IN_FLIGHT {
             manager.look();
@@ -59,7 +60,7 @@ pub async fn run(manager: Arc<Manager>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = manager.due.notified() => {}
             () = due => {}
-            Some(outcome) = next_of(&mut requests) => settle(&manager, outcome, &mut backoff),
+            Some(outcome) = next_of(&mut requests) => settle(&manager, outcome, &mut retry),
         }
     }
 }
@@ -146,7 +147,32 @@ impl Outcome {
     }
 }
 
-fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
+/// When what could not be signed is tried again.
+struct Retry {
+    backoff: Backoff,
+    at: Instant,
+}
+
+impl Retry {
+    /// How long whatever failed now waits: with those that wait already. How many there are says nothing of how long it takes.
+    fn wait(&mut self) -> Duration {
+        let now = timer();
+        if self.at <= now {
+            self.at = now + self.backoff.next_wait(rand::random());
+        }
+        self.at.saturating_duration_since(now)
+    }
+
+    /// Something was signed. Says whether that is news: nothing was for a while.
+    fn worked(&mut self) -> bool {
+        let is_news = self.backoff.tries() > 1;
+        self.backoff.reset();
+        self.at = timer();
+        is_news
+    }
+}
+
+fn settle(manager: &Manager, outcome: Outcome, retry: &mut Retry) {
     let now = manager.clock.wall();
     for (entry, svid) in &outcome.signed {
         tracing::info!(
@@ -158,14 +184,18 @@ fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
     metrics::counter!("svidecar_agent_x509_svids_signed_total").increment(outcome.signed.len() as u64);
     metrics::counter!("svidecar_agent_x509_svids_failed_total").increment(outcome.failed.len() as u64);
     if !outcome.signed.is_empty() {
-        backoff.reset();
-        manager.cache().signed(outcome.signed, now);
+        let mut cache = manager.cache();
+        cache.signed(outcome.signed, now);
+        if retry.worked() {
+            cache.retry_now(now);
+        }
+        drop(cache);
         manager.dirty.notify_one();
     }
     if outcome.failed.is_empty() {
         return;
     }
-    let wait = backoff.next_wait(rand::random());
+    let wait = retry.wait();
     for (entry, reason) in outcome.failed {
         tracing::warn!(
             spiffe_id = %entry.spiffe_id, entry_id = %entry.id, error = reason,
@@ -173,5 +203,25 @@ fn settle(manager: &Manager, outcome: Outcome, backoff: &mut Backoff) {
             retry_in_s = wait.as_secs_f32(), "an X509-SVID could not be signed"
         );
         manager.cache().failed(&[entry], &reason, now + wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_fails_meanwhile_waits_no_longer_and_nobody_waits_on_once_it_works() {
+        let mut retry = Retry { backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST), at: timer() };
+        let first = retry.wait();
+        assert!((0..20).all(|_| retry.wait() <= first) && first <= RETRY_FIRST);
+        assert!(!retry.worked(), "one failure of one is no outage");
+        for _ in 0..8 {
+            let wait = retry.wait();
+            tokio::time::advance(wait).await;
+        }
+        assert!(retry.wait() > RETRY_LONGEST / 3);
+        assert!(retry.worked());
+        assert!(retry.wait() <= RETRY_FIRST);
     }
 }
