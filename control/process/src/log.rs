@@ -1,7 +1,7 @@
 //! Where the log setting takes effect.
 //!
 //! Logs go to standard error: standard output belongs to the access log and to what a command prints. Nobody who logs waits for
-//! whoever reads: lines go through a bounded queue ([`queue`]) and one thread, panics among them.
+//! whoever reads: lines go through a bounded queue (`queue`) and one thread, panics among them.
 
 mod queue;
 
