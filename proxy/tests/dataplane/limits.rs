@@ -86,6 +86,11 @@ impl Scene {
         }
     }
 
+    /// Waits until the metrics say so: what is counted of a request comes after its answer.
+    async fn counts(&self, what: &str) {
+        soon(what, async { while !self.sidecar.admin("/metrics").await.body.contains(what) {} }).await;
+    }
+
     async fn goes_on(&self, running: Vec<JoinHandle<Read>>) {
         self.app.goes_on.send_replace(true);
         for request in running {
@@ -102,7 +107,7 @@ async fn requests_that_run_are_shared_out_by_peer() {
     let mut other = scene.connect("/other").await;
     running.push(tokio::spawn(async move { ask(&mut other, get("/")).await }));
     soon("the other's request", scene.app.asked.wait_for(|count| *count == 17)).await.unwrap();
-    assert!(scene.sidecar.admin("/metrics").await.body.contains("code=\"too_many_requests\""));
+    scene.counts("code=\"too_many_requests\"").await;
     scene.goes_on(running).await;
     // They have ended, so others may begin.
     let mut again = scene.connect("/shop").await;
@@ -115,12 +120,8 @@ async fn an_app_that_hangs_takes_so_many_connections() {
     let mut scene = Scene::start("max_upstream_connections: 5").await;
     let running = scene.fill("/shop", "too_many_upstream_connections").await;
     assert_eq!(running.len(), 5);
-    let metrics = scene.sidecar.admin("/metrics").await.body;
-    let expected = "svidecar_upstream_connections{direction=\"inbound\",listener=\"orders\"} 5\n";
-    assert!(
-        metrics.contains(expected) && metrics.contains("code=\"too_many_upstream_connections\""),
-        "{metrics}"
-    );
+    scene.counts("svidecar_upstream_connections{direction=\"inbound\",listener=\"orders\"} 5\n").await;
+    scene.counts("code=\"too_many_upstream_connections\"").await;
     scene.goes_on(running).await;
     for _ in 0..20 {
         let mut again = scene.connect("/shop").await;
