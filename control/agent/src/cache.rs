@@ -253,6 +253,7 @@ impl Cache {
             if slot.entry.spiffe_id != svid.spiffe_id {
                 continue;
             }
+            slot.signing = false;
             touched.push(slot.entry.selectors.clone());
             let is_useless = svid.is_early(now) || svid.is_over(now);
             if is_useless && slot.served().is_some_and(|held| !held.is_over(now) && !held.is_early(now)) {
@@ -268,7 +269,6 @@ impl Cache {
             };
             slot.is_over = svid.is_over(now);
             slot.svid = Some(Arc::new(svid));
-            slot.signing = false;
             slot.failure = None;
             schedule(&mut self.due, slot, &entry.id, Some(due));
         }
