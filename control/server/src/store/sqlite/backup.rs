@@ -30,7 +30,7 @@ pub(super) fn restore<E: From<StoreError>>(
 ) -> Result<(), E> {
     let failed = |error: io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
     let _lock = connection::lock(path)?;
-    let fresh = path.with_extension("restoring");
+    let fresh = connection::restoring(path);
     // Left behind by one that did not come to its end.
     if fresh.exists() {
         fs::remove_file(&fresh).map_err(failed)?;

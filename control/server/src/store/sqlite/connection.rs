@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -25,6 +25,10 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(File, Connection), StoreE
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     }
     let lock = lock(path)?;
+    if !path.exists() && restoring(path).exists() {
+        let reason = "a restore did not come to its end; what was there is in `replaced-…` beside it. Run `svidecar-server restore` again";
+        return Err(StoreError::Open { path: path.to_owned(), reason: reason.to_owned() });
+    }
     // SQLite gives its journal files the mode of the database.
     private_file(path).map_err(failed)?;
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -34,6 +38,12 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(File, Connection), StoreE
     connection.pragma_update(None, "foreign_keys", true)?;
     schema::migrate(&mut connection)?;
     Ok((lock, connection))
+}
+
+/// What is to take the place of the database. Where it is there and the database is not, a restore was cut short: an empty
+/// database would make new keys, and forget the fleet.
+pub(super) fn restoring(path: &Path) -> PathBuf {
+    path.with_extension("restoring")
 }
 
 /// Makes this process the only one that uses the file.

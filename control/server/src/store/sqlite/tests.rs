@@ -95,6 +95,24 @@ async fn temporary_tables_stay_in_memory() {
     assert_eq!(kind.unwrap(), 2);
 }
 
+/// Killed between the old database and the restored one: no server begins with an empty one, and the restore may be done again.
+#[tokio::test]
+async fn a_restore_that_was_cut_short_is_not_taken_for_a_new_server() {
+    let (home, store) = open().await;
+    let kept = add(&store, entry("/kept", &["u:1"])).await;
+    let copy = store.back_up().await.unwrap();
+    drop(store);
+    let (path, aside) = (file(&home), home.path().join("aside"));
+    fs::create_dir(&aside).unwrap();
+    let killed = SqliteStore::restore(&path, &copy, &aside, || Err(StoreError::Closed));
+    assert_eq!(killed.unwrap_err().code(), "store_closed");
+    let refused = SqliteStore::open(&path).await.err().unwrap().to_string();
+    assert!(refused.contains("`svidecar-server restore` again"), "{refused}");
+    SqliteStore::restore(&path, &copy, &aside, || Ok::<_, StoreError>(())).unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().entries, [kept]);
+}
+
 #[tokio::test]
 async fn one_server_at_a_time() {
     let (home, _store) = open().await;
