@@ -134,8 +134,8 @@ impl Incoming {
                 .plan
                 .expiry_grace()
                 .map_or(Fate::GoesOn, |grace| Fate::Finishes(Ending::PeerExpired, Some(grace))),
-            // Nothing has a good moment to be cut: it gets the whole drain timeout, then it is forced.
             Event::Weighed => Fate::GoesOn,
+            // Nothing has a good moment to be cut: it gets the whole drain timeout, then it is forced.
             Event::Draining | Event::Crowded => Fate::Finishes(Ending::Drained, None),
         }
     }
