@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::StatusCode;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
@@ -76,7 +77,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The process may not have ended yet; then it stays, empty.
+        // After a failure the process may not have ended yet; then it stays, empty.
         let _ = fs::remove_dir(&self.directory);
     }
 }
@@ -156,5 +157,7 @@ async fn whoever_holds_most_memory_is_cut_off_and_nobody_else_notices() {
         StatusCode::FORBIDDEN
     );
     assert_eq!(client::plain_get(admin, "/ready").await.status, StatusCode::OK);
-    drop((held, process));
+    drop((held, victim));
+    process.signal(Signal::SIGTERM);
+    process.exit_code().await;
 }
