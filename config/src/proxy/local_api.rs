@@ -42,7 +42,7 @@ impl LocalApiSettings {
         if self.audiences.is_empty() {
             problems.add_with_help(
                 "local_api.audiences",
-                "it is empty, so that no token could be given out".to_owned(),
+                "`audiences` is empty, so that no token could be given out".to_owned(),
                 "name whom tokens may be for, such as `audiences: [orders]`, or set `listen: off`",
             );
         }
