@@ -32,7 +32,7 @@ async fn app_that_hangs() -> (SocketAddr, Arc<Semaphore>) {
     (address, told)
 }
 
-/// 64 requests that wait at the app use all that there is for upstream connections. Peers are heard, admin and logs go on.
+/// Requests that wait at the app use all that there is for upstream connections. Peers are heard, admin and logs go on.
 #[tokio::test]
 async fn requests_that_hang_take_no_descriptor_of_admin_or_of_new_peers() {
     let authority = Authority::new("demo.org");
@@ -41,7 +41,7 @@ async fn requests_that_hang_take_no_descriptor_of_admin_or_of_new_peers() {
     let listeners = format!(
         "access_log: {{format: off}}\ninbound: [{{name: orders, listen: \"127.0.0.1:0\", forward: \"{app}\", policy: policy.yaml}}]\n"
     );
-    let mut process = Process::start_under("ulimit -n 128; exec \"$@\"", &agent, &listeners, &[]);
+    let mut process = Process::start_under("ulimit -n 256; exec \"$@\"", &agent, &listeners, &[]);
     let orders = process.address("Listening", "address").await;
     let admin = process.address("svidecar is up", "admin").await;
     process.says("The proxy is ready").await;
@@ -73,7 +73,7 @@ async fn requests_that_hang_take_no_descriptor_of_admin_or_of_new_peers() {
         assert_eq!(denied.status(), StatusCode::FORBIDDEN);
     }
     let metrics = client::plain_get(admin, "/metrics").await.body;
-    assert!(metrics.contains("\nprocess_max_fds 128\n"), "{metrics}");
+    assert!(metrics.contains("\nprocess_max_fds 256\n"), "{metrics}");
     assert!(!metrics.contains("\nsvidecar_descriptors_refused_total 0\n"), "{metrics}");
 
     told.add_permits(200);
