@@ -1,4 +1,4 @@
-//! The settings of `svidecar-agent`. Where SPIRE has a key, the key and its default are SPIRE's.
+//! The settings of `svidecar-agent`. Where SPIRE has a key, the key and its default are SPIRE's, but for places under `/tmp`.
 
 mod docker;
 
@@ -17,6 +17,7 @@ pub use docker::{DockerAttestorSettings, EngineSocket, SocketTemplate};
 use crate::{
     address::{Address, ListenAddress, OptionalListenAddress, check_socket_path},
     log::LogSettings,
+    place,
     secret::Secret,
     server::{HealthSettings, KeyType, SPIRE_KEYS},
     settings::Settings,
@@ -36,10 +37,15 @@ pub struct AgentSettings {
     /// The trust domain of the server and of this agent.
     #[schemars(schema_with = "trust_domain_schema")]
     pub trust_domain: TrustDomain,
-    /// Directory of the agent's key, SVID, bundle and cache; made with mode 0700 when it is missing.
+    /// Directory of the agent's key, SVID, bundle and cache; made with mode 0700 when it is missing. The default of
+    /// users other than root is `$XDG_STATE_HOME/svidecar/agent`.
+    #[serde(default = "place::agent_data")]
+    #[schemars(default = "documented_data_dir")]
     pub data_dir: PathBuf,
-    /// Unix socket of the Workload API, open to every process of the node.
-    #[serde(default = "default_socket_path")]
+    /// Unix socket of the Workload API, open to every process of the node. The default of users other than root is
+    /// `$XDG_RUNTIME_DIR/svidecar/api.sock`.
+    #[serde(default = "place::workload_socket")]
+    #[schemars(default = "documented_socket_path")]
     pub socket_path: PathBuf,
     /// The Workload API on TCP as well. Loopback only: a caller is found by its local port.
     #[serde(default)]
@@ -127,8 +133,12 @@ const fn default_server_port() -> u16 {
     8081
 }
 
-fn default_socket_path() -> PathBuf {
-    PathBuf::from("/tmp/spire-agent/public/api.sock")
+fn documented_data_dir() -> PathBuf {
+    place::AGENT_DATA.into()
+}
+
+fn documented_socket_path() -> PathBuf {
+    place::WORKLOAD_SOCKET.into()
 }
 
 const fn default_miss_lookup_timeout() -> HumanDuration {
@@ -156,7 +166,7 @@ impl AgentSettings {
             server_port: default_server_port(),
             trust_domain,
             data_dir: data_dir.into(),
-            socket_path: default_socket_path(),
+            socket_path: place::workload_socket(),
             tcp_listen: OptionalListenAddress::Off,
             admin_socket_path: None,
             join_token: None,

@@ -10,6 +10,7 @@ pub mod agent;
 mod formats;
 pub mod load;
 pub mod log;
+pub mod place;
 pub mod proxy;
 pub mod reference;
 pub mod secret;

@@ -44,10 +44,11 @@ const MAX_NAME: usize = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxySettings {
-    /// The Workload API: `unix:///PATH` or `tcp://IP:PORT`. The variable `SPIFFE_ENDPOINT_SOCKET` is its default,
-    /// if it is set.
+    /// The Workload API: `unix:///PATH` or `tcp://IP:PORT`. The variable `SPIFFE_ENDPOINT_SOCKET` is its default, if it is
+    /// set; else the first of these sockets that is there: `$XDG_RUNTIME_DIR/svidecar/api.sock`, `/run/svidecar/api.sock`, or
+    /// SPIRE's `/tmp/spire-agent/public/api.sock` if root or the user itself serves it.
     #[schemars(schema_with = "workload_endpoint_schema")]
-    pub workload_api: String,
+    pub workload_api: Option<String>,
     /// The trust domain that our own SVID must be of. Default: the variable
     /// `SPIFFE_TRUST_DOMAIN`, else whatever the Workload API gives.
     #[schemars(schema_with = "optional_trust_domain_schema")]
@@ -80,7 +81,7 @@ pub struct ProxySettings {
 impl Default for ProxySettings {
     fn default() -> Self {
         Self {
-            workload_api: "unix:///tmp/spire-agent/public/api.sock".to_owned(),
+            workload_api: None,
             trust_domain: None,
             identity: IdentitySettings::default(),
             workers: Workers::default(),
@@ -164,7 +165,7 @@ impl ProxySettings {
     fn check_clashes(&self, problems: &mut Problems) {
         let mut taken: Vec<(String, &ListenAddress)> = Vec::new();
         let admin = self.admin.listen.address().map(|address| ("admin.listen".to_owned(), address));
-        let local = self.local_api.listen.address().map(|address| ("local_api.listen".to_owned(), address));
+        let local = self.local_api.address().map(|address| ("local_api.listen".to_owned(), address));
         let inbound =
             self.inbound.iter().enumerate().map(|(i, one)| (format!("inbound[{i}].listen"), &one.listen));
         let outbound =

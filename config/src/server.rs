@@ -1,4 +1,4 @@
-//! The settings of `svidecar-server`. Where SPIRE has a key, the key and its default are SPIRE's.
+//! The settings of `svidecar-server`. Where SPIRE has a key, the key and its default are SPIRE's, but for places under `/tmp`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -13,6 +13,7 @@ use svidecar_id::{SpiffeId, TrustDomain};
 use crate::{
     address::{OptionalListenAddress, check_socket_path},
     log::LogSettings,
+    place,
     settings::Settings,
     text::{spiffe_ids_schema, trust_domain_schema},
     units::HumanDuration,
@@ -25,7 +26,10 @@ pub struct ServerSettings {
     /// The trust domain that this server is the authority of.
     #[schemars(schema_with = "trust_domain_schema")]
     pub trust_domain: TrustDomain,
-    /// Directory of the database and of the keys; made with mode 0700 when it is missing.
+    /// Directory of the database and of the keys; made with mode 0700 when it is missing. The default of users other
+    /// than root is `$XDG_STATE_HOME/svidecar/server`.
+    #[serde(default = "place::server_data")]
+    #[schemars(default = "documented_data_dir")]
     pub data_dir: PathBuf,
     /// IP address that agents connect to.
     #[serde(default = "default_bind_address")]
@@ -33,8 +37,10 @@ pub struct ServerSettings {
     /// TCP port that agents connect to. Port 0 lets the system pick one.
     #[serde(default = "default_bind_port")]
     pub bind_port: u16,
-    /// Unix socket for administration. Whoever may open it is an administrator.
-    #[serde(default = "default_socket_path")]
+    /// Unix socket for administration. Whoever may open it is an administrator. The default of users other than root
+    /// is `$XDG_RUNTIME_DIR/svidecar/server.sock`.
+    #[serde(default = "place::server_socket")]
+    #[schemars(default = "documented_socket_path")]
     pub socket_path: PathBuf,
     /// SPIFFE IDs whose holders are administrators over TCP; they may be of a foreign trust domain.
     #[serde(default)]
@@ -174,8 +180,12 @@ const fn default_bind_port() -> u16 {
     8081
 }
 
-fn default_socket_path() -> PathBuf {
-    PathBuf::from("/tmp/spire-server/private/api.sock")
+fn documented_data_dir() -> PathBuf {
+    place::SERVER_DATA.into()
+}
+
+fn documented_socket_path() -> PathBuf {
+    place::SERVER_SOCKET.into()
 }
 
 const fn default_agent_grace() -> HumanDuration {
@@ -203,7 +213,7 @@ impl ServerSettings {
             data_dir: data_dir.into(),
             bind_address: default_bind_address(),
             bind_port: default_bind_port(),
-            socket_path: default_socket_path(),
+            socket_path: place::server_socket(),
             admin_ids: Vec::new(),
             agent_ttl: None,
             agent_grace: default_agent_grace(),

@@ -68,7 +68,7 @@ pub(crate) fn workload_endpoint_schema(_: &mut schemars::SchemaGenerator) -> Sch
     json_schema!({
         "type": "string",
         "format": "workload-endpoint",
-        "examples": ["unix:///tmp/spire-agent/public/api.sock", "tcp://127.0.0.1:8000"],
+        "examples": ["unix:///run/svidecar/api.sock", "tcp://127.0.0.1:8000"],
     })
 }
 

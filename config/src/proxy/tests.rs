@@ -6,7 +6,12 @@ use std::path::Path;
 
 use svidecar_document::problems::Problems;
 
-use crate::{load::read_document, proxy::ProxySettings, settings::Settings};
+use crate::{
+    address::ListenAddress,
+    load::read_document,
+    proxy::{LocalApiSettings, ProxySettings},
+    settings::Settings,
+};
 
 const INBOUND: &str = "{name: a, listen: 8443, forward: 8080, policy: p.yaml}";
 
@@ -86,6 +91,20 @@ fn plain_text_stays_on_this_machine_unless_it_is_written_out() {
     assert!(one("admin: {listen: 0.0.0.0:1}").contains("whoever reaches it"));
     assert_eq!(problems("admin: {listen: 0.0.0.0:1, unsafe_listen: true}"), Vec::<String>::new());
     assert_eq!(problems("admin: {listen: off}"), Vec::<String>::new());
+}
+
+#[test]
+fn tokens_are_given_out_on_this_machine_to_somebody_who_is_named() {
+    assert_eq!(ProxySettings::default().local_api.address(), None);
+    let named = LocalApiSettings { audiences: vec!["orders".to_owned()], ..LocalApiSettings::default() };
+    assert!(
+        matches!(named.address(), Some(ListenAddress::Unix(path)) if path.ends_with("svidecar/local.sock"))
+    );
+    assert_eq!(problems("local_api: {audiences: [orders], listen: off}"), Vec::<String>::new());
+    assert_eq!(problems("local_api: {audiences: [orders], listen: 127.0.0.1:1}"), Vec::<String>::new());
+    assert!(one("local_api: {listen: 127.0.0.1:1}").contains("no token could be given out"));
+    assert!(one("local_api: {audiences: [a], listen: 0.0.0.0:1}").contains("from other machines"));
+    assert!(one("local_api: {audiences: [\"\"]}").contains("an audience is empty"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use svidecar_code::Code;
 use svidecar_id::{SpiffeId, TrustDomain};
-use svidecar_process::{WrapperError, source::Source, tasks::Lost};
+use svidecar_process::{WrapperError, private::Exposed, source::Source, tasks::Lost};
 
 /// Why a caller could not be attested.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +176,9 @@ pub enum AgentError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of ours is not ours alone.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// A file of ours is not what we wrote.
     #[error("{} is damaged: {reason}; remove it to attest again", path.display())]
     Damaged {
@@ -353,6 +356,7 @@ impl AgentError {
     pub fn code(&self) -> Code {
         match self {
             Self::File { .. } => Code::File,
+            Self::Exposed(error) => error.code(),
             Self::Damaged { .. } => Code::StateDamaged,
             Self::OtherTrustDomain { .. } => Code::OtherTrustDomain,
             Self::NoJoinToken => Code::NoJoinToken,

@@ -55,6 +55,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// The first thing that would stop `run`.
 pub fn validate(settings: &AgentSettings) -> Result<(), AgentError> {
     let store = Store::new(&settings.data_dir, settings.trust_domain.clone());
+    store.check()?;
     let state = store.load_agent()?;
     if state.is_some_and(|state| state.svid.is_some()) {
         return Ok(());

@@ -17,6 +17,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 use svidecar_authority::{CertificateDer, bundle::Bundle, key::PrivateKey};
 use svidecar_id::TrustDomain;
+use svidecar_process::private;
 use zeroize::Zeroizing;
 
 use crate::{entry::Entry, error::AgentError, svid::HeldSvid};
@@ -140,13 +141,25 @@ impl Store {
         Self { directory: directory.to_owned(), trust_domain }
     }
 
-    /// Makes the directory with mode 0700 if it is missing, and takes others' write permission from one that is
-    /// there.
+    /// Makes the directory with mode 0700 if it is missing, and [checks](Self::check) one that is there.
     ///
     /// # Errors
-    /// When it cannot be made or changed.
+    /// When it cannot be made, or is not ours alone.
     pub fn prepare(&self) -> Result<(), AgentError> {
-        file::secure_directory(&self.directory)
+        file::make_directory(&self.directory)?;
+        self.check()
+    }
+
+    /// Checks that the directory, if it is there, is ours, and its files are secret.
+    ///
+    /// # Errors
+    /// [`AgentError::Exposed`] with what mends it.
+    pub fn check(&self) -> Result<(), AgentError> {
+        private::check_directory(&self.directory)?;
+        for path in [self.agent_path(), self.workloads_path(), self.joining_path()] {
+            private::check_keys(&path)?;
+        }
+        Ok(())
     }
 
     /// Works with the files, off the threads that must not wait.
@@ -320,7 +333,7 @@ impl Store {
     pub fn set_aside(&self) -> Result<(), AgentError> {
         self.forget_joining()?;
         let aside = self.directory.join("evicted");
-        file::secure_directory(&aside)?;
+        file::make_directory(&aside)?;
         // Our own last: as long as it is there, so is the agent.
         for path in [self.workloads_path(), self.agent_path()] {
             file::move_into(&path, &aside)?;

@@ -213,6 +213,8 @@ codes! {
     SocketRefused = "socket_refused" Us;
     /// The socket may not be used by this user.
     SocketPermissionDenied = "socket_permission_denied" Configuration;
+    /// An administration socket is served by another user.
+    SocketForeign = "socket_foreign" Configuration;
     /// The socket cannot be used for another reason.
     SocketError = "socket_error" Us;
     /// No registration entry fits the workload.
@@ -299,6 +301,8 @@ codes! {
     SignRefused = "sign_refused" Configuration;
     /// The agent's state on disk is not what it wrote.
     StateDamaged = "state_damaged" Us;
+    /// A file or directory that others own, or may read or change.
+    FileExposed = "file_exposed" Configuration;
     /// A file of the agent cannot be read or written.
     File = "file" Us;
     /// A key cannot be made or read.

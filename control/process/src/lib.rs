@@ -17,6 +17,7 @@ pub mod log;
 pub mod loopback;
 pub mod memory;
 pub mod metrics;
+pub mod private;
 pub mod settings;
 pub mod shares;
 pub mod signals;

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 use svidecar_api::transport::BindError;
 use svidecar_authority::AuthorityError;
 use svidecar_code::Code;
-use svidecar_process::tasks::Lost;
+use svidecar_process::{private::Exposed, tasks::Lost};
 
 use crate::{ca::CaError, store::StoreError};
 
@@ -16,6 +16,9 @@ pub enum ServerError {
     /// Settings that do not fit together; all that was found, one per line.
     #[error("the settings cannot work:\n{}", .0.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n"))]
     Settings(Vec<String>),
+    /// The data directory is not ours alone.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -60,6 +63,7 @@ impl ServerError {
     pub fn code(&self) -> Code {
         match self {
             Self::Settings(_) => Code::Settings,
+            Self::Exposed(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Ca(error) => error.code(),
             Self::Backup(_) => Code::BackupUnusable,

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use svidecar_api::transport::uds;
 use svidecar_authority::time::rfc3339;
 use svidecar_config::{address::ListenAddress, problems::Problems, server::ServerSettings};
-use svidecar_process::{Clock, Metrics, Tasks, Termination, http, tasks::Lost};
+use svidecar_process::{Clock, Metrics, Tasks, Termination, http, private, tasks::Lost};
 use tokio::{net::TcpListener, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{
@@ -55,9 +55,8 @@ pub fn check(settings: &ServerSettings, problems: &mut Problems) {
     }
     if !settings.socket_path.is_absolute() {
         let path = settings.socket_path.display();
-        let message = format!(
-            "`socket_path` is {path}; expected an absolute path, such as /tmp/spire-server/private/api.sock"
-        );
+        let message =
+            format!("`socket_path` is {path}; expected an absolute path, such as /run/svidecar/server.sock");
         problems.add("socket_path", message);
     }
 }
@@ -124,6 +123,8 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<Self, ServerError> {
         validate(&settings)?;
+        private::check_directory(&settings.data_dir)?;
+        private::check_keys(&settings.data_dir.join(DATABASE))?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.data_dir.join(DATABASE)).await?);
         let keys = settings.data_dir.join(KEYS);
         let guard = Arc::new(ClockGuard::open(clock.clone(), Arc::clone(&store)).await?);
@@ -134,7 +135,7 @@ impl Server {
         let tcp = listen(settings.bind()).await?;
         let address =
             tcp.local_addr().map_err(|error| ServerError::Listen { address: settings.bind(), error })?;
-        let local = uds::Listener::bind(&settings.socket_path, 0o600, 0o700).await?;
+        let local = uds::Listener::bind(&settings.socket_path, 0o600, 0o755).await?;
         let health_listener = match settings.health.listen.address() {
             Some(ListenAddress::Tcp(address)) => Some(listen(*address).await?),
             _ => None,

@@ -65,6 +65,7 @@ impl From<Status> for ClientError {
 pub async fn dial(endpoint: &Endpoint) -> Result<Channel, ClientError> {
     match endpoint {
         Endpoint::Unix(path) => Ok(uds::connect(path).await?),
+        Endpoint::Ours(path) => Ok(uds::connect_to_ours(path).await?),
         Endpoint::Tcp(address) => {
             let address = *address;
             let connector =

@@ -5,7 +5,13 @@
 
 mod query;
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{StatusCode, header::HOST};
 use serde_json::{Value, json};
@@ -64,8 +70,13 @@ pub struct Bound {
 /// An address that cannot be had.
 pub fn bind(settings: &LocalApiSettings) -> Result<Option<Bound>, ProxyError> {
     const NAME: &str = "local_api";
-    let Some(wanted) = settings.listen.address() else { return Ok(None) };
+    let Some(wanted) = settings.address() else { return Ok(None) };
     let failed = |source| ProxyError::Bind { listener: NAME.to_owned(), address: wanted.to_string(), source };
+    if let ListenAddress::Unix(path) = wanted
+        && let Some(directory) = path.parent()
+    {
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+    }
     let BoundListener { address, sockets, file } = sockets::bind(NAME, wanted, 1)?;
     if let (ListenAddress::Unix(path), false) = (&address, settings.uids.is_empty()) {
         // Who asks is checked with each request.

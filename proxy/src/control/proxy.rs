@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use svidecar_api::transport::Endpoint;
-use svidecar_config::{address::ListenAddress, load::Loader, proxy::ProxySettings};
+use svidecar_config::{address::ListenAddress, load::Loader, place, proxy::ProxySettings};
 use svidecar_process::{Clock, Tasks, memory};
 use svidecar_workload::Choice;
 use tokio::sync::mpsc;
@@ -59,8 +59,7 @@ impl Proxy {
         settings: ProxySettings,
         reload_requests: mpsc::Receiver<()>,
     ) -> Result<Self, ProxyError> {
-        let endpoint = Endpoint::parse(&settings.workload_api)
-            .map_err(|error| ProxyError::WorkloadApi(error.to_string()))?;
+        let endpoint = workload_api(&settings)?;
         let choice = Choice {
             spiffe_id: settings.identity.spiffe_id.clone(),
             hint: settings.identity.hint.clone(),
@@ -76,7 +75,7 @@ impl Proxy {
         let telemetry = Telemetry::start(&plan.settings.access_log)
             .map_err(|source| ProxyError::System { what: "open the access log", source })?;
 
-        let current = Current::new(Arc::clone(&plan), &plan.settings.workload_api);
+        let current = Current::new(Arc::clone(&plan), &endpoint);
         source.attach(&current);
         let shared = Shared::new(Arc::clone(&current), telemetry);
         let workers = Arc::new(Workers::start(count, &shared, forward::service)?);
@@ -175,4 +174,13 @@ impl Proxy {
         self.workers.stop();
         self.shared.telemetry.close(LOG_DEADLINE);
     }
+}
+
+/// Who tells us who we are.
+fn workload_api(settings: &ProxySettings) -> Result<Endpoint, ProxyError> {
+    let Some(given) = &settings.workload_api else {
+        let found = place::find_workload_socket();
+        return Ok(if found.is_anybodys { Endpoint::Ours(found.path) } else { Endpoint::Unix(found.path) });
+    };
+    Endpoint::parse(given).map_err(|error| ProxyError::WorkloadApi(error.to_string()))
 }

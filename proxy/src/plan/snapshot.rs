@@ -3,9 +3,12 @@
 //! A change builds a new snapshot and swaps; who holds the old one finishes with it. Nothing in a snapshot is ever
 //! modified. Each swap raises the version, which live connections follow.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -37,7 +40,7 @@ pub struct Current {
 impl Current {
     /// Starts without an identity.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, workload_api: &str) -> Arc<Self> {
+    pub fn new(plan: Arc<Plan>, workload_api: impl fmt::Display) -> Arc<Self> {
         let identity = Arc::new(Identity::waiting(workload_api, clock::unix()));
         let snapshot = ArcSwap::from_pointee(Snapshot { identity, plan });
         let (version, number) = (watch::Sender::new(1), Arc::new(AtomicU64::new(1)));

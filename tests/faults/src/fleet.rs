@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use svidecar_process::clock;
-use svidecar_stack::{Binaries, Launch, PATIENCE, binaries, ports};
+use svidecar_stack::{Binaries, Launch, PATIENCE, binaries, ports, write_secret};
 
 use self::configuration::{Addresses, TRUST_DOMAIN};
 use crate::{
@@ -118,7 +118,7 @@ impl Fleet {
             let token: serde_json::Value = serde_json::from_str(&token)?;
             let token =
                 token.get("value").and_then(|value| value.as_str()).context("no token in the answer")?;
-            std::fs::write(self.dir.join(format!("{part}.token")), token)?;
+            write_secret(&self.dir.join(format!("{part}.token")), token)?;
         }
         if part.user().is_some() {
             self.register(part).await?;

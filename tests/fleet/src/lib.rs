@@ -7,6 +7,9 @@
 
 use std::{
     ffi::OsString,
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -167,7 +170,7 @@ impl Domain {
         let home = self.path(name);
         std::fs::create_dir_all(&home).unwrap();
         let file = home.join("token");
-        std::fs::write(&file, token).unwrap();
+        write_secret(&file, token);
         let mut settings =
             AgentSettings::new(self.settings.trust_domain.clone(), "127.0.0.1", home.join("data"));
         settings.server_port = self.settings.bind_port;
@@ -175,6 +178,12 @@ impl Domain {
         settings.join_token_file = Some(file);
         settings
     }
+}
+
+/// Writes a file that its owner alone may read.
+pub fn write_secret(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Waits for a moment of the wall clock, in Unix seconds, to be over.

@@ -14,7 +14,7 @@ pub mod stack;
 pub use binaries::Binaries;
 pub use process::{Launch, Log, Process};
 pub use sidecar::Sidecar;
-pub use stack::{Stack, StackOptions};
+pub use stack::{Stack, StackOptions, write_secret};
 
 /// The longest that anything here waits for one event. Generous: it only decides how long a failure takes.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

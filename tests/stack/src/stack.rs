@@ -1,8 +1,9 @@
 //! A trust domain: one server and one agent, configured in a folder of their own, and their command lines.
 
-use std::fs::Permissions;
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -92,7 +93,7 @@ impl Stack {
             .await?;
         let token: serde_json::Value = serde_json::from_str(&token)?;
         let token = token.get("value").and_then(|value| value.as_str()).context("no token in the answer")?;
-        std::fs::write(path.join("join-token"), token)?;
+        write_secret(&path.join("join-token"), token)?;
         let agent = start_agent(&binaries, path, guard.as_ref()).await?;
         Ok(Self { binaries, server, agent, dir, guard, server_address })
     }
@@ -191,6 +192,15 @@ impl Stack {
         let id = text.lines().find_map(|line| line.strip_prefix("Entry ID")?.split_once(": "));
         Ok(id.with_context(|| format!("no entry ID in:\n{text}"))?.1.trim().to_owned())
     }
+}
+
+/// Writes a new file that its owner alone may read, such as a token: agents look.
+///
+/// # Errors
+/// When it cannot be written, or is there.
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 fn server_socket(dir: &Path) -> String {

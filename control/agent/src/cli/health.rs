@@ -38,7 +38,7 @@ pub async fn check(args: HealthArgs, console: &mut Console) -> Result<(), CliErr
     if args.verbose {
         console.line("Checking agent health...")?;
         if args.admin.is_given() {
-            let channel = uds::connect(args.admin.path()?).await.map_err(CliError::Admin)?;
+            let channel = uds::connect_to_ours(args.admin.path()?).await.map_err(CliError::Admin)?;
             let status = AdminClient::new(channel).get_status(GetStatusRequest {}).await?.into_inner();
             print(&status, console.out())?;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use serde_json::Value;
-use svidecar_config::agent::AgentSettings;
+use svidecar_config::{agent::AgentSettings, place};
 use svidecar_process::{
     Console, descriptors, log,
     settings::{self, LogArgs, SettingsArgs as _},
@@ -119,6 +119,12 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let settings = args.settings.load()?.value;
     let _log = log::init(&settings.log)?;
     descriptors::raise();
+    if args.settings.join_token.is_some() {
+        tracing::warn!(
+            "the join token is on the command line, which /proc shows to every user of this machine; give it in a file \
+             (--join-token-file) or in the variable SVIDECAR_AGENT_JOIN_TOKEN"
+        );
+    }
     // Two threads: one process per node must not take a node's cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -157,7 +163,8 @@ pub struct AdminSocket {
     /// The operator's Unix socket
     #[arg(long, value_name = "PATH", env = "SVIDECAR_AGENT_ADMIN_SOCKET_PATH")]
     admin_socket_path: Option<PathBuf>,
-    /// The running agent's data directory, where that socket is by default
+    /// The running agent's data directory, where that socket is by default: /var/lib/svidecar/agent, of users other than
+    /// root $XDG_STATE_HOME/svidecar/agent
     #[arg(long, value_name = "DIR", env = "SVIDECAR_AGENT_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// The running agent's settings, which say where the socket is
@@ -175,7 +182,7 @@ impl AdminSocket {
     /// Where the socket is.
     ///
     /// # Errors
-    /// When nothing says it.
+    /// When the settings that are to say it are not right.
     pub fn path(&self) -> Result<PathBuf, CliError> {
         match (&self.admin_socket_path, &self.config, &self.data_dir) {
             (Some(path), ..) => Ok(path.clone()),
@@ -184,9 +191,7 @@ impl AdminSocket {
                 Ok(args.load()?.value.admin_socket())
             }
             (None, None, Some(data_dir)) => Ok(data_dir.join("admin.sock")),
-            (None, None, None) => Err(CliError::message(
-                "which agent? Give its `--config FILE`, its `--data-dir DIR` or its `--admin-socket-path PATH`",
-            )),
+            (None, None, None) => Ok(place::agent_data().join("admin.sock")),
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct WhyArgs {
 /// # Errors
 /// When there is no such agent or process.
 pub async fn run(args: WhyArgs, console: &mut Console) -> Result<(), CliError> {
-    let channel = uds::connect(args.agent.path()?).await.map_err(CliError::Admin)?;
+    let channel = uds::connect_to_ours(args.agent.path()?).await.map_err(CliError::Admin)?;
     let answer = AdminClient::new(channel).why(WhyRequest { pid: args.pid }).await;
     let answer = answer.map_err(|status| CliError::message(status.message()))?.into_inner();
     match args.output.output {

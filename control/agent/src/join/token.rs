@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use svidecar_authority::x509::sha256;
 use svidecar_config::{agent::AgentSettings, secret::Secret};
+use svidecar_process::private::check_handed;
 use zeroize::Zeroizing;
 
 use crate::{error::AgentError, state::file::read_bounded};
@@ -40,8 +41,9 @@ impl JoinToken {
     /// Reads a token from a file; white space around it does not matter.
     ///
     /// # Errors
-    /// When the file cannot be read, or has no token.
+    /// When the file cannot be read, is not ours alone, or has no token.
     pub fn read(path: &Path) -> Result<Self, AgentError> {
+        check_handed(path)?;
         let bytes = read_bounded(path, MAX_TOKEN_BYTES as u64)?;
         let text =
             std::str::from_utf8(&bytes).map_err(|_| AgentError::BadJoinToken { shown: String::new() })?;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -19,15 +19,9 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AgentErr
     move |source| AgentError::File { what, path, source }
 }
 
-/// Makes the directory with mode 0700; one that exists must not be writable by others.
-pub fn secure_directory(path: &Path) -> Result<(), AgentError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the directory", path))?;
-    let mode = fs::metadata(path).map_err(failed("read", path))?.mode();
-    if mode & 0o022 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7755))
-            .map_err(failed("take others' write permission from", path))?;
-    }
-    Ok(())
+/// Makes the directory with mode 0700 if it is missing.
+pub fn make_directory(path: &Path) -> Result<(), AgentError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the directory", path))
 }
 
 /// Reads a file of ours; none if there is none.

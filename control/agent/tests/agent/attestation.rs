@@ -12,7 +12,7 @@ use svidecar_id::TrustDomain;
 use tonic::Code;
 
 use crate::{
-    harness::{Bed, my_uid, next, request, secret, soon},
+    harness::{Bed, my_uid, next, request, secret, soon, write_token},
     server::{TOKEN, World, new_ca},
 };
 
@@ -134,7 +134,7 @@ async fn an_agent_that_waits_joins_by_the_token_of_the_moment() {
     let mut bed = Bed::new(true);
     bed.world = World::with_token(true, NEWER);
     let file = bed.dir.path().join("token");
-    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{TOKEN}.{}", bed.world.pin()));
     let mut settings = bed.settings();
     settings.join_token = None;
     settings.join_token_file = Some(file.clone());
@@ -147,7 +147,7 @@ async fn an_agent_that_waits_joins_by_the_token_of_the_moment() {
         }
     })
     .await;
-    std::fs::write(&file, format!("{NEWER}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEWER}.{}", bed.world.pin()));
     bed.start_server();
     agent.ready().await;
     let status = agent.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();

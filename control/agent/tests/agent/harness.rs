@@ -1,6 +1,11 @@
 //! An agent under test, and a workload that talks to it: this process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use svidecar_agent::{error::AgentError, run};
 use svidecar_api::{
@@ -87,6 +92,12 @@ pub fn secret(text: &str) -> Secret {
     serde_json::from_value(text.into()).unwrap()
 }
 
+/// Writes a token as its owner's secret.
+pub fn write_token(path: &Path, token: impl AsRef<[u8]>) {
+    std::fs::write(path, token).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A running agent.
 pub struct Agent {
     socket: PathBuf,
@@ -116,7 +127,7 @@ impl Agent {
     }
 
     pub async fn admin(&self) -> AdminClient<Channel> {
-        AdminClient::new(uds::connect(&self.admin).await.unwrap())
+        AdminClient::new(uds::connect_to_ours(&self.admin).await.unwrap())
     }
 
     /// Waits until it is attested.

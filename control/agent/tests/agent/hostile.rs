@@ -3,6 +3,7 @@
 //! As root, for there have to be users: elsewhere these tests say their names and do nothing.
 
 mod crowd;
+mod places;
 mod raw;
 mod recycled;
 mod roles;

@@ -7,7 +7,7 @@ use svidecar_authority::{bundle::Bundle, pem};
 use svidecar_config::agent::AgentSettings;
 
 use crate::{
-    harness::{Agent, Bed, ids, my_uid, next, soon},
+    harness::{Agent, Bed, ids, my_uid, next, soon, write_token},
     server::{TOKEN, World, new_ca},
 };
 
@@ -18,7 +18,7 @@ async fn joined() -> (Bed, AgentSettings, PathBuf, Agent) {
     let bed = Bed::new(true);
     bed.world.create_entry("e1", "/mine", &[&my_uid()]);
     let file = bed.dir.path().join("token");
-    std::fs::write(&file, format!("{TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{TOKEN}.{}", bed.world.pin()));
     let mut settings = bed.settings();
     settings.join_token = None;
     settings.join_token_file = Some(file.clone());
@@ -60,7 +60,7 @@ async fn a_new_pinned_token_is_the_operators_word_also_while_the_agent_runs() {
     let said = problem(&agent, "is the one that it joined the old server with").await;
     assert!(said.contains("remove data_dir"), "{said}");
 
-    std::fs::write(&file, format!("{NEW_TOKEN}.{}\n", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEW_TOKEN}.{}\n", bed.world.pin()));
     // The open stream gets the new SVID and the new bundle in one message, and never loses its identity between.
     let after = next(&mut stream).await;
     assert_eq!(ids(&after), ["spiffe://demo.org/mine"]);
@@ -86,7 +86,7 @@ async fn a_new_pinned_token_is_the_operators_word_also_while_the_agent_runs() {
 async fn an_agent_that_starts_and_finds_its_server_replaced_joins_anew() {
     let (bed, settings, file, agent) = bed().await;
     agent.stop().await;
-    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEW_TOKEN}.{}", bed.world.pin()));
     let agent = bed.start(settings);
     let root = bed.world.ca.lock().unwrap().certificate().clone();
     let mut stream = agent.fetch_when_ready().await;
@@ -105,7 +105,7 @@ async fn an_agent_that_starts_and_finds_its_server_replaced_joins_anew() {
 async fn a_lost_answer_costs_no_token() {
     let (bed, settings, file, agent) = bed().await;
     bed.world.lost_answers.store(usize::MAX, Ordering::Relaxed);
-    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEW_TOKEN}.{}", bed.world.pin()));
     problem(&agent, "the answer was lost").await;
     agent.stop().await;
     bed.world.lost_answers.store(0, Ordering::Relaxed);
@@ -133,7 +133,7 @@ async fn an_impostor_does_not_make_the_agent_join_its_own_server_again() {
     let mut stream = agent.fetch().await.unwrap();
     next(&mut stream).await;
     bed.stop_server().await;
-    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEW_TOKEN}.{}", bed.world.pin()));
     // One handshake with somebody else; whatever follows reaches the server.
     bed.world.impostor.store(1, Ordering::Relaxed);
     bed.world.create_entry("e2", "/more", &[&my_uid()]);
@@ -161,7 +161,7 @@ async fn a_trust_bundle_that_is_written_down_has_to_name_the_new_server() {
     let write = |root: &_| std::fs::write(&path, pem::encode_certificates([root])).unwrap();
     write(new_ca("demo.org").certificate());
     settings.trust_bundle_path = Some(path.clone());
-    std::fs::write(&file, format!("{NEW_TOKEN}.{}", bed.world.pin())).unwrap();
+    write_token(&file, format!("{NEW_TOKEN}.{}", bed.world.pin()));
     bed.start_server();
     let agent = bed.start(settings);
     agent.ready().await;
@@ -170,7 +170,7 @@ async fn a_trust_bundle_that_is_written_down_has_to_name_the_new_server() {
 
     let root = bed.world.ca.lock().unwrap().certificate().clone();
     // A token without a pin is enough then.
-    std::fs::write(&file, NEW_TOKEN).unwrap();
+    write_token(&file, NEW_TOKEN);
     write(&root);
     let mut stream = agent.fetch().await.unwrap();
     soon(async {
@@ -198,7 +198,7 @@ async fn a_token_that_does_not_name_the_server_goes_nowhere() {
         (format!("{TOKEN}.{pin}"), "is the one that it joined the old server with"),
         ("not a token".to_owned(), "is not of the form TOKEN"),
     ] {
-        std::fs::write(&file, token).unwrap();
+        write_token(&file, token);
         problem(&agent, said).await;
     }
     std::fs::remove_file(&file).unwrap();

@@ -11,6 +11,8 @@ const MAX_SOCKET_PATH: usize = 107;
 pub enum Endpoint {
     /// A Unix socket, by absolute path.
     Unix(PathBuf),
+    /// The same, if root or our own user serves it: where anybody could be first.
+    Ours(PathBuf),
     /// A TCP address; never a host name.
     Tcp(SocketAddr),
 }
@@ -68,7 +70,7 @@ impl Endpoint {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Ours(_) => true,
             Self::Tcp(address) => address.ip().is_loopback(),
         }
     }
@@ -103,7 +105,7 @@ impl FromStr for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix(path) | Self::Ours(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }
     }

@@ -101,6 +101,19 @@ pub enum ConnectError {
         /// The socket.
         path: PathBuf,
     },
+    /// Served by somebody who is neither root nor us.
+    #[error(
+        "{path} is served by user {owner}, who could say and hear anything there; expected root or user {expected}: if that \
+         is whom you mean, run this as that user"
+    )]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// Who serves it.
+        owner: u32,
+        /// Who we are.
+        expected: u32,
+    },
     /// Anything else.
     #[error("cannot connect to {path}: {error}")]
     Other {
@@ -120,6 +133,7 @@ impl ConnectError {
             Self::Missing { .. } => Code::SocketMissing,
             Self::Refused { .. } => Code::SocketRefused,
             Self::Denied { .. } => Code::SocketPermissionDenied,
+            Self::Foreign { .. } => Code::SocketForeign,
             Self::Other { .. } => Code::SocketError,
         }
     }
@@ -135,30 +149,75 @@ impl ConnectError {
     }
 }
 
+/// Who may serve a socket.
+#[derive(Clone, Copy)]
+enum Whose {
+    Anybodys,
+    /// Root's or our own.
+    Ours,
+}
+
+/// The socket is served by this user, and was to be by root or by us.
+#[derive(Debug, thiserror::Error)]
+#[error("it is served by user {owner}")]
+struct Foreign {
+    owner: u32,
+}
+
 /// Opens a gRPC channel over a Unix socket. The channel dials again by itself after the peer went away.
 ///
 /// # Errors
 /// [`ConnectError`] when the first dial fails.
 pub async fn connect(path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
-    let path = path.as_ref();
+    open(path.as_ref(), Whose::Anybodys).await
+}
+
+/// As [`connect`], to an administration socket: nothing is said to, or believed of, who is neither root nor our own user.
+///
+/// # Errors
+/// As [`connect`]; and [`ConnectError::Foreign`].
+pub async fn connect_to_ours(path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
+    open(path.as_ref(), Whose::Ours).await
+}
+
+async fn dial(path: &Path, whose: Whose) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path).await?;
+    let owner = stream.peer_cred()?.uid();
+    match whose {
+        Whose::Ours if owner != 0 && owner != rustix::process::geteuid().as_raw() => {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, Foreign { owner }))
+        }
+        _ => Ok(stream),
+    }
+}
+
+async fn open(path: &Path, whose: Whose) -> Result<Channel, ConnectError> {
     let target = path.to_owned();
     let connector = service_fn(move |_| {
         let target = target.clone();
-        async move { UnixStream::connect(target).await.map(TokioIo::new) }
+        async move { dial(&target, whose).await.map(TokioIo::new) }
     });
     // The authority is what servers see as `:authority`; for a Unix socket it is `localhost` by custom.
-    TonicEndpoint::from_static("http://localhost")
-        .connect_with_connector(connector)
-        .await
-        .map_err(|error| ConnectError::of_io(path, io_kind(&error), error.into()))
+    TonicEndpoint::from_static("http://localhost").connect_with_connector(connector).await.map_err(|error| {
+        let io = io_error(&error);
+        let kind = io.map(io::Error::kind);
+        let foreign = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<Foreign>());
+        match foreign.map(|foreign| foreign.owner) {
+            Some(owner) => {
+                let expected = rustix::process::geteuid().as_raw();
+                ConnectError::Foreign { path: path.to_owned(), owner, expected }
+            }
+            None => ConnectError::of_io(path, kind, error.into()),
+        }
+    })
 }
 
 /// Finds the system's error below what a transport wrapped around it.
-fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+fn io_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+            return Some(io);
         }
         next = error.source();
     }
@@ -190,6 +249,10 @@ impl Listener {
         let Some(directory) = path.parent() else {
             return Err(BindError::NoDirectory { path: path.to_owned() });
         };
+        // Those above it are for all to go through: another program's socket may be beside it.
+        if let Some(above) = directory.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(above).map_err(io_error)?;
+        }
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(directory_mode)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use svidecar_authority::AuthorityError;
 use svidecar_code::Code;
+use svidecar_process::private::Exposed;
 
 use crate::store::StoreError;
 
@@ -51,6 +52,9 @@ pub enum CaError {
         /// The system's words.
         reason: String,
     },
+    /// A key or the directory of the keys is not ours alone.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The journal in the store.
     #[error(
         "the CA journal in the database cannot be read: {reason}; if it came from a newer version, run that version"
@@ -107,6 +111,7 @@ impl CaError {
             Self::CaTtl { .. } => Code::CaTtlTooShort,
             Self::Subject { .. } => Code::CaSubject,
             Self::Keys { .. } => Code::CaKeys,
+            Self::Exposed(error) => error.code(),
             Self::Journal { .. } => Code::CaJournal,
             Self::ByHand(_) | Self::BootstrapKeys(_) => Code::Invalid,
             Self::JwtDisabled => Code::JwtSvidsDisabled,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use svidecar_authority::key::PrivateKey;
+use svidecar_process::private::{check_directory, check_keys};
 use zeroize::Zeroizing;
 
 use super::CaError;
@@ -27,6 +28,7 @@ impl KeyDir {
     pub(super) fn open(path: PathBuf) -> Result<Self, CaError> {
         let fail = failure("make the key directory", &path);
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fail)?;
+        check_directory(&path)?;
         let fail = failure("use the key directory", &path);
         let mode = fs::metadata(&path).map_err(&fail)?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -79,6 +81,7 @@ impl KeyDir {
     pub(super) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CaError> {
         let path = self.file(name);
         let fail = failure("read the key file", &path);
+        check_keys(&path)?;
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -169,7 +172,12 @@ mod tests {
     fn a_broken_key_file_is_named() {
         let home = tempfile::tempdir().unwrap();
         let keys = KeyDir::open(home.path().join("keys")).unwrap();
-        fs::write(home.path().join("keys/x509-1.pem"), "nonsense").unwrap();
+        let path = home.path().join("keys/x509-1.pem");
+        fs::write(&path, "nonsense").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = keys.load("x509-1").err().unwrap();
+        assert!(error.to_string().contains("`chmod 600 "), "{error}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let error = keys.load("x509-1").err().unwrap();
         assert!(error.to_string().contains("x509-1.pem"), "{error}");
     }

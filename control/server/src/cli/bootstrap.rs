@@ -115,7 +115,7 @@ async fn wait_for_server(args: &BootstrapArgs, console: &mut Console) -> Result<
             return Err(problem);
         }
         if !told {
-            say(console, &format!("waiting for the server at {}", args.server.path()?))?;
+            say(console, &format!("waiting for the server at {}", args.server.path()?.display()))?;
             told = true;
         }
         sleep(ASK_EVERY).await;

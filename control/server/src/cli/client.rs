@@ -1,5 +1,7 @@
 //! The way to the server: its administration socket.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use svidecar_api::{
     spire::api::server::{
@@ -13,13 +15,11 @@ use svidecar_api::{
     },
     transport::uds,
 };
+use svidecar_config::place;
 use tonic::transport::Channel;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::error::CliError;
-
-/// SPIRE's default, so that scripts find us.
-const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";
 
 /// Largest answer in bytes: a page of entries with a thousand selectors each is larger than gRPC's default.
 const MAX_ANSWER: usize = 64 << 20;
@@ -28,9 +28,10 @@ const MAX_ANSWER: usize = 64 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Which server")]
 pub(super) struct ServerSocket {
-    /// The server's administration socket
-    #[arg(long, value_name = "PATH", env = "SPIRE_SERVER_PRIVATE_SOCKET", default_value = DEFAULT_SOCKET)]
-    socket_path: String,
+    /// The server's administration socket. Default: /run/svidecar/server.sock, of users other than root
+    /// $XDG_RUNTIME_DIR/svidecar/server.sock, or SPIRE's where it is
+    #[arg(long, value_name = "PATH", env = "SPIRE_SERVER_PRIVATE_SOCKET")]
+    socket_path: Option<String>,
     /// Name of the instance, put in place of %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
@@ -41,13 +42,14 @@ pub(super) struct ServerSocket {
 
 impl ServerSocket {
     /// Where the socket is.
-    pub(super) fn path(&self) -> Result<String, CliError> {
+    pub(super) fn path(&self) -> Result<PathBuf, CliError> {
         let Some(instance) = &self.instance else {
-            let path = self.socket_path.strip_prefix("unix:").unwrap_or(&self.socket_path);
-            return Ok(path.strip_prefix("//").unwrap_or(path).to_owned());
+            let Some(given) = &self.socket_path else { return Ok(place::find_server_socket().path) };
+            let path = given.strip_prefix("unix:").unwrap_or(given);
+            return Ok(path.strip_prefix("//").unwrap_or(path).into());
         };
         match &self.socket_template {
-            Some(template) if template.contains("%i") => Ok(template.replace("%i", instance)),
+            Some(template) if template.contains("%i") => Ok(template.replace("%i", instance).into()),
             Some(_) => Err(CliError::message("failed to find %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE")),
             None => Err(CliError::message(
                 "you must define SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE to use the instance flag",
@@ -56,7 +58,7 @@ impl ServerSocket {
     }
 
     async fn connect(&self) -> Result<Channel, CliError> {
-        Ok(uds::connect(self.path()?).await?)
+        Ok(uds::connect_to_ours(self.path()?).await?)
     }
 
     pub(super) async fn agents(&self) -> Result<AgentClient<Channel>, CliError> {
@@ -106,23 +108,28 @@ impl ServerSocket {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn the_socket_is_a_path_a_uri_or_an_instance() {
         let socket = |path: &str, instance: Option<&str>, template: Option<&str>| {
             ServerSocket {
-                socket_path: path.to_owned(),
+                socket_path: Some(path.to_owned()),
                 instance: instance.map(str::to_owned),
                 socket_template: template.map(str::to_owned),
             }
             .path()
             .ok()
         };
-        assert_eq!(socket("/a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
-        assert_eq!(socket("unix:///a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
-        assert_eq!(socket("unix:/a/b.sock", None, None).as_deref(), Some("/a/b.sock"));
-        assert_eq!(socket("/a", Some("x"), Some("/run/%i/api.sock")).as_deref(), Some("/run/x/api.sock"));
+        assert_eq!(socket("/a/b.sock", None, None).as_deref(), Some(Path::new("/a/b.sock")));
+        assert_eq!(socket("unix:///a/b.sock", None, None).as_deref(), Some(Path::new("/a/b.sock")));
+        assert_eq!(socket("unix:/a/b.sock", None, None).as_deref(), Some(Path::new("/a/b.sock")));
+        assert_eq!(
+            socket("/a", Some("x"), Some("/run/%i/api.sock")).as_deref(),
+            Some(Path::new("/run/x/api.sock"))
+        );
         assert_eq!(socket("/a", Some("x"), Some("/run/api.sock")), None);
         assert_eq!(socket("/a", Some("x"), None), None);
     }

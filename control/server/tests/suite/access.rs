@@ -1,6 +1,10 @@
 //! Every method of every service, called by every kind of caller over real connections.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use prost::Message as _;
 use svidecar_api::{
@@ -134,4 +138,26 @@ async fn a_certificate_of_a_strange_authority_ends_the_handshake() {
             assert!(grpc.unary(Request::new(()), path, codec).await.is_err());
         }
     }
+}
+
+/// Each is refused with what mends it, and mended by that.
+#[tokio::test]
+async fn data_and_keys_that_others_read_or_change_are_refused_with_what_mends_them() {
+    let mut server = TestServer::start().await;
+    server.stop().await;
+    let data = server.settings.data_dir.clone();
+    let keys = fs::read_dir(data.join("keys")).unwrap().map(|file| file.unwrap().path());
+    let mut places = vec![(data.clone(), 0o777, 0o700, "chmod go-w ")];
+    places.push((data.join("keys"), 0o770, 0o700, "chmod go-w "));
+    places.push((data.join("datastore.sqlite3"), 0o640, 0o600, "chmod 600 "));
+    places.extend(keys.map(|key| (key, 0o604, 0o600, "chmod 600 ")));
+    assert!(places.len() > 4, "{places:?}");
+    for (path, wrong, right, mend) in places {
+        fs::set_permissions(&path, Permissions::from_mode(wrong)).unwrap();
+        let error = server.refused().await;
+        assert_eq!(error.code().name(), "file_exposed", "{error}");
+        assert!(error.to_string().contains(&format!("`{mend}{}`", path.display())), "{error}");
+        fs::set_permissions(&path, Permissions::from_mode(right)).unwrap();
+    }
+    server.begin().await;
 }

@@ -37,7 +37,7 @@ use svidecar_authority::{
 use svidecar_config::server::ServerSettings;
 use svidecar_id::{SpiffeId, TrustDomain};
 use svidecar_process::testing::Hands;
-use svidecar_server::run::Server;
+use svidecar_server::{error::ServerError, run::Server};
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -94,7 +94,8 @@ impl TestServer {
         server
     }
 
-    async fn begin(&mut self) {
+    /// Starts it, after a stop.
+    pub async fn begin(&mut self) {
         self.shutdown = CancellationToken::new();
         let clock = self.hands.clock();
         let server = Server::start(self.settings.clone(), clock, None, self.shutdown.clone()).await.unwrap();
@@ -107,6 +108,13 @@ impl TestServer {
     pub async fn stop(&mut self) {
         self.shutdown.cancel();
         self.server.take().unwrap().wait().await.unwrap();
+    }
+
+    /// Why it does not start in the directory as it is.
+    pub async fn refused(&self) -> ServerError {
+        let started =
+            Server::start(self.settings.clone(), self.hands.clock(), None, self.shutdown.clone()).await;
+        started.err().unwrap()
     }
 
     /// Starts it again in the same directory, maybe on another port.

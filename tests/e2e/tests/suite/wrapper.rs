@@ -100,6 +100,15 @@ async fn an_agent_that_cannot_begin_starts_nothing() -> Result<()> {
     assert!(!all.log.lines_with("bad_join_token").is_empty(), "{}", all.log.tail(40));
     assert!(all.log.lines_with("app:").is_empty(), "{}", all.log.tail(40));
 
+    // On the command line, everybody can read it.
+    let launch = Launch::new(stack.binaries.agent()).dir(stack.dir());
+    let launch = launch.args(["run", "--config", "wrapper.yaml", "--join-token", "a token"]);
+    let mut shown = launch.start("shown")?;
+    assert_eq!(exit_code(&mut shown).await?, 1);
+    for said in ["which /proc shows to every user", "bad_join_token"] {
+        assert!(!shown.log.lines_with(said).is_empty(), "{said}:\n{}", shown.log.tail(40));
+    }
+
     let (launch, _) = agent(&stack, false).await?;
     let mut all = launch.args(["/nonexistent/app"]).start("all")?;
     assert_eq!(exit_code(&mut all).await?, 1);

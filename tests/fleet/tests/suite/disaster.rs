@@ -1,8 +1,12 @@
 //! Disks that were lost, and backups that are older than the agents.
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
-use svidecar_fleet::{Agent, Domain};
+use svidecar_fleet::{Agent, Domain, write_secret};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SHOP: &str = "spiffe://demo.org/shop";
@@ -21,8 +25,12 @@ async fn a_server_restored_from_before_its_agents_joined_and_renewed_serves_them
     let renewed_id = renewed.in_sync().await;
     domain.register(SHOP, &renewed_id).await;
     let (file, key) = (domain.path("backup"), domain.path("key"));
-    fs::write(&key, "a passphrase that nobody knows\n").unwrap();
+    write_secret(&key, "a passphrase that nobody knows\n");
     let (file, key) = (file.to_str().unwrap(), key.to_str().unwrap());
+    fs::set_permissions(key, Permissions::from_mode(0o644)).unwrap();
+    let exposed = domain.cli(&["backup", file, "--key-file", key]).await;
+    assert!(exposed.unwrap_err().contains("`chmod o-rwx "));
+    fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
     domain.cli(&["backup", file, "--key-file", key]).await.unwrap();
     assert!(!fs::read(file).unwrap().windows(11).any(|window| window == b"PRIVATE KEY"));
 
@@ -37,7 +45,7 @@ async fn a_server_restored_from_before_its_agents_joined_and_renewed_serves_them
     let restore = ["restore", file, "--key-file", key];
     assert!(domain.offline(&restore).await.unwrap_err().contains("run it again with --yes"));
     let wrong = domain.path("wrong-key");
-    fs::write(&wrong, "another passphrase altogether").unwrap();
+    write_secret(&wrong, "another passphrase altogether");
     let refused = domain.offline(&["restore", file, "--key-file", wrong.to_str().unwrap(), "--yes"]).await;
     assert!(refused.unwrap_err().contains("does not open"));
     domain.offline(&["restore", file, "--key-file", key, "--yes"]).await.unwrap();
@@ -71,7 +79,7 @@ async fn a_server_that_lost_its_keys_gets_its_agents_back_by_new_tokens() {
     // It keeps what it has, and says what is missing.
     agent.status(|status| status.problem.contains("is not the one that this agent joined")).await;
     agent.serves(&[SHOP]).await;
-    fs::write(settings.join_token_file.unwrap(), domain.token(DAY).await).unwrap();
+    write_secret(&settings.join_token_file.unwrap(), &domain.token(DAY).await);
     let new_id = agent.status(|status| status.agent_id != id && status.server_connected).await.agent_id;
     domain.register("spiffe://demo.org/shop-again", &new_id).await;
     agent.serves(&["spiffe://demo.org/shop-again"]).await;

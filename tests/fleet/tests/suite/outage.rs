@@ -7,7 +7,7 @@ use svidecar_api::spire::api::server::agent::v1::{
     BanAgentRequest, DeleteAgentRequest, agent_client::AgentClient,
 };
 use svidecar_config::agent::AgentSettings;
-use svidecar_fleet::{Agent, Domain};
+use svidecar_fleet::{Agent, Domain, write_secret};
 use svidecar_id::SpiffeId;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -98,7 +98,7 @@ async fn after_the_grace_only_a_token_helps() {
     let error = Agent::start(settings.clone()).ended().await;
     assert!(matches!(error, AgentError::Expired), "{error}");
     let file = settings.socket_path.with_file_name("token");
-    fs::write(&file, domain.token(DAY).await).unwrap();
+    write_secret(&file, &domain.token(DAY).await);
     settings.join_token_file = Some(file);
     let agent = Agent::start(settings);
     agent.in_sync().await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use svidecar_api::transport::Endpoint;
-use svidecar_config::HumanDuration;
+use svidecar_config::{HumanDuration, place};
 use svidecar_process::console::OutputArgs;
 use svidecar_workload::{Client, dial};
 use tonic::transport::Channel;
@@ -14,14 +14,10 @@ use crate::cli::error::CliError;
 /// Which agent.
 #[derive(Args, Debug)]
 pub struct SocketArgs {
-    /// The Workload API's socket: a path, or unix:///PATH or tcp://IP:PORT
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "SPIFFE_ENDPOINT_SOCKET",
-        default_value = "/tmp/spire-agent/public/api.sock"
-    )]
-    socket_path: String,
+    /// The Workload API's socket: a path, or unix:///PATH or tcp://IP:PORT. Default: /run/svidecar/api.sock, of users other than
+    /// root $XDG_RUNTIME_DIR/svidecar/api.sock, or SPIRE's where it is
+    #[arg(long, value_name = "PATH", env = "SPIFFE_ENDPOINT_SOCKET")]
+    socket_path: Option<String>,
 }
 
 /// How long to wait.
@@ -89,7 +85,14 @@ impl SocketArgs {
     /// # Errors
     /// When nobody is there.
     pub async fn connect(&self) -> Result<Channel, CliError> {
-        Ok(dial(&Endpoint::parse(&self.socket_path)?).await?)
+        let endpoint = match &self.socket_path {
+            Some(text) => Endpoint::parse(text)?,
+            None => {
+                let found = place::find_workload_socket();
+                if found.is_anybodys { Endpoint::Ours(found.path) } else { Endpoint::Unix(found.path) }
+            }
+        };
+        Ok(dial(&endpoint).await?)
     }
 
     /// Connects to its Workload API.

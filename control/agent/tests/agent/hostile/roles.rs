@@ -123,6 +123,7 @@ fn play() {
         "crowd" => crowd(&at),
         "large-messages" => large_messages(&at),
         "many-messages" => many_messages(&at),
+        "serve" => serve(&at),
         "recycled" => alone(recycled::inherits_nothing()),
         "recycled-by-number" => alone(recycled::proves_nothing_by_number()),
         other => panic!("there is no role {other}"),
@@ -309,4 +310,18 @@ fn many_messages(at: &str) {
     let open = begin_messages(at, 4, 100, 60 << 10);
     wait_for_ends(&open, 400 - 228);
     say("the others were refused");
+}
+
+/// Serves two connections on this path, and says how much was said on them.
+fn serve(at: &str) {
+    let listener = std::os::unix::net::UnixListener::bind(at).unwrap();
+    std::fs::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    say("listening");
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Whether it ends in order does not matter.
+        stream.read_to_end(&mut heard).ok();
+    }
+    say(&format!("heard {} bytes", heard.len()));
 }

@@ -7,6 +7,7 @@ use aws_lc_rs::{
     pbkdf2::{self, PBKDF2_HMAC_SHA256},
     rand,
 };
+use svidecar_process::private::check_handed;
 use zeroize::Zeroizing;
 
 use crate::cli::{error::CliError, files};
@@ -28,6 +29,7 @@ pub(super) struct Key(Zeroizing<Vec<u8>>);
 impl Key {
     /// Reads one: a passphrase or random bytes; white space around it does not matter.
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
+        check_handed(path).map_err(|error| CliError::message(error.to_string()))?;
         let bytes = Zeroizing::new(files::read(path)?);
         let key = bytes.trim_ascii();
         if key.len() < MIN_KEY {
