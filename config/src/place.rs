@@ -1,12 +1,10 @@
 //! Where sockets and data are when nobody says.
 //!
 //! Owns the defaults: places where only root, or only the user itself, can be first. It must never name a place under
-//! `/tmp` for something that is made; what others made there is found only if it belongs to root or to the user.
+//! `/tmp` for something that is made; what is found there is said to be anybody's.
 
 use std::{
     ffi::OsString,
-    fs,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -55,26 +53,25 @@ pub fn server_data() -> PathBuf {
     User::current().data(SERVER_DATA)
 }
 
-/// Where a client finds the Workload API: an agent of this user, of the system, or SPIRE's.
+/// Where a client looks for the Workload API: an agent of this user, of the system, or SPIRE's.
 #[must_use]
-pub fn find_workload_socket() -> Found {
-    User::current().find(WORKLOAD_SOCKET, Path::new(SPIRE_WORKLOAD_SOCKET))
+pub fn workload_sockets() -> Usual {
+    User::current().usual(WORKLOAD_SOCKET, SPIRE_WORKLOAD_SOCKET)
 }
 
-/// Where a client finds the server: one of this user, of the system, or SPIRE's.
+/// Where a client looks for the server: one of this user, of the system, or SPIRE's.
 #[must_use]
-pub fn find_server_socket() -> Found {
-    User::current().find(SERVER_SOCKET, Path::new(SPIRE_SERVER_SOCKET))
+pub fn server_sockets() -> Usual {
+    User::current().usual(SERVER_SOCKET, SPIRE_SERVER_SOCKET)
 }
 
-/// A socket that nobody named.
+/// Where a socket is looked for that nobody named: at each connection anew, since who serves it may come later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Where it is, or would be.
-    pub path: PathBuf,
-    /// Whether anybody can make it, now or later, so that at each connection the one who serves it has to be root or
-    /// the user itself.
-    pub is_anybodys: bool,
+pub struct Usual {
+    /// The first of these that is there. Only root and the user itself can have made it.
+    pub ours: Vec<PathBuf>,
+    /// Otherwise this one, where anybody can be first, so that who serves it has to be root or the user itself.
+    pub anybodys: PathBuf,
 }
 
 /// Who asks.
@@ -115,32 +112,15 @@ impl User {
         self.own(path, self.state.as_deref(), "/var/lib")
     }
 
-    fn find(&self, path: &str, spires: &Path) -> Found {
-        let systems = PathBuf::from(path);
-        let ours = [self.socket(path), systems.clone()];
-        // Only root and the user itself can have made what is there, or have let somebody else make it.
-        let found = ours.into_iter().find(|path| owner_of_socket(path).is_some());
-        let is_anybodys = found.is_none() && owner_of_socket(spires).is_some_and(|owner| self.trusts(owner));
-        let otherwise = if is_anybodys { spires.to_owned() } else { systems };
-        Found { path: found.unwrap_or(otherwise), is_anybodys }
+    fn usual(&self, path: &str, spires: &str) -> Usual {
+        let mut ours = vec![self.socket(path), PathBuf::from(path)];
+        ours.dedup();
+        Usual { ours, anybodys: spires.into() }
     }
-
-    const fn trusts(&self, owner: u32) -> bool {
-        owner == 0 || owner == self.id
-    }
-}
-
-/// Whose socket is there.
-fn owner_of_socket(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok().filter(|found| found.file_type().is_socket()).map(|found| found.uid())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::os::unix::net::UnixListener;
-
     use super::*;
 
     fn user(id: u32) -> User {
@@ -158,30 +138,12 @@ mod tests {
         assert_eq!(bare.data(SERVER_DATA), Path::new(SERVER_DATA));
     }
 
-    /// Who is first under /tmp is not for that the one who is meant.
     #[test]
-    fn a_client_finds_sockets_of_root_and_of_its_own_user_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let spires = dir.path().join("api.sock");
-        let _listener = UnixListener::bind(&spires).unwrap();
-        let owner = fs::metadata(&spires).unwrap().uid();
-        let absent = "/run/svidecar-test-absent/api.sock";
-        let found = |path: &Path, is_anybodys| Found { path: path.to_owned(), is_anybodys };
-        assert_eq!(user(owner).find(absent, &spires), found(&spires, true));
-        if std::os::unix::fs::chown(&spires, Some(64_001), None).is_ok() {
-            assert_eq!(user(64_002).find(absent, &spires), found(Path::new(absent), false));
-        } else {
-            println!("skipped: sockets of other users need root");
-        }
-        // A file is no socket.
-        let file = dir.path().join("file");
-        fs::write(&file, "").unwrap();
-        assert_eq!(user(owner).find(absent, &file), found(Path::new(absent), false));
-        // Its own comes first.
-        let own = User { id: 1.max(owner), runtime: Some(dir.path().to_owned()), state: None };
-        fs::create_dir(dir.path().join("svidecar-test-absent")).unwrap();
-        let mine = dir.path().join("svidecar-test-absent/api.sock");
-        let _listener = UnixListener::bind(&mine).unwrap();
-        assert_eq!(own.find(absent, &spires), found(&mine, false));
+    fn a_client_looks_for_its_own_then_the_systems_then_spires() {
+        let usual = |id| user(id).usual(SERVER_SOCKET, SPIRE_SERVER_SOCKET);
+        let systems = PathBuf::from("/run/svidecar/server.sock");
+        assert_eq!(usual(7).ours, [PathBuf::from("/run/user/7/svidecar/server.sock"), systems.clone()]);
+        assert_eq!(usual(0).ours, [systems]);
+        assert_eq!(usual(0).anybodys, Path::new("/tmp/spire-server/private/api.sock"));
     }
 }

@@ -179,8 +179,8 @@ impl Proxy {
 /// Who tells us who we are.
 fn workload_api(settings: &ProxySettings) -> Result<Endpoint, ProxyError> {
     let Some(given) = &settings.workload_api else {
-        let found = place::find_workload_socket();
-        return Ok(if found.is_anybodys { Endpoint::Ours(found.path) } else { Endpoint::Unix(found.path) });
+        let place::Usual { ours, anybodys } = place::workload_sockets();
+        return Ok(Endpoint::Usual { ours, anybodys });
     };
     Endpoint::parse(given).map_err(|error| ProxyError::WorkloadApi(error.to_string()))
 }

@@ -11,8 +11,13 @@ const MAX_SOCKET_PATH: usize = 107;
 pub enum Endpoint {
     /// A Unix socket, by absolute path.
     Unix(PathBuf),
-    /// The same, if root or our own user serves it: where anybody could be first.
-    Ours(PathBuf),
+    /// A Unix socket that nobody named.
+    Usual {
+        /// The first of these that is there.
+        ours: Vec<PathBuf>,
+        /// Otherwise this one, if root or our own user serves it: anybody can be first there.
+        anybodys: PathBuf,
+    },
     /// A TCP address; never a host name.
     Tcp(SocketAddr),
 }
@@ -70,7 +75,7 @@ impl Endpoint {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Unix(_) | Self::Ours(_) => true,
+            Self::Unix(_) | Self::Usual { .. } => true,
             Self::Tcp(address) => address.ip().is_loopback(),
         }
     }
@@ -105,7 +110,11 @@ impl FromStr for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) | Self::Ours(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Usual { ours, anybodys } => {
+                ours.iter().try_for_each(|path| write!(f, "unix://{} or ", path.display()))?;
+                write!(f, "unix://{}", anybodys.display())
+            }
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }
     }

@@ -180,6 +180,24 @@ pub async fn connect_to_ours(path: impl AsRef<Path>) -> Result<Channel, ConnectE
     open(path.as_ref(), Whose::Ours).await
 }
 
+/// Which socket is meant when nobody named one: the first of `ours` that is there, otherwise `anybodys`, otherwise the last
+/// of `ours`.
+#[must_use]
+pub fn usual<'p>(ours: &'p [PathBuf], anybodys: &'p Path) -> &'p Path {
+    let is_there = |path: &&Path| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let mut all = ours.iter().map(PathBuf::as_path).chain([anybodys]);
+    all.find(is_there).or(ours.last().map(PathBuf::as_path)).unwrap_or(anybodys)
+}
+
+/// As [`connect`], to the [`usual`] socket. Who serves `anybodys` has to be root or our own user.
+///
+/// # Errors
+/// As [`connect_to_ours`].
+pub async fn connect_to_usual(ours: &[PathBuf], anybodys: &Path) -> Result<Channel, ConnectError> {
+    let path = usual(ours, anybodys);
+    open(path, if path == anybodys { Whose::Ours } else { Whose::Anybodys }).await
+}
+
 async fn dial(path: &Path, whose: Whose) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(path).await?;
     let owner = stream.peer_cred()?.uid();

@@ -44,7 +44,10 @@ impl ServerSocket {
     /// Where the socket is.
     pub(super) fn path(&self) -> Result<PathBuf, CliError> {
         let Some(instance) = &self.instance else {
-            let Some(given) = &self.socket_path else { return Ok(place::find_server_socket().path) };
+            let Some(given) = &self.socket_path else {
+                let place::Usual { ours, anybodys } = place::server_sockets();
+                return Ok(uds::usual(&ours, &anybodys).to_owned());
+            };
             let path = given.strip_prefix("unix:").unwrap_or(given);
             return Ok(path.strip_prefix("//").unwrap_or(path).into());
         };

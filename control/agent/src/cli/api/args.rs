@@ -88,8 +88,8 @@ impl SocketArgs {
         let endpoint = match &self.socket_path {
             Some(text) => Endpoint::parse(text)?,
             None => {
-                let found = place::find_workload_socket();
-                if found.is_anybodys { Endpoint::Ours(found.path) } else { Endpoint::Unix(found.path) }
+                let place::Usual { ours, anybodys } = place::workload_sockets();
+                Endpoint::Usual { ours, anybodys }
             }
         };
         Ok(dial(&endpoint).await?)

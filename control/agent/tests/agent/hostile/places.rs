@@ -35,7 +35,10 @@ async fn an_administration_socket_of_anothers_is_neither_told_nor_believed_anyth
     .unwrap();
     let refused = soon(uds::connect_to_ours(&socket)).await.err().unwrap();
     assert!(matches!(refused, ConnectError::Foreign { owner: MALLORY, expected: 0, .. }), "{refused}");
-    let refused = soon(dial(&Endpoint::Ours(socket))).await.err().unwrap();
+    let refused = soon(dial(&Endpoint::Usual { ours: vec!["/nonexistent".into()], anybodys: socket }))
+        .await
+        .err()
+        .unwrap();
     assert!(
         matches!(refused, ClientError::Connect(ConnectError::Foreign { owner: MALLORY, .. })),
         "{refused}"

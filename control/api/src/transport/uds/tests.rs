@@ -97,3 +97,23 @@ async fn a_dial_that_fails_says_why() {
     drop(StdListener::bind(&path).unwrap());
     assert_eq!(connect(&path).await.unwrap_err().code(), "socket_refused");
 }
+
+/// Who serves the socket may come later than who looks for it.
+#[tokio::test]
+async fn a_socket_that_nobody_named_is_looked_for_at_each_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let [own, systems, spires] = ["own", "systems", "spires"].map(|name| dir.path().join(name));
+    let ours = [own.clone(), systems.clone()];
+    let missing = connect_to_usual(&ours, &spires).await.err().unwrap();
+    assert!(matches!(missing, ConnectError::Missing { path } if path == systems));
+    // A file is no socket.
+    std::fs::write(&own, "").unwrap();
+    let mut served = Vec::new();
+    for socket in [&spires, &systems] {
+        let listener = Listener::bind(socket, 0o600, 0o700).await.unwrap();
+        assert_eq!(usual(&ours, &spires), socket);
+        let (channel, _server) = tokio::join!(connect_to_usual(&ours, &spires), listener.accept());
+        channel.unwrap();
+        served.push(listener);
+    }
+}
