@@ -69,11 +69,11 @@ impl Applied {
     }
 }
 
-/// How long it takes until a server is asked again that signed what is not valid now.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// How long it takes until what nobody wants, and has ended by a clock that is not believed, is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Why a valid SVID stays in use beside a newer one.
-const OTHER_CLOCK: &str = "the SVID that the server signed is not valid at this host's time: compare the server's clock with this host's";
+/// Why a valid SVID stays in use beside a newer one, and the server is asked again.
+pub(crate) const OTHER_CLOCK: &str = "the SVID that the server signed is not valid at this host's time: compare the server's clock with this host's";
 
 struct Slot {
     entry: Arc<Entry>,
@@ -104,6 +104,12 @@ impl Slot {
     /// The SVID, if it is for anybody.
     fn served(&self) -> Option<&Arc<HeldSvid>> {
         self.svid.as_ref().filter(|_| !self.is_over)
+    }
+
+    /// When what failed is tried again: at the end of what is served too, which is withdrawn then.
+    fn tried_at(&self, retry_at: SystemTime, now: SystemTime) -> SystemTime {
+        let end = self.served().map(|svid| svid.not_after).filter(|end| *end > now);
+        end.map_or(retry_at, |end| end.min(retry_at))
     }
 }
 
@@ -226,7 +232,7 @@ impl Cache {
                         schedule(&mut self.due, slot, &id, Some(end));
                     }
                     Some(_) if self.is_doubtful => {
-                        schedule(&mut self.due, slot, &id, Some(now + ASK_AGAIN));
+                        schedule(&mut self.due, slot, &id, Some(now + LOOK_AGAIN));
                     }
                     _ => slot.svid = None,
                 }
@@ -244,8 +250,9 @@ impl Cache {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Stores SVIDs that were signed for entries as they were then.
-    pub fn signed(&mut self, svids: Vec<(Arc<Entry>, HeldSvid)>, now: SystemTime) {
+    /// Stores SVIDs that were signed for entries as they were then. The server is asked again at `retry_at` for what is not
+    /// [valid](HeldSvid::is_valid) now.
+    pub fn signed(&mut self, svids: Vec<(Arc<Entry>, HeldSvid)>, now: SystemTime, retry_at: SystemTime) {
         let mut touched = Vec::new();
         for (entry, svid) in svids {
             // The entry may have changed or gone while it was signed.
@@ -255,34 +262,35 @@ impl Cache {
             }
             slot.signing = false;
             touched.push(slot.entry.selectors.clone());
-            let is_useless = svid.is_early(now) || svid.is_over(now);
-            if is_useless && slot.served().is_some_and(|held| !held.is_over(now) && !held.is_early(now)) {
-                slot.failure = Some(OTHER_CLOCK.into());
-                schedule(&mut self.due, slot, &entry.id, Some(now + ASK_AGAIN));
+            let is_valid = svid.is_valid(now);
+            slot.failure = (!is_valid).then(|| OTHER_CLOCK.into());
+            if !is_valid && slot.served().is_some_and(|held| held.is_valid(now)) {
+                let due = slot.tried_at(retry_at, now);
+                schedule(&mut self.due, slot, &entry.id, Some(due));
                 continue;
             }
             let outdated = slot.entry.revision != entry.revision;
-            let due = match (outdated, is_useless) {
-                (true, _) => now,
-                (false, true) => now + ASK_AGAIN,
-                (false, false) => svid.renew_at(),
+            let due = match (is_valid, outdated) {
+                (false, _) => retry_at,
+                (true, true) => now,
+                (true, false) => svid.renew_at(),
             };
             slot.is_over = svid.is_over(now);
             slot.svid = Some(Arc::new(svid));
-            slot.failure = None;
             schedule(&mut self.due, slot, &entry.id, Some(due));
         }
         self.refresh(|group| touched.iter().any(|selectors| group.covers(selectors)));
     }
 
     /// Notes that `entries` could not be signed, and when to try again.
-    pub fn failed(&mut self, entries: &[Arc<Entry>], reason: &str, retry_at: SystemTime) {
+    pub fn failed(&mut self, entries: &[Arc<Entry>], reason: &str, now: SystemTime, retry_at: SystemTime) {
         let reason: Arc<str> = reason.into();
         for entry in entries {
             if let Some(slot) = self.slots.get_mut(&entry.id) {
                 slot.signing = false;
                 slot.failure = Some(Arc::clone(&reason));
-                schedule(&mut self.due, slot, &entry.id, Some(retry_at));
+                let due = slot.tried_at(retry_at, now);
+                schedule(&mut self.due, slot, &entry.id, Some(due));
             }
         }
         self.refresh(|group| entries.iter().any(|entry| group.covers(&entry.selectors)));

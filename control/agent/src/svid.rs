@@ -176,6 +176,12 @@ impl HeldSvid {
         now < self.not_before
     }
 
+    /// Whether anybody can use it.
+    #[must_use]
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        !self.is_early(now) && !self.is_over(now)
+    }
+
     /// Whether it has less than a quarter of its life left.
     #[must_use]
     pub fn is_ending(&self, now: SystemTime) -> bool {

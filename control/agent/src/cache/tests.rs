@@ -33,7 +33,7 @@ impl Fixture {
             (entry, svid)
         });
         let signed = signed.collect();
-        self.cache.signed(signed, at);
+        self.cache.signed(signed, at, at);
         ids
     }
 }
@@ -167,7 +167,7 @@ fn an_entry_that_changed_while_it_was_signed_is_due_again() {
     let taken = it.cache.take_due(now(), 10);
     it.put(vec![Entry { revision: 1, ..entry("e1", "/a", &["uid:1"]) }]);
     let svid = held(&it.ca, "/a");
-    it.cache.signed(vec![(taken[0].clone(), svid)], now());
+    it.cache.signed(vec![(taken[0].clone(), svid)], now(), now());
     assert_eq!(it.sign(now()), ["e1"]);
     assert!(it.sign(now()).is_empty());
 }
@@ -180,10 +180,10 @@ fn who_asks_while_an_entry_is_signed_waits_for_that_signature() {
     let taken = it.cache.take_due(now(), 10);
     let updates = it.cache.subscribe(&selectors(&["uid:1"]), now());
     assert!(it.cache.take_due(now(), 10).is_empty());
-    it.cache.failed(&taken, "the server is away", now());
+    it.cache.failed(&taken, "the server is away", now(), now());
     let taken = it.cache.take_due(now(), 10);
     let svid = held(&it.ca, "/a");
-    it.cache.signed(vec![(taken[0].clone(), svid)], now());
+    it.cache.signed(vec![(taken[0].clone(), svid)], now(), now());
     assert_eq!(ids(&updates.borrow()), ["spiffe://demo.org/a"]);
     assert!(it.sign(now()).is_empty());
 }
@@ -207,14 +207,16 @@ fn a_failure_is_told_and_tried_again_and_the_old_svid_serves_until_it_ends() {
     let updates = it.cache.subscribe(&selectors(&["uid:1"]), now());
     let half = now() + HOUR.mul_f64(0.6);
     let taken = it.cache.take_due(half, 10);
-    it.cache.failed(&taken, "the server is away", half + Duration::from_secs(10));
+    it.cache.failed(&taken, "the server is away", half, half + Duration::from_secs(10));
     assert_eq!(ids(&updates.borrow()), ["spiffe://demo.org/a"]);
     assert!(it.cache.take_due(half, 10).is_empty());
     it.cache.retry_now(half);
     assert_eq!(it.cache.take_due(half, 10).len(), 1);
-    it.cache.failed(&taken, "the server is away", half + HOUR);
-    // At the next try its life is over: it is withdrawn.
-    assert_eq!(it.cache.take_due(half + HOUR, 10).len(), 1);
+    it.cache.failed(&taken, "the server is away", half, half + HOUR);
+    // Its life is over before the next try: it is withdrawn, and tried again.
+    let end = it.cache.next_due().unwrap();
+    assert!(end < now() + HOUR + Duration::from_secs(1));
+    assert_eq!(it.cache.take_due(end, 10).len(), 1);
     assert!(updates.borrow().x509.is_none());
     assert_eq!(updates.borrow().failure.as_deref(), Some("the server is away"));
 }
@@ -281,7 +283,7 @@ fn a_clock_that_was_ahead_takes_nothing_away() {
     let taken = it.cache.take_due(ahead, 10);
     assert_eq!(taken.len(), 1, "one that nobody asks for is not signed");
     assert!(updates.borrow().x509.is_none(), "what has ended by the clock is not given to anybody");
-    it.cache.failed(&taken, "the server refuses", ahead + HOUR);
+    it.cache.failed(&taken, "the server refuses", ahead, ahead + HOUR);
     assert_eq!(it.cache.held().filter(|(_, svid)| svid.is_some()).count(), 2, "and it is kept");
 
     it.cache.doubt(false);
@@ -303,9 +305,10 @@ fn an_svid_that_is_not_valid_yet_is_due_now() {
     it.cache.clock_jumped(before);
     let taken = it.cache.take_due(before, 10);
     assert_eq!(taken.len(), 1);
-    // A server that goes wrong itself is asked again now and then, and not without end.
-    it.cache.signed(vec![(taken[0].clone(), held(&it.ca, "/a"))], before);
-    assert_eq!(it.cache.next_due(), Some(before + ASK_AGAIN));
+    // A server that goes wrong itself is asked again when what fails is.
+    let again = before + Duration::from_secs(3);
+    it.cache.signed(vec![(taken[0].clone(), held(&it.ca, "/a"))], before, again);
+    assert_eq!(it.cache.next_due(), Some(again));
 }
 
 /// What a server with a wrong clock signs does not replace what is valid.
@@ -322,10 +325,11 @@ fn an_svid_of_the_future_does_not_replace_one_of_now() {
     let mut future = held(&it.ca, "/a");
     future.not_before = due + 26 * HOUR;
     future.not_after = due + 27 * HOUR;
-    it.cache.signed(vec![(taken[0].clone(), future)], due);
+    let again = due + Duration::from_secs(3);
+    it.cache.signed(vec![(taken[0].clone(), future)], due, again);
     assert_eq!(*updates.borrow().x509.as_ref().unwrap(), before);
     assert!(updates.borrow().failure.as_ref().unwrap().contains("compare the server's clock"));
-    assert_eq!(it.cache.next_due(), Some(due + ASK_AGAIN));
+    assert_eq!(it.cache.next_due(), Some(again));
 }
 
 /// Got while the clock was two hours ahead: it would be renewed long after its end.

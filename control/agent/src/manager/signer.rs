@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Manager, sleep_until};
-use crate::{entry::Entry, error::AgentError, svid::HeldSvid};
+use crate::{cache::OTHER_CLOCK, entry::Entry, error::AgentError, svid::HeldSvid};
 
 /// SVIDs per request; SPIRE's server takes up to 500.
 const BATCH: usize = 100;
@@ -174,35 +174,36 @@ impl Retry {
 
 fn settle(manager: &Manager, outcome: Outcome, retry: &mut Retry) {
     let now = manager.clock.wall();
-    for (entry, svid) in &outcome.signed {
-        tracing::info!(
-            spiffe_id = %entry.spiffe_id, entry_id = %entry.id,
-            valid_for_s = svid.not_after.duration_since(now).unwrap_or_default().as_secs(),
-            "X509-SVID signed"
-        );
+    let valid = outcome.signed.iter().filter(|(_, svid)| svid.is_valid(now)).count();
+    let failed = outcome.signed.len() - valid + outcome.failed.len();
+    metrics::counter!("svidecar_agent_x509_svids_signed_total").increment(valid as u64);
+    metrics::counter!("svidecar_agent_x509_svids_failed_total").increment(failed as u64);
+    if valid > 0 && retry.worked() {
+        manager.cache().retry_now(now);
     }
-    metrics::counter!("svidecar_agent_x509_svids_signed_total").increment(outcome.signed.len() as u64);
-    metrics::counter!("svidecar_agent_x509_svids_failed_total").increment(outcome.failed.len() as u64);
-    if !outcome.signed.is_empty() {
-        let mut cache = manager.cache();
-        cache.signed(outcome.signed, now);
-        if retry.worked() {
-            cache.retry_now(now);
+    let wait = if failed > 0 { retry.wait() } else { Duration::ZERO };
+    for (entry, svid) in &outcome.signed {
+        if svid.is_valid(now) {
+            let valid_for_s = svid.not_after.duration_since(now).unwrap_or_default().as_secs();
+            tracing::info!(spiffe_id = %entry.spiffe_id, entry_id = %entry.id, valid_for_s, "X509-SVID signed");
+        } else {
+            tracing::warn!(
+                spiffe_id = %entry.spiffe_id, entry_id = %entry.id, error = OTHER_CLOCK,
+                code = Code::ServerAnswer.name(), retry_in_s = wait.as_secs_f32(), "an X509-SVID is of no use"
+            );
         }
-        drop(cache);
+    }
+    if !outcome.signed.is_empty() {
+        manager.cache().signed(outcome.signed, now, now + wait);
         manager.dirty.notify_one();
     }
-    if outcome.failed.is_empty() {
-        return;
-    }
-    let wait = retry.wait();
     for (entry, reason) in outcome.failed {
         tracing::warn!(
             spiffe_id = %entry.spiffe_id, entry_id = %entry.id, error = reason,
             code = outcome.error.as_ref().map_or(Code::SignRefused, AgentError::code).name(),
             retry_in_s = wait.as_secs_f32(), "an X509-SVID could not be signed"
         );
-        manager.cache().failed(&[entry], &reason, now + wait);
+        manager.cache().failed(&[entry], &reason, now, now + wait);
     }
 }
 

@@ -1,7 +1,11 @@
 //! A host whose clock is wrong for a while.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
+use serde_json::Value;
 use svidecar_api::workload::X509svid;
 
 use crate::harness::{Bed, ids, my_uid, next, soon};
@@ -58,21 +62,8 @@ async fn a_clock_that_slips_for_a_moment_is_noticed_by_who_acts_on_it() {
     bed.hands.slip(26 * 3600);
     // Whatever has the agent sign something lets it act on that time, for all of them.
     bed.world.create_entry("e2", "/too", &[&my_uid()]);
-    let saved = bed.settings().data_dir.join("workloads.json");
     let ahead = to_seconds(bed.hands.read().wall) - 3600;
-    soon(async {
-        let is_ahead = |entry: &serde_json::Value| entry["svid"]["obtained"].as_u64() > Some(ahead);
-        loop {
-            let text = std::fs::read(&saved).unwrap_or_default();
-            let file: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-            let entries = file["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if entries.len() == 2 && entries.iter().all(is_ahead) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    wait_for_saved(&bed, 2, |entry| entry["svid"]["obtained"].as_u64() > Some(ahead)).await;
     bed.hands.slip(-26 * 3600);
     let before = loop {
         let update = next(&mut stream).await;
@@ -86,6 +77,38 @@ async fn a_clock_that_slips_for_a_moment_is_noticed_by_who_acts_on_it() {
     let is_old = |svid: &X509svid| before.svids.iter().any(|held| held.x509_svid == svid.x509_svid);
     while next(&mut stream).await.svids.iter().any(is_old) {}
     agent.stop().await;
+}
+
+/// The server's clock is wrong for a moment, and what it signs has ended: it is asked again as soon as after any failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_clock_is_behind_for_a_moment_is_asked_again_at_once() {
+    let bed = Bed::new(true);
+    bed.world.is_behind.store(true, Ordering::Relaxed);
+    bed.world.create_entry("e1", "/mine", &[&my_uid()]);
+    let agent = bed.agent().await;
+    wait_for_saved(&bed, 1, |entry| entry["svid"].is_object()).await;
+    bed.world.is_behind.store(false, Ordering::Relaxed);
+    bed.hands.pass(Duration::from_secs(4));
+    let mut stream = agent.fetch_when_ready().await;
+    assert_eq!(ids(&next(&mut stream).await), ["spiffe://demo.org/mine"]);
+    agent.stop().await;
+}
+
+/// Waits until the agent has so many entries on disk, and all as they are to be.
+async fn wait_for_saved(bed: &Bed, count: usize, is_right: impl Fn(&Value) -> bool) {
+    let saved = bed.settings().data_dir.join("workloads.json");
+    soon(async {
+        loop {
+            let text = std::fs::read(&saved).unwrap_or_default();
+            let file: Value = serde_json::from_slice(&text).unwrap_or_default();
+            let entries = file["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if entries.len() == count && entries.iter().all(&is_right) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 fn to_seconds(time: SystemTime) -> u64 {

@@ -24,6 +24,7 @@ use svidecar_api::{
     svidecar::server::v1 as push,
 };
 use svidecar_authority::{
+    UnixTime,
     bundle::{Bundle, BundleSet, root_hash},
     csr::Csr,
     jwt::JwtSigner,
@@ -51,7 +52,7 @@ pub fn trust_domain() -> TrustDomain {
     TrustDomain::parse("demo.org").unwrap()
 }
 
-pub fn now() -> svidecar_authority::UnixTime {
+pub fn now() -> UnixTime {
     clock::unix()
 }
 
@@ -83,6 +84,8 @@ pub struct World {
     pub push: bool,
     pub agent_ttl: Mutex<Duration>,
     pub svid_ttl: Mutex<Duration>,
+    /// Whether what it signs for workloads has ended when they have it.
+    pub is_behind: AtomicBool,
     /// Why agents are not accepted, if they are not.
     pub refused: Mutex<Option<Reason>>,
     /// The agent's certificate in use and the one that was signed last, by SHA-256.
@@ -127,6 +130,7 @@ impl World {
             push,
             agent_ttl: Mutex::new(Duration::from_secs(3600)),
             svid_ttl: Mutex::new(Duration::from_secs(3600)),
+            is_behind: AtomicBool::default(),
             refused: Mutex::new(None),
             serials: Mutex::default(),
             attestations: AtomicUsize::new(0),
@@ -218,7 +222,7 @@ impl World {
 
     /// Signs for the agent itself.
     fn sign_agent(&self, id: SpiffeId, csr: &[u8], attested: bool) -> types::X509svid {
-        let svid = self.sign(id, csr, *self.agent_ttl.lock().unwrap());
+        let svid = self.sign(id, csr, *self.agent_ttl.lock().unwrap(), now());
         let certificate = Some(x509::sha256(&svid.cert_chain[0]));
         let mut serials = self.serials.lock().unwrap();
         if attested {
@@ -229,10 +233,24 @@ impl World {
         svid
     }
 
-    fn sign(&self, id: SpiffeId, csr: &[u8], ttl: Duration) -> types::X509svid {
+    fn sign_workload(&self, id: SpiffeId, csr: &[u8]) -> types::X509svid {
+        // Its authority is 10 s older than it.
+        let second = Duration::from_secs(1);
+        match self.is_behind.load(Ordering::Relaxed) {
+            true => self.sign(
+                id,
+                csr,
+                second,
+                UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs() - 5)),
+            ),
+            false => self.sign(id, csr, *self.svid_ttl.lock().unwrap(), now()),
+        }
+    }
+
+    fn sign(&self, id: SpiffeId, csr: &[u8], ttl: Duration, at: UnixTime) -> types::X509svid {
         let csr = Csr::parse(csr).unwrap();
         let ca = self.ca.lock().unwrap();
-        let svid = ca.sign_svid(&SvidParams::new(id.clone(), csr.spki_der(), ttl), now()).unwrap();
+        let svid = ca.sign_svid(&SvidParams::new(id.clone(), csr.spki_der(), ttl), at).unwrap();
         types::X509svid {
             cert_chain: svid.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             id: Some((&id).into()),

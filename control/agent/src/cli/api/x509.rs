@@ -249,7 +249,8 @@ mod tests {
         entry.federates_with = vec![partner.trust_domain().clone()];
         cache.apply(Change { entries: vec![entry], ..Change::default() }, now());
         let due = cache.take_due(now(), 1);
-        cache.signed(due.into_iter().map(|entry| (entry, held(&ca, "/a"))).collect(), now());
+        let signed = due.into_iter().map(|entry| (entry, held(&ca, "/a"))).collect();
+        cache.signed(signed, now(), now());
         let selectors: SelectorSet = [Selector::new("unix", "uid:1")].into_iter().collect();
         let updates = cache.subscribe(&selectors, now());
         let message = updates.borrow().x509.clone().unwrap();

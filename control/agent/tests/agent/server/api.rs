@@ -179,7 +179,6 @@ service! {
             request: Request<svid::BatchNewX509svidRequest>,
         ) -> Result<Response<svid::BatchNewX509svidResponse>, Status> {
             self.agent(&request)?;
-            let ttl = *self.0.svid_ttl.lock().unwrap();
             let entries = self.0.entries.lock().unwrap().clone();
             let results = request
                 .into_inner()
@@ -188,7 +187,7 @@ service! {
                 .map(|params| match entries.get(&params.entry_id) {
                     Some(entry) => {
                         let id = types::Spiffeid::required(entry.spiffe_id.as_ref()).unwrap();
-                        let svid = Some(self.0.sign(id, &params.csr, ttl));
+                        let svid = Some(self.0.sign_workload(id, &params.csr));
                         svid::batch_new_x509svid_response::Result { status: Some(types::Status::default()), svid }
                     }
                     None => svid::batch_new_x509svid_response::Result {
