@@ -70,50 +70,51 @@ pub fn normalize(head: &mut RequestHead) -> Result<(), Refusal> {
 /// A request names one host, once: of two, the policy might read the first and the app the last. An authority in the
 /// target wins and replaces the field (RFC 9112 §3.2; RFC 9113 §8.3.1).
 fn check_host(head: &mut RequestHead) -> Result<(), &'static str> {
-    if head.fields.get_all("host").nth(1).is_some() {
+    let (field, second) = {
+        let mut fields = head.fields.get_all("host");
+        (fields.next(), fields.next())
+    };
+    if second.is_some() {
         return Err("the request has more than one Host field");
     }
-    if !head.authority.is_empty() {
-        let why = "the authority of the request's target is not a host";
-        if !is_authority(head.authority.as_bytes()) {
-            return Err(why);
+    let is_in_target = !head.authority.is_empty();
+    let (host, why) = match field {
+        _ if is_in_target => {
+            (head.authority.as_bytes(), "the authority of the request's target is not a host")
         }
-        if let Some(normal) = without_final_dots(&head.authority).ok_or(why)? {
-            head.authority = normal;
-        }
-        return Ok(());
-    }
-    let why = "the Host field of the request is not a host";
-    let normal = match head.fields.get("host") {
-        Some(host) if is_authority(host) => {
-            without_final_dots(std::str::from_utf8(host).map_err(|_| why)?).ok_or(why)?
-        }
-        Some(_) => return Err(why),
+        Some(host) => (host, "the Host field of the request is not a host"),
         None if head.version == Version::Http11 => {
             return Err("the request has no Host field, which HTTP/1.1 demands");
         }
-        None => None,
+        None => return Ok(()),
     };
-    if let Some(normal) = normal {
-        head.fields.set("host", normal.as_bytes());
+    if !is_authority(host) {
+        return Err(why);
+    }
+    let Some(normal) = without_final_dots(host) else { return Ok(()) };
+    if !is_authority(&normal) {
+        return Err(why);
+    }
+    if is_in_target {
+        head.authority = String::from_utf8(normal).map_err(|_| why)?;
+    } else {
+        head.fields.set("host", &normal);
     }
     Ok(())
 }
 
-/// The authority without dots at the end of its name, if it has any. `None` when there is nothing else.
-#[expect(clippy::option_option, reason = "no host at all, and a host that is fine as it is")]
-fn without_final_dots(authority: &str) -> Option<Option<String>> {
-    let end = if authority.starts_with('[') {
-        authority.len()
-    } else {
-        authority.find(':').unwrap_or(authority.len())
-    };
-    let (name, port) = authority.split_at_checked(end)?;
-    if !name.ends_with('.') {
-        return Some(None);
+/// The authority without dots at the end of its name, if it has any.
+fn without_final_dots(authority: &[u8]) -> Option<Vec<u8>> {
+    let before_port = authority.iter().rposition(|byte| !byte.is_ascii_digit());
+    let end = before_port.filter(|at| authority.get(*at) == Some(&b':')).unwrap_or(authority.len());
+    let (mut name, port) = authority.split_at_checked(end)?;
+    if !name.ends_with(b".") {
+        return None;
     }
-    let name = name.trim_end_matches('.');
-    (!name.is_empty()).then(|| Some(format!("{name}{port}")))
+    while let Some(shorter) = name.strip_suffix(b".") {
+        name = shorter;
+    }
+    Some([name, port].concat())
 }
 
 #[cfg(test)]
@@ -176,6 +177,9 @@ mod tests {
             ("", &["orders.internal..:8080"], "orders.internal:8080"),
             ("", &["orders.internal:8080"], "orders.internal:8080"),
             ("", &["[::1]:80"], "[::1]:80"),
+            ("", &["[::1]"], "[::1]"),
+            ("", &["10.0.0.1"], "10.0.0.1"),
+            ("", &["10.0.0.1.:"], "10.0.0.1:"),
             ("orders.internal.:1", &[], "orders.internal:1"),
             ("orders.internal.", &["other."], "orders.internal"),
         ] {
