@@ -31,6 +31,31 @@ const END: &str = "end\n";
 /// Longest line before a file.
 const MAX_LINE: usize = 1024;
 
+/// What the names of things begin with that a backup or a restore needs for a moment.
+const PASSING: [&str; 2] = ["datastore.backup-", "restoring-"];
+
+/// Removes from `home`, which this process alone uses, what a backup or a restore that was killed left behind: copies of keys and
+/// of the database.
+pub fn remove_remains(home: &Path) {
+    let Ok(files) = fs::read_dir(home) else { return };
+    for file in files.flatten() {
+        let name = file.file_name();
+        if !PASSING.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
+            continue;
+        }
+        let path = file.path();
+        match if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) } {
+            Ok(()) => {
+                tracing::info!(path = %path.display(), "removed what a backup or a restore that was killed left behind")
+            }
+            Err(error) => tracing::warn!(
+                path = %path.display(), %error,
+                "what a backup or a restore that was killed left behind cannot be removed; it is of no use"
+            ),
+        }
+    }
+}
+
 /// What a restored server is made of.
 pub struct Backup {
     /// Whose it is.
@@ -194,6 +219,20 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Backup::read(&bytes[..length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_backup_left_behind_goes_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        let kept = [DATABASE, "datastore.restoring", "datastore.lock", "keys/a.pem", "replaced-7/keys/a.pem"];
+        for name in kept.into_iter().chain(["datastore.backup-1", "restoring-7/keys/a.pem"]) {
+            directory(path(name).parent().unwrap()).unwrap();
+            write(&path(name), b"").unwrap();
+        }
+        remove_remains(home.path());
+        assert!(kept.iter().all(|name| path(name).exists()));
+        assert!(!path("datastore.backup-1").exists() && !path("restoring-7").exists());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tonic_health::{
 };
 
 use crate::{
-    backup::{DATABASE, KEYS},
+    backup::{self, DATABASE, KEYS},
     ca::{self, CaManager, Moment},
     clock::ClockGuard,
     entries::AuthorizedEntries,
@@ -126,6 +126,7 @@ impl Server {
         private::check_directory(&settings.data_dir)?;
         private::check_keys(&settings.data_dir.join(DATABASE))?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.data_dir.join(DATABASE)).await?);
+        backup::remove_remains(&settings.data_dir);
         let keys = settings.data_dir.join(KEYS);
         let guard = Arc::new(ClockGuard::open(clock.clone(), Arc::clone(&store)).await?);
         let ca = Arc::new(CaManager::open(&settings, Arc::clone(&store), &keys, guard.moment()).await?);
