@@ -268,7 +268,9 @@ impl Inner {
         stream: &mut S,
     ) -> Poll<Result<(), ConnectionError>> {
         let mut flushed = self.poll_flush(cx, stream)?;
-        self.poll_pause(cx);
+        if self.connection.is_pausing() {
+            self.poll_pause(cx);
+        }
         let mut left = READ_TURN;
         if self.connection.is_behind() && self.may_take() {
             self.take();
@@ -290,7 +292,9 @@ impl Inner {
                 self.take();
             }
         }
-        self.poll_pause(cx);
+        if self.connection.is_pausing() {
+            self.poll_pause(cx);
+        }
         if self.connection.closed().is_none()
             && self.connection.is_stuck()
             && stream.poll_ended(cx).is_ready()
@@ -347,10 +351,8 @@ impl Inner {
     }
 
     /// Where the connection pauses, sees to it that it goes on.
+    #[cold]
     fn poll_pause(&mut self, cx: &mut Context<'_>) {
-        if !self.connection.is_pausing() {
-            return;
-        }
         let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
         if pause.as_mut().poll(cx).is_pending() {
             return;
