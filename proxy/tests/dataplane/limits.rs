@@ -73,6 +73,7 @@ impl Scene {
             let mut client = self.connect(peer).await;
             let mut request = tokio::spawn(async move { ask(&mut client, get("/")).await });
             let asked = running.len() + 1;
+            assert!(asked < 100, "nobody is refused");
             tokio::select! {
                 reached = self.app.asked.wait_for(|count| *count >= asked) => drop(reached.unwrap()),
                 refused = &mut request => {

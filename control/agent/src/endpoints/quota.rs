@@ -200,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn nobody_takes_anothers_calls() {
+        let quota = Quota::new(1024);
+        let greedy = session(&quota, 1);
+        let open: Vec<_> = std::iter::from_fn(|| greedy.call().ok().map(|admitted| admitted.call)).collect();
+        assert!(open.len() < CALLS && open.len() > RECEIVING);
+        assert!(session(&quota, 2).call().is_ok());
+    }
+
+    #[test]
     fn whoever_has_most_connections_loses_half_when_memory_runs_out() {
         let quota = Quota::new(1024);
         let open = |user, count| -> Vec<_> { (0..count).map(|_| quota.open(Source::User(user))).collect() };

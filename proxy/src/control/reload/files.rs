@@ -191,21 +191,25 @@ mod tests {
     }
 
     /// A file that is written without end is read as it is after a second.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_change_settles_though_the_writing_does_not_end() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a.yaml");
         fs::write(&file, "1").unwrap();
         let mut watch = watch(&[&file]).await;
         let writing = async {
-            loop {
+            for _ in 0..150 {
                 fs::write(&file, "2").unwrap();
-                tokio::task::yield_now().await;
+                tokio::time::advance(Duration::from_millis(10)).await;
+                // Until the runtime has asked the system what there is to read.
+                for _ in 0..128 {
+                    tokio::task::yield_now().await;
+                }
             }
         };
         tokio::select! {
             changed = watch.changed() => changed.unwrap(),
-            () = writing => {}
+            () = writing => panic!("it is not read as long as it is written"),
         }
     }
 
