@@ -4,12 +4,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use svidecar_authority::UnixTime;
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
 use svidecar_process::{Clock, Source, Throttle};
 
 use crate::{
-    ca::CaManager, clock::ClockGuard, entries::AuthorizedEntries, limits::Limits, renewals::Renewals,
+    ca::{CaError, CaManager},
+    clock::ClockGuard,
+    entries::AuthorizedEntries,
+    limits::Limits,
+    renewals::Renewals,
     store::Store,
 };
 
@@ -71,5 +76,21 @@ impl State {
             limits: Limits::new(&settings.ratelimit),
             strangers: Throttle::of_strangers(),
         }
+    }
+
+    /// Signs something at the time of now. Where nobody signs at that time, the clock is looked at: it may have jumped without a word
+    /// of the system, and then the authorities are told.
+    ///
+    /// # Errors
+    /// As `sign`.
+    pub fn sign<T>(
+        &self,
+        sign: impl FnOnce(&CaManager, UnixTime) -> Result<T, CaError>,
+    ) -> Result<T, CaError> {
+        let signed = sign(&self.ca, self.clock.now());
+        if signed.is_err() {
+            self.guard.doubt();
+        }
+        signed
     }
 }

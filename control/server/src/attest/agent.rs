@@ -41,7 +41,7 @@ pub async fn known(state: &State, id: &SpiffeId, peer: &Peer) -> Result<Option<A
 /// [`CaError`] for a key that must not have one, or when the CA has expired.
 pub fn sign(state: &State, id: &SpiffeId, csr: &Csr) -> Result<X509Svid, CaError> {
     let params = SvidParams::new(id.clone(), csr.spki_der(), state.agent_ttl);
-    let svid = state.ca.sign_x509_svid(&params, state.clock.now())?;
+    let svid = state.sign(|ca, now| ca.sign_x509_svid(&params, now))?;
     telemetry::signed("agent");
     Ok(svid)
 }

@@ -63,7 +63,7 @@ impl Svid for SvidService {
         if !csr.subject().is_empty() {
             params.subject = csr.subject().clone();
         }
-        let svid = self.0.ca.sign_x509_svid(&params, self.0.clock.now());
+        let svid = self.0.sign(|ca, now| ca.sign_x509_svid(&params, now));
         let svid = svid.map_err(|error| failed("failed to sign X509-SVID", &error))?;
         telemetry::signed("x509");
         tracing::info!(spiffe_id = %svid.id, serial = svid.serial, %by, "X509-SVID minted");
@@ -158,7 +158,7 @@ impl SvidService {
         let ttl = ttl(entry.x509_svid_ttl, self.0.default_x509_svid_ttl)?;
         let mut wanted = SvidParams::new(entry.spiffe_id.clone(), csr.spki_der(), ttl);
         wanted.dns_names.clone_from(&entry.dns_names);
-        let svid = self.0.ca.sign_x509_svid(&wanted, self.0.clock.now());
+        let svid = self.0.sign(|ca, now| ca.sign_x509_svid(&wanted, now));
         let svid = svid.map_err(|error| failed("failed to sign X509-SVID", &error))?;
         telemetry::signed("x509");
         tracing::debug!(spiffe_id = %svid.id, serial = svid.serial, agent = %agent.id, entry = entry.id, "X509-SVID issued");
@@ -182,10 +182,9 @@ impl SvidService {
         if audience.len() > MAX_AUDIENCES || audience.iter().any(|one| one.len() > MAX_AUDIENCE_BYTES) {
             return Err(Status::invalid_argument("at most 64 audiences of at most 2048 bytes are taken"));
         }
-        let now = self.0.clock.now();
         let params =
             JwtParams { id: id.clone(), audience, ttl, jti: with_jti.then(|| Uuid::new_v4().to_string()) };
-        let signed = self.0.ca.sign_jwt_svid(&params, now);
+        let signed = self.0.sign(|ca, now| ca.sign_jwt_svid(&params, now));
         let signed = signed.map_err(|error| failed("failed to sign JWT-SVID", &error))?;
         telemetry::signed("jwt");
         Ok(types::Jwtsvid {

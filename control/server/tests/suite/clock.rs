@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use svidecar_api::{
-    spire::api::server::entry::v1::{
-        GetAuthorizedEntriesRequest, ListEntriesRequest, entry_client::EntryClient,
+    spire::api::server::{
+        entry::v1::{GetAuthorizedEntriesRequest, ListEntriesRequest, entry_client::EntryClient},
+        svid::v1::{MintX509svidRequest, svid_client::SvidClient},
     },
     svidecar::server::v1::{
         AcceptClockRequest, GetClockRequest, ListJoinTokensRequest, clock_client::ClockClient,
         join_tokens_client::JoinTokensClient,
     },
 };
-use svidecar_authority::key::{KeyType, PrivateKey};
+use svidecar_authority::{
+    csr,
+    key::{KeyType, PrivateKey},
+};
+use svidecar_id::SpiffeId;
 use svidecar_process::clock;
 use tonic::Code;
 
@@ -87,6 +92,23 @@ async fn what_has_ended_goes_when_the_time_is_accepted() {
     while entries(&server).await > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// The clock jumps back behind the beginning of the CA, and nobody tells: who cannot sign sees to it that somebody can. Looking now and
+/// then would take as long as many thousands of tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jump_that_nobody_tells_of_is_seen_by_who_cannot_sign() {
+    let (server, _agent) = scene().await;
+    server.hands.slip(-AHEAD);
+    let mut client = SvidClient::new(server.local().await);
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let csr = csr::create(&key, Some(&SpiffeId::parse("spiffe://demo.org/minted").unwrap()), &[]).unwrap();
+    let mut tries = 0;
+    while client.mint_x509svid(MintX509svidRequest { csr: csr.clone(), ttl: 0 }).await.is_err() {
+        tries += 1;
+        assert!(tries < 2000, "nobody has looked at the clock");
+    }
+    assert!(tries > 0, "the CA had begun before");
 }
 
 /// A machine that was suspended has the right time when it wakes up: nobody is asked.
