@@ -1,11 +1,11 @@
 //! Whether directories and files that decide who a program is are its own, and secret.
 //!
-//! Owns the rules for owner and mode, and the command that mends what is wrong. It must never mend anything itself: whoever
+//! Owns the rules for owner and mode, and the command that mends what is wrong. It must never mend what is there: whoever
 //! could write before has written already.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -48,6 +48,17 @@ impl Exposed {
     pub const fn code(&self) -> Code {
         Code::FileExposed
     }
+}
+
+/// Makes a directory that is ours alone, where it is missing. Those above it are for all to go through: another program's data
+/// may be beside it.
+///
+/// # Errors
+/// What the system says.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    let create = |path, mode| fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    path.parent().map_or(Ok(()), |above| create(above, 0o755))?;
+    create(path, 0o700)
 }
 
 /// Checks a directory: ours or root's, and written by nobody else. One that is not there passes.
@@ -163,5 +174,17 @@ mod tests {
             println!("skipped: another_users_file_is_not_believed needs root");
         }
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn only_the_last_directory_is_closed_to_others() {
+        let base = place("created");
+        let path = base.join("svidecar/agent");
+        create_directory(&path).unwrap();
+        create_directory(&base.join("svidecar/server")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&base.join("svidecar/server"))), (0o700, 0o700));
+        assert_eq!(mode(&base.join("svidecar")) & 0o077, 0o055);
+        fs::remove_dir_all(base).unwrap();
     }
 }

@@ -6,12 +6,13 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
+use svidecar_process::private;
 use zeroize::Zeroizing;
 
 use crate::{error::ServerError, state::State, store::SqliteStore};
@@ -187,7 +188,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn directory(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    private::create_directory(path)
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {

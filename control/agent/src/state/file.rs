@@ -1,12 +1,13 @@
 //! Secret files: never readable by others, never half written.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
+use svidecar_process::private;
 use zeroize::Zeroizing;
 
 use crate::error::AgentError;
@@ -21,7 +22,7 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AgentErr
 
 /// Makes the directory with mode 0700 if it is missing.
 pub fn make_directory(path: &Path) -> Result<(), AgentError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the directory", path))
+    private::create_directory(path).map_err(failed("make the directory", path))
 }
 
 /// Reads a file of ours; none if there is none.

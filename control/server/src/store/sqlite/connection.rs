@@ -1,14 +1,15 @@
 //! Opening the database file: who may read it, how it is written, and that only one server uses it.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    fs::{File, OpenOptions, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
+use svidecar_process::private;
 
 use super::schema;
 use crate::store::error::StoreError;
@@ -22,7 +23,7 @@ const STATEMENTS: usize = 128;
 pub(super) fn open_for_writing(path: &Path) -> Result<(File, Connection), StoreError> {
     let failed = |error: io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        private::create_directory(directory).map_err(failed)?;
     }
     let lock = lock(path)?;
     if !path.exists() && restoring(path).exists() {
