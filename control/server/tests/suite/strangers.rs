@@ -127,6 +127,7 @@ async fn one_member_has_no_more_connections_than_it_needs() {
     let before = victim.channel(&server).await;
     let mut held = Vec::new();
     let refused = loop {
+        assert!(held.len() <= 16, "one member has ever more connections");
         let channel = greedy.channel(&server).await;
         let mut entries = EntryClient::new(channel);
         match entries.get_authorized_entries(GetAuthorizedEntriesRequest::default()).await {
