@@ -178,6 +178,7 @@ async fn who_speaks_for_many_is_slowed_down_and_not_ended() {
     let (mut count, mut pauses) = (0, 0);
     while pauses < 100 {
         count += 1;
+        assert!(count < 10_000 && raw.connection.closed().is_none(), "it is not slowed down");
         let stream = count * 2 - 1;
         raw.request(stream, END, &[]);
         raw.send(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
