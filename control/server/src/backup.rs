@@ -13,6 +13,7 @@ use std::{
 use svidecar_config::server::ServerSettings;
 use svidecar_id::TrustDomain;
 use svidecar_process::private;
+use uuid::{Uuid, fmt::Hyphenated};
 use zeroize::Zeroizing;
 
 use crate::{error::ServerError, state::State, store::SqliteStore};
@@ -32,16 +33,12 @@ const END: &str = "end\n";
 /// Longest line before a file.
 const MAX_LINE: usize = 1024;
 
-/// What the names of things begin with that a backup or a restore needs for a moment.
-const PASSING: [&str; 2] = ["datastore.backup-", "restoring-"];
-
 /// Removes from `home`, which this process alone uses, what a backup or a restore that was killed left behind: copies of keys and
 /// of the database.
 pub fn remove_remains(home: &Path) {
     let Ok(files) = fs::read_dir(home) else { return };
     for file in files.flatten() {
-        let name = file.file_name();
-        if !PASSING.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
+        if !is_passing(&file.file_name().to_string_lossy()) {
             continue;
         }
         let path = file.path();
@@ -55,6 +52,15 @@ pub fn remove_remains(home: &Path) {
             ),
         }
     }
+}
+
+/// Whether a name is one that a backup or a restore gives to what it needs for a moment, and not the one of a backup that somebody
+/// keeps here.
+fn is_passing(name: &str) -> bool {
+    let is_copy = |id: &str| id.len() == Hyphenated::LENGTH && Uuid::try_parse(id).is_ok();
+    let is_time = |time: &str| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_prefix("datastore.backup-").is_some_and(is_copy)
+        || name.strip_prefix("restoring-").is_some_and(is_time)
 }
 
 /// What a restored server is made of.
@@ -159,7 +165,7 @@ impl Backup {
             |error: io::Error| ServerError::Backup(format!("cannot write into {}: {error}", home.display()));
         let (current, keys) = (home.join(KEYS), fresh.join(KEYS));
         for path in [home, fresh, &keys, aside] {
-            directory(path).map_err(failed)?;
+            private::create_directory(path).map_err(failed)?;
         }
         for (name, content) in &self.keys {
             write(&keys.join(name), content).map_err(failed)?;
@@ -185,10 +191,6 @@ fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
 /// Whether a name is one of a file in a directory, and leads nowhere else.
 fn is_plain(name: &str) -> bool {
     name.ends_with(".pem") && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
-}
-
-fn directory(path: &Path) -> io::Result<()> {
-    private::create_directory(path)
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -226,14 +228,22 @@ mod tests {
     fn what_a_killed_backup_left_behind_goes_and_nothing_else() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        let kept = [DATABASE, "datastore.restoring", "datastore.lock", "keys/a.pem", "replaced-7/keys/a.pem"];
-        for name in kept.into_iter().chain(["datastore.backup-1", "restoring-7/keys/a.pem"]) {
-            directory(path(name).parent().unwrap()).unwrap();
+        let kept = [
+            DATABASE,
+            "datastore.restoring",
+            "datastore.backup-20260301",
+            "restoring-notes",
+            "keys/a.pem",
+            "replaced-7/keys/a.pem",
+        ];
+        let copy = format!("datastore.backup-{}", Uuid::new_v4());
+        for name in kept.into_iter().chain([&*copy, "restoring-7/keys/a.pem"]) {
+            private::create_directory(path(name).parent().unwrap()).unwrap();
             write(&path(name), b"").unwrap();
         }
         remove_remains(home.path());
         assert!(kept.iter().all(|name| path(name).exists()));
-        assert!(!path("datastore.backup-1").exists() && !path("restoring-7").exists());
+        assert!(!path(&copy).exists() && !path("restoring-7").exists());
     }
 
     #[test]
