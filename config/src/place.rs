@@ -65,7 +65,7 @@ pub fn server_sockets() -> Usual {
     User::current().usual(SERVER_SOCKET, SPIRE_SERVER_SOCKET)
 }
 
-/// Where a socket is looked for that nobody named: at each connection anew, since who serves it may come later.
+/// Where a socket is looked for that nobody named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usual {
     /// The first of these that is there. Only root and the user itself can have made it.

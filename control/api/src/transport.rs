@@ -6,5 +6,5 @@ pub mod authority;
 pub mod endpoint;
 pub mod uds;
 
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, Usual};
 pub use uds::{BindError, ConnectError};

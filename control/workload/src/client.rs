@@ -65,7 +65,7 @@ impl From<Status> for ClientError {
 pub async fn dial(endpoint: &Endpoint) -> Result<Channel, ClientError> {
     match endpoint {
         Endpoint::Unix(path) => Ok(uds::connect(path).await?),
-        Endpoint::Usual { ours, anybodys } => Ok(uds::connect_to_usual(ours, anybodys).await?),
+        Endpoint::Usual(usual) => Ok(uds::connect_to_usual(usual).await?),
         Endpoint::Tcp(address) => {
             let address = *address;
             let connector =

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use svidecar_api::transport::Endpoint;
+use svidecar_api::transport::{Endpoint, Usual};
 use svidecar_config::{address::ListenAddress, load::Loader, place, proxy::ProxySettings};
 use svidecar_process::{Clock, Tasks, memory};
 use svidecar_workload::Choice;
@@ -180,7 +180,7 @@ impl Proxy {
 fn workload_api(settings: &ProxySettings) -> Result<Endpoint, ProxyError> {
     let Some(given) = &settings.workload_api else {
         let place::Usual { ours, anybodys } = place::workload_sockets();
-        return Ok(Endpoint::Usual { ours, anybodys });
+        return Ok(Endpoint::Usual(Usual::new(ours, anybodys)));
     };
     Endpoint::parse(given).map_err(|error| ProxyError::WorkloadApi(error.to_string()))
 }

@@ -1,25 +1,66 @@
 //! Addresses of Workload API endpoints, as the environment variable `SPIFFE_ENDPOINT_SOCKET` and the
 //! settings write them (SPIFFE Workload Endpoint §4).
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::SocketAddr,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
 /// Longest path of a Unix socket in bytes: `sun_path` with its terminating zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
 /// Where an endpoint listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A Unix socket, by absolute path.
     Unix(PathBuf),
     /// A Unix socket that nobody named.
-    Usual {
-        /// The first of these that is there.
-        ours: Vec<PathBuf>,
-        /// Otherwise this one, if root or our own user serves it: anybody can be first there.
-        anybodys: PathBuf,
-    },
+    Usual(Usual),
     /// A TCP address; never a host name.
     Tcp(SocketAddr),
+}
+
+/// Where a Unix socket is looked for that nobody named, until one answers. Clones keep to the same one from then on: while
+/// its agent is away, another one of this host must not make us somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usual {
+    ours: Vec<PathBuf>,
+    anybodys: PathBuf,
+    answered: Arc<OnceLock<PathBuf>>,
+}
+
+impl Usual {
+    /// The first of `ours` that is there, otherwise `anybodys`, if root or our own user serves it: anybody can be first there.
+    #[must_use]
+    pub fn new(ours: Vec<PathBuf>, anybodys: PathBuf) -> Self {
+        Self { ours, anybodys, answered: Arc::default() }
+    }
+
+    /// The socket that has answered; before one has, the first that is there, and where there is none, the last of ours.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        let is_there =
+            |path: &&Path| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        if let Some(answered) = self.answered.get() {
+            return answered;
+        }
+        let mut all = self.ours.iter().map(PathBuf::as_path).chain([self.anybodys.as_path()]);
+        all.find(is_there).or(self.ours.last().map(PathBuf::as_path)).unwrap_or(&self.anybodys)
+    }
+
+    /// Whether anybody can have made the socket.
+    pub(super) fn is_anybodys(&self, path: &Path) -> bool {
+        path == self.anybodys
+    }
+
+    /// Keeps to this socket.
+    pub(super) fn keep(&self, path: &Path) {
+        self.answered.get_or_init(|| path.to_owned());
+    }
 }
 
 /// Why a text is not an endpoint.
@@ -75,7 +116,7 @@ impl Endpoint {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Unix(_) | Self::Usual { .. } => true,
+            Self::Unix(_) | Self::Usual(_) => true,
             Self::Tcp(address) => address.ip().is_loopback(),
         }
     }
@@ -111,10 +152,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Usual { ours, anybodys } => {
-                ours.iter().try_for_each(|path| write!(f, "unix://{} or ", path.display()))?;
-                write!(f, "unix://{}", anybodys.display())
-            }
+            Self::Usual(usual) => write!(f, "unix://{}", usual.path().display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }
     }

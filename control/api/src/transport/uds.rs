@@ -18,6 +18,8 @@ use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 use tower::service_fn;
 
+use super::Usual;
+
 /// How long a full accept queue or an exhausted descriptor table is waited out before the next accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -180,22 +182,16 @@ pub async fn connect_to_ours(path: impl AsRef<Path>) -> Result<Channel, ConnectE
     open(path.as_ref(), Whose::Ours).await
 }
 
-/// Which socket is meant when nobody named one: the first of `ours` that is there, otherwise `anybodys`, otherwise the last
-/// of `ours`.
-#[must_use]
-pub fn usual<'p>(ours: &'p [PathBuf], anybodys: &'p Path) -> &'p Path {
-    let is_there = |path: &&Path| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let mut all = ours.iter().map(PathBuf::as_path).chain([anybodys]);
-    all.find(is_there).or(ours.last().map(PathBuf::as_path)).unwrap_or(anybodys)
-}
-
-/// As [`connect`], to the [`usual`] socket. Who serves `anybodys` has to be root or our own user.
+/// As [`connect`], to the socket that nobody named, and to the same one from then on. Where anybody can have made it, who
+/// serves it has to be root or our own user.
 ///
 /// # Errors
 /// As [`connect_to_ours`].
-pub async fn connect_to_usual(ours: &[PathBuf], anybodys: &Path) -> Result<Channel, ConnectError> {
-    let path = usual(ours, anybodys);
-    open(path, if path == anybodys { Whose::Ours } else { Whose::Anybodys }).await
+pub async fn connect_to_usual(usual: &Usual) -> Result<Channel, ConnectError> {
+    let path = usual.path().to_owned();
+    let channel = open(&path, if usual.is_anybodys(&path) { Whose::Ours } else { Whose::Anybodys }).await?;
+    usual.keep(&path);
+    Ok(channel)
 }
 
 async fn dial(path: &Path, whose: Whose) -> io::Result<UnixStream> {

@@ -13,7 +13,7 @@ use svidecar_api::{
         backup_client::BackupClient, bootstrap_keys_client::BootstrapKeysClient, clock_client::ClockClient,
         join_tokens_client::JoinTokensClient,
     },
-    transport::uds,
+    transport::{Usual, uds},
 };
 use svidecar_config::place;
 use tonic::transport::Channel;
@@ -46,7 +46,7 @@ impl ServerSocket {
         let Some(instance) = &self.instance else {
             let Some(given) = &self.socket_path else {
                 let place::Usual { ours, anybodys } = place::server_sockets();
-                return Ok(uds::usual(&ours, &anybodys).to_owned());
+                return Ok(Usual::new(ours, anybodys).path().to_owned());
             };
             let path = given.strip_prefix("unix:").unwrap_or(given);
             return Ok(path.strip_prefix("//").unwrap_or(path).into());

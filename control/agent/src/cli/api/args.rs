@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use svidecar_api::transport::Endpoint;
+use svidecar_api::transport::{Endpoint, Usual};
 use svidecar_config::{HumanDuration, place};
 use svidecar_process::console::OutputArgs;
 use svidecar_workload::{Client, dial};
@@ -89,7 +89,7 @@ impl SocketArgs {
             Some(text) => Endpoint::parse(text)?,
             None => {
                 let place::Usual { ours, anybodys } = place::workload_sockets();
-                Endpoint::Usual { ours, anybodys }
+                Endpoint::Usual(Usual::new(ours, anybodys))
             }
         };
         Ok(dial(&endpoint).await?)

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use svidecar_agent::error::AgentError;
-use svidecar_api::transport::{ConnectError, Endpoint, uds};
+use svidecar_api::transport::{ConnectError, Endpoint, Usual, uds};
 use svidecar_workload::{ClientError, dial};
 
 use crate::{
@@ -35,10 +35,8 @@ async fn an_administration_socket_of_anothers_is_neither_told_nor_believed_anyth
     .unwrap();
     let refused = soon(uds::connect_to_ours(&socket)).await.err().unwrap();
     assert!(matches!(refused, ConnectError::Foreign { owner: MALLORY, expected: 0, .. }), "{refused}");
-    let refused = soon(dial(&Endpoint::Usual { ours: vec!["/nonexistent".into()], anybodys: socket }))
-        .await
-        .err()
-        .unwrap();
+    let refused =
+        soon(dial(&Endpoint::Usual(Usual::new(vec!["/nonexistent".into()], socket)))).await.err().unwrap();
     assert!(
         matches!(refused, ClientError::Connect(ConnectError::Foreign { owner: MALLORY, .. })),
         "{refused}"

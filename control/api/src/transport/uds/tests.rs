@@ -98,22 +98,27 @@ async fn a_dial_that_fails_says_why() {
     assert_eq!(connect(&path).await.unwrap_err().code(), "socket_refused");
 }
 
-/// Who serves the socket may come later than who looks for it.
+/// Who serves the socket may come later than who looks for it; and while it is away, another one is not taken for it.
 #[tokio::test]
-async fn a_socket_that_nobody_named_is_looked_for_at_each_connection() {
+async fn a_socket_that_nobody_named_is_looked_for_until_one_answers() {
     let dir = tempfile::tempdir().unwrap();
     let [own, systems, spires] = ["own", "systems", "spires"].map(|name| dir.path().join(name));
-    let ours = [own.clone(), systems.clone()];
-    let missing = connect_to_usual(&ours, &spires).await.err().unwrap();
+    let usual = || Usual::new(vec![own.clone(), systems.clone()], spires.clone());
+    let early = usual();
+    let missing = connect_to_usual(&early).await.err().unwrap();
     assert!(matches!(missing, ConnectError::Missing { path } if path == systems));
     // A file is no socket.
     std::fs::write(&own, "").unwrap();
-    let mut served = Vec::new();
-    for socket in [&spires, &systems] {
-        let listener = Listener::bind(socket, 0o600, 0o700).await.unwrap();
-        assert_eq!(usual(&ours, &spires), socket);
-        let (channel, _server) = tokio::join!(connect_to_usual(&ours, &spires), listener.accept());
-        channel.unwrap();
-        served.push(listener);
-    }
+    let other = Listener::bind(&spires, 0o600, 0o700).await.unwrap();
+    assert_eq!(early.path(), spires);
+    let ours = Listener::bind(&systems, 0o600, 0o700).await.unwrap();
+    assert_eq!(early.path(), systems);
+    let clone = early.clone();
+    let (channel, _server) = tokio::join!(connect_to_usual(&clone), ours.accept());
+    channel.unwrap();
+    drop(ours);
+    assert_eq!((early.path(), usual().path()), (&*systems, &*spires));
+    let away = connect_to_usual(&early).await.err().unwrap();
+    assert!(matches!(away, ConnectError::Missing { path } if path == systems));
+    drop(other);
 }
